@@ -1,11 +1,11 @@
-//! Dtypes in which activations enter products.
+//! Dtypes of activations in linear layers.
 
 use checkpoint::Dtype;
 
 use super::matrix::is_quantized;
 use crate::backend::Precision;
 
-/// The set of activation dtypes that some products need.
+/// Set of the activation dtypes that one or more linear layers need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ActivationDtypes {
     precision: Precision,
@@ -15,7 +15,7 @@ pub struct ActivationDtypes {
     pub(super) int16: bool,
 }
 
-/// Dtype of activations in one product.
+/// Dtype of activations in one matrix multiplication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ActivationDtype {
     F32,

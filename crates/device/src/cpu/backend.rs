@@ -22,7 +22,7 @@ pub struct HostBuffer {
 }
 
 impl HostBuffer {
-    /// `len` zeros.
+    /// A buffer of `len` zeros.
     pub fn new(len: usize) -> Self {
         Self { values: vec![0.0; len], len }
     }
@@ -97,7 +97,7 @@ impl Backend for Cpu {
         ActivationDtypes::for_weights(precision, weights)
     }
 
-    /// Empty: they grow to what the products of a pass need.
+    /// Empty: the buffers grow when activations are packed.
     fn packed_activations(
         &self,
         _: usize,

@@ -7,25 +7,25 @@ use half::{bf16, f16};
 use super::Cpu;
 use crate::DeviceError;
 
-/// The dtypes that a tensor is stored in and kept in.
+/// The dtype in which a tensor is stored, and the dtype in which it is kept in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DtypeConversion {
-    /// In the file.
+    /// Dtype in the file.
     pub from: Dtype,
-    /// In memory.
+    /// Dtype in memory.
     pub to: Dtype,
 }
 
 impl DtypeConversion {
-    /// Whether [`Self::convert`] can do it. Quantized formats are never converted: kernels read
-    /// them as they are.
+    /// Whether [`Self::convert`] supports this pair of dtypes. Quantized formats are never
+    /// converted: kernels read them as stored.
     pub fn is_supported(self) -> bool {
         let from = matches!(self.from, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16);
         from && matches!(self.to, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::Q8_0)
     }
 
-    /// Converts whole rows on the calling thread. `source` holds `values.len()` elements of
-    /// `from`, `target` has space for as many of `to`; `values` is scratch space.
+    /// Converts whole rows on the calling thread. `source` holds `values.len()` elements of `from`,
+    /// `target` has space for as many of `to`; `values` is a scratch buffer.
     ///
     /// # Errors
     /// [`DeviceError::Shape`] for lengths that do not match.
@@ -74,7 +74,8 @@ fn each<const N: usize>(source: &[u8], values: &mut [f32], decode: impl Fn([u8; 
 }
 
 fn widen_f16(source: &[u8], values: &mut [f32]) {
-    // An aligned copy: the vectorized conversion of `half` does not take unaligned bytes.
+    // Copied to an aligned buffer, since the vectorized conversion of `half` does not accept
+    // unaligned bytes.
     let mut window = [f16::ZERO; 256];
     for (bytes, values) in source.chunks(512).zip(values.chunks_mut(256)) {
         for (half, &pair) in window.iter_mut().zip(bytes.as_chunks::<2>().0) {
@@ -130,7 +131,8 @@ mod tests {
                 let scale = f16::from_le_bytes([out[0], out[1]]).to_f32();
                 let largest = block.iter().fold(0f32, |m, x| m.max(x.abs()));
                 for (x, code) in block.iter().zip(&out[2..]) {
-                    // Half a step, plus the rounding error of the f16 scale over 127 steps.
+                    // Half a quantization step, plus the rounding error of the f16 scale times a
+                    // code of up to 127.
                     let limit = largest / 127.0 * 0.5 + largest / 1000.0;
                     prop_assert!((f32::from(*code as i8) * scale - x).abs() <= limit);
                 }

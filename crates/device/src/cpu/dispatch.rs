@@ -3,7 +3,7 @@
 /// Defines `$name(set, args..)`, which calls the generic `$body::<S>(args..)` with the
 /// [`simd::Simd`] of `set` in a function that enables its instructions.
 ///
-/// The CPU must support `set`, as every set in a [`super::Cpu`] is.
+/// The CPU must support `set`, as it does every set in a [`super::Cpu`].
 ///
 /// [`simd::Simd`]: super::simd::Simd
 macro_rules! kernel {
@@ -20,16 +20,17 @@ macro_rules! kernel {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
             unsafe fn avx512($($arg: $ty),*) $(-> $ret)? {
-                // SAFETY: as above.
+                // SAFETY: the features of Avx512 are enabled here; the caller guarantees the rest.
                 unsafe { $body::<simd::Avx512<false>>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")]
             unsafe fn avx512bf16($($arg: $ty),*) $(-> $ret)? {
-                // SAFETY: as above.
+                // SAFETY: the features of Avx512<true> are enabled here; the caller guarantees the
+                // rest.
                 unsafe { $body::<simd::Avx512<true>>($($arg),*) }
             }
-            // SAFETY: the set was checked against the CPU; the caller guarantees the rest.
+            // SAFETY: `Cpu` checked that the CPU supports the set; the caller guarantees the rest.
             unsafe {
                 match set {
                     KernelSet::Scalar => $body::<simd::Scalar>($($arg),*),

@@ -7,8 +7,8 @@ use super::simd::{LANES, Simd, math};
 use super::{Cpu, KernelSet, expect};
 use crate::DeviceError;
 
-/// Elements per chunk: whole vectors, so that the lane of an element does not depend on the
-/// threads.
+/// Elements per chunk: whole vectors, so that the lane of an element does not depend on the number
+/// of threads.
 const CHUNK: usize = 8 << 10;
 
 impl Cpu {
@@ -47,7 +47,7 @@ impl Cpu {
     /// x = silu(x) = x / (1 + e^-x), elementwise.
     ///
     /// # Errors
-    /// Those of the pool.
+    /// [`DeviceError::WorkerPanicked`].
     pub fn silu(&self, x: &mut [f32]) -> Result<(), DeviceError> {
         self.unary(x, silu)
     }
@@ -55,7 +55,7 @@ impl Cpu {
     /// x = gelu(x) = x Phi(x), elementwise.
     ///
     /// # Errors
-    /// Those of the pool.
+    /// [`DeviceError::WorkerPanicked`].
     pub fn gelu(&self, x: &mut [f32]) -> Result<(), DeviceError> {
         self.unary(x, gelu)
     }
@@ -63,12 +63,13 @@ impl Cpu {
     /// x = gelu(x), elementwise, with the tanh approximation.
     ///
     /// # Errors
-    /// Those of the pool.
+    /// [`DeviceError::WorkerPanicked`].
     pub fn gelu_tanh(&self, x: &mut [f32]) -> Result<(), DeviceError> {
         self.unary(x, gelu_tanh)
     }
 
-    /// x`[t, :]` *= scale`[t]`, for the weights of MoE experts. `x` is `[tokens, features]`.
+    /// x`[t, :]` *= scale`[t]`, for the routing weights of MoE experts. `x` is `[tokens,
+    /// features]`.
     ///
     /// # Errors
     /// [`DeviceError::Shape`].
@@ -95,7 +96,8 @@ impl Cpu {
         let out = SharedMut::new(x);
         self.over_rows(y.len().div_ceil(CHUNK), CHUNK, &|chunks| {
             let range = chunks.start * CHUNK..(chunks.end * CHUNK).min(y.len());
-            // SAFETY: ranges of different calls are disjoint; the set was checked by Cpu.
+            // SAFETY: concurrent calls have disjoint ranges; `Cpu` checked at construction that the
+            // CPU supports this kernel set.
             unsafe { kernel(self.set, out.slice(range.clone()), &y[range]) }
         })
     }
@@ -109,7 +111,8 @@ impl Cpu {
         let out = SharedMut::new(x);
         self.over_rows(len.div_ceil(CHUNK), CHUNK, &|chunks| {
             let range = chunks.start * CHUNK..(chunks.end * CHUNK).min(len);
-            // SAFETY: as above.
+            // SAFETY: concurrent calls have disjoint ranges; `Cpu` checked at construction that the
+            // CPU supports this kernel set.
             unsafe { kernel(self.set, out.slice(range)) }
         })
     }

@@ -27,14 +27,14 @@ impl Cpu {
         let out = SharedMut::new(out);
         self.over_rows(ids.len(), table.cols, &|tokens| {
             for token in tokens {
-                // SAFETY: tokens are disjoint.
+                // SAFETY: concurrent calls write the rows of different tokens.
                 let row = unsafe { out.slice(token * table.cols..(token + 1) * table.cols) };
                 self.row_as_f32(table, ids[token] as usize, row);
             }
         })
     }
 
-    /// Converts all rows to f32, which kernels expect of norms and biases.
+    /// Converts all rows to f32, the dtype of norm weights and biases in kernels.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`].
@@ -47,7 +47,7 @@ impl Cpu {
         Ok(())
     }
 
-    /// Converts one row. The caller has checked `row` and the length of `out`.
+    /// Converts one row to f32. The caller has checked `row` and the length of `out`.
     fn row_as_f32(&self, matrix: &Matrix, row: usize, out: &mut [f32]) {
         let bytes = &matrix.data[row * matrix.row_bytes()..(row + 1) * matrix.row_bytes()];
         let halves = bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
@@ -65,7 +65,7 @@ impl Cpu {
             }
             dtype => {
                 debug_assert!(is_quantized(dtype));
-                // SAFETY: the bytes are a whole row of the checked matrix.
+                // SAFETY: `bytes` is a whole row of the matrix, which the caller has checked.
                 unsafe { quant::dequantize(self.set, dtype, bytes.as_ptr(), out) }
             }
         }

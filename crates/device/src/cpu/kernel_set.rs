@@ -19,12 +19,12 @@ pub enum KernelSet {
 }
 
 /// Revision of the kernels' arithmetic, incremented whenever the results of a set change: results
-/// of different revisions, like those of different sets, must not be mixed. (1: before attention
-/// summed its weights lane by lane. 2: before bf16 values were weighted in pairs.)
+/// of different revisions, like those of different sets, must not be mixed. (2: attention sums its
+/// weights lane by lane. 3: bf16 values are weighted in pairs.)
 const ARITHMETIC: u32 = 3;
 
-/// The kernel set (or sets, of a model on several devices) with the revision, such as `avx512/3`:
-/// identifies the arithmetic of a result row.
+/// The kernel set (or the sets of a model on several devices) with the revision, such as
+/// `avx512/3`. Identifies the arithmetic by which a result row was computed.
 pub fn provenance(kernel_set: &str) -> String {
     format!("{kernel_set}/{ARITHMETIC}")
 }

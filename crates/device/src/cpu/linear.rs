@@ -1,4 +1,4 @@
-//! Linear layers: products of activations with weight matrices.
+//! Linear layers: multiplication of activations with weight matrices.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -14,7 +14,7 @@ use crate::DeviceError;
 use crate::backend::Product;
 use crate::memory::Scratch;
 
-/// One product, divided into chunks of rows and tokens.
+/// One matrix multiplication, divided into chunks of rows and tokens.
 struct LinearJob<'a> {
     set: KernelSet,
     inputs: &'a PackedActivations,
@@ -24,11 +24,12 @@ struct LinearJob<'a> {
     activations: ActivationDtype,
     rows_per_chunk: usize,
     threads: usize,
-    /// Index of its first chunk among the chunks of all products.
+    /// Index of this job's first chunk among the chunks of all jobs of the call.
     first_chunk: usize,
-    /// Chunks of rows. They are multiplied with one part of the tokens after the other.
+    /// Number of chunks of rows. All of them are multiplied with one part of the tokens before the
+    /// next part.
     row_chunks: usize,
-    /// Maximum tiles of a part of the tokens.
+    /// Maximum tiles of tokens in a part of the tokens.
     tiles: usize,
 }
 
@@ -36,28 +37,28 @@ struct LinearJob<'a> {
 // computed by one thread.
 unsafe impl Sync for LinearJob<'_> {}
 
-/// Maximum bytes of weights of a chunk, the unit of work of a thread.
+/// Maximum bytes of weights of a chunk. A chunk is the unit of work of a thread.
 const CHUNK_BYTES_MAX: usize = 256 << 10;
 
 /// [`CHUNK_BYTES_MAX`] for many tokens, so that activations are read less often.
 const MANY_TOKENS_CHUNK_BYTES_MAX: usize = 512 << 10;
 
-/// Tokens from which [`MANY_TOKENS_CHUNK_BYTES_MAX`] applies.
+/// Number of tokens from which [`MANY_TOKENS_CHUNK_BYTES_MAX`] applies.
 const MANY_TOKENS: usize = 64;
 
 /// L3 block size for activations: all weight rows are multiplied with one block before the next.
 const ACTIVATIONS_BYTES: usize = 8 << 20;
 
-/// Minimum bytes of weights of a chunk, against the cost of claiming it.
+/// Minimum bytes of weights of a chunk, so that claiming a chunk costs little in comparison.
 const CHUNK_BYTES_MIN: usize = 16 << 10;
 
 impl Cpu {
-    /// Computes all products of the same activations in one fork and join, and resizes the outputs
-    /// to [tokens, weight.rows].
+    /// Multiplies the same activations with all weights in one fork and join, and resizes the
+    /// outputs to [tokens, weight.rows].
     ///
     /// # Errors
     /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`],
-    /// [`DeviceError::ActivationDtypeMissing`]: all before anything is computed.
+    /// [`DeviceError::ActivationDtypeMissing`]. All are detected before any multiplication.
     pub fn linear(
         &self,
         inputs: &PackedActivations,
@@ -108,7 +109,7 @@ impl Cpu {
     }
 }
 
-/// The activation dtype of the product, after checking all shapes.
+/// Checks all shapes of a product and returns its activation dtype.
 fn checked(
     inputs: &PackedActivations,
     product: &Product<Cpu>,
@@ -127,7 +128,8 @@ fn checked(
     Ok(activations)
 }
 
-/// Tiles per L3 block of activations: blocks of equal size of at most [`ACTIVATIONS_BYTES`].
+/// Tiles of tokens per L3 block of activations: blocks of equal size of at most
+/// [`ACTIVATIONS_BYTES`].
 fn tiles_at_once(set: KernelSet, inputs: &PackedActivations, dtype: ActivationDtype) -> usize {
     let x = inputs.float(set, dtype);
     let tiles = x.layout.tiles().max(1);
@@ -159,7 +161,7 @@ impl LinearJob<'_> {
             out: self.out,
             ahead: self.threads * self.rows_per_chunk,
         };
-        // SAFETY: the shapes were checked; no other call writes the outputs of these rows.
+        // SAFETY: `checked` checked the shapes; no other call writes the outputs of these rows.
         unsafe { quant::multiply(self.set, &job, rows) };
     }
 
@@ -169,7 +171,8 @@ impl LinearJob<'_> {
         let kind = if bf16 { DenseKind::Bf16 } else { DenseKind::F32(self.weight.dtype) };
         let start = self.weight.data[rows.start * self.weight.row_bytes()..].as_ptr();
         let job = self.gemm_job(rows, tiles, start, self.weight.row_bytes());
-        // SAFETY: as above; rows lie in the checked matrix, activations are padded to whole chunks.
+        // SAFETY: `checked` checked the shapes, so the rows are inside the matrix; activations are
+        // padded to whole chunks; no other call writes the outputs of these rows and tokens.
         unsafe { dense::multiply(self.set, kind, &job) };
     }
 
@@ -186,12 +189,12 @@ impl LinearJob<'_> {
                 let part = first..(first + ROWS).min(rows.end);
                 for (row, out) in part.clone().zip(dequantized.chunks_exact_mut(cols.max(1))) {
                     let from = self.weight.data[row * self.weight.row_bytes()..].as_ptr();
-                    // SAFETY: the matrix was checked, so a whole row lies at `from`.
+                    // SAFETY: the matrix was checked, so a whole row is readable at `from`.
                     unsafe { quant::dequantize(self.set, self.weight.dtype, from, out) };
                 }
                 let start = dequantized.as_ptr().cast();
                 let job = self.gemm_job(part, tiles.clone(), start, cols * 4);
-                // SAFETY: as above, with the dequantized rows as weights.
+                // SAFETY: as in `dense_rows`, with the dequantized rows as weights.
                 unsafe { dense::multiply(self.set, DenseKind::F32(Dtype::F32), &job) };
             }
         });

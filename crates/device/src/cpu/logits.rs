@@ -10,9 +10,8 @@ use crate::DeviceError;
 /// The largest logit of a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TopLogit {
-    /// The first index that holds it.
+    /// Index of its first occurrence.
     pub index: u32,
-    /// Its value.
     pub logit: f32,
 }
 
@@ -31,7 +30,8 @@ impl Cpu {
         let (rows, out) = (out.len(), SharedMut::new(out));
         self.over_rows(rows, vocab, &|range| {
             for row in range {
-                // SAFETY: each row's sum is written once; the set was checked by Cpu.
+                // SAFETY: each row's sum is written once; `Cpu` checked at construction that the
+                // CPU supports this kernel set.
                 unsafe {
                     out.slice(row..row + 1)[0] =
                         row_log_sum_exp(self.set, &logits[row * vocab..(row + 1) * vocab])
@@ -50,9 +50,9 @@ impl Cpu {
         let out = SharedMut::new(logits);
         self.over_rows(rows, vocab, &|range| {
             for row in range {
-                // SAFETY: rows of different calls are disjoint.
+                // SAFETY: concurrent calls access different rows.
                 let row = unsafe { out.slice(row * vocab..(row + 1) * vocab) };
-                // SAFETY: the set was checked by Cpu.
+                // SAFETY: `Cpu` checked at construction that the CPU supports this kernel set.
                 let total = unsafe { row_log_sum_exp(self.set, row) };
                 row.iter_mut().for_each(|v| *v -= total);
             }
@@ -69,13 +69,14 @@ impl Cpu {
         let out = SharedMut::new(x);
         self.over_rows(rows, cols, &|range| {
             for row in range {
-                // SAFETY: rows of different calls are disjoint; the set was checked by Cpu.
+                // SAFETY: concurrent calls access different rows; `Cpu` checked at construction
+                // that the CPU supports this kernel set.
                 unsafe { row_softmax(self.set, out.slice(row * cols..(row + 1) * cols)) };
             }
         })
     }
 
-    /// The first largest element; `None` for a row that is empty or contains NaN.
+    /// The largest logit, the first of equal ones; `None` for a row that is empty or contains NaN.
     pub fn argmax(&self, logits: &[f32]) -> Option<TopLogit> {
         let mut top = TopLogit { index: 0, logit: f32::NEG_INFINITY };
         let mut nan = false;
@@ -128,7 +129,7 @@ unsafe fn softmax_body<S: Simd>(row: &mut [f32]) {
     row.iter_mut().for_each(|v| *v *= scale);
 }
 
-/// e^(row[at..] - max), zero-padded.
+/// e^(row[at + i] - max) for the 16 lanes i, zero past the end of the row.
 #[inline(always)]
 unsafe fn shifted_exp<S: Simd>(row: &[f32], at: usize, max: f32) -> S::F {
     let n = (row.len() - at).min(LANES);

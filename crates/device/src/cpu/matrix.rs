@@ -6,7 +6,7 @@ use super::expect;
 use crate::DeviceError;
 use crate::memory::Bytes;
 
-/// Weight matrix, row-major as in its file, unaligned.
+/// Weight matrix, row-major. The data may be unaligned, as in a mapped file.
 #[derive(Debug, Clone)]
 pub struct Matrix {
     pub dtype: Dtype,
@@ -19,11 +19,11 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// A matrix over `data`.
+    /// A matrix that is stored in `data`.
     ///
     /// # Errors
     /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype; [`DeviceError::Shape`]
-    /// unless `data` has the size of the shape and rows are whole quantization blocks.
+    /// unless `data` has the size of the matrix and a row consists of whole quantization blocks.
     pub fn new(dtype: Dtype, rows: usize, cols: usize, data: Bytes) -> Result<Self, DeviceError> {
         let matrix = Self { dtype, rows, cols, data };
         matrix.check()?;
@@ -38,7 +38,7 @@ impl Matrix {
         self.data.len()
     }
 
-    /// Rows `first..first + count`, on the same memory: a part of fused weights.
+    /// Rows `first..first + count` as a matrix on the same memory, for parts of fused weights.
     ///
     /// # Errors
     /// [`DeviceError::OutOfRange`].
@@ -50,14 +50,15 @@ impl Matrix {
         Ok(Self { rows: count, data, ..self.clone() })
     }
 
-    /// Checks that kernels can read the matrix. Every operation does so, since fields are public.
+    /// Checks that kernels can read the matrix. Every operation calls this, since the fields are
+    /// public.
     pub(super) fn check(&self) -> Result<(), DeviceError> {
         check_matrix(self.dtype, self.rows, self.cols, self.data.len())
     }
 }
 
-/// Checks that kernels read the dtype, that rows are whole quantization blocks, and that `bytes` is
-/// the size of the shape.
+/// Checks that kernels read the dtype, that a row consists of whole quantization blocks, and that
+/// `bytes` is the size of the matrix.
 pub(crate) fn check_matrix(
     dtype: Dtype,
     rows: usize,

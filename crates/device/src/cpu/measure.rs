@@ -1,4 +1,4 @@
-//! Measured limits of the machine (roofline), to which kernels are compared.
+//! Measured limits of the machine (roofline), with which kernels are compared.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use std::hint::black_box;
@@ -20,7 +20,7 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Starts now.
+    /// Starts a stopwatch.
     pub fn start(cpu: &Cpu) -> Self {
         let alone = cpu.pool.threads() == 1;
         Self { started: Instant::now(), started_cpu_s: alone.then(thread_cpu_s).flatten() }
@@ -38,12 +38,12 @@ impl Stopwatch {
 /// CPU time of the calling thread in seconds.
 fn thread_cpu_s() -> Option<f64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer leads to a local timespec.
+    // SAFETY: the pointer points to a local timespec.
     let code = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     (code == 0).then_some(time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
 }
 
-/// Bytes that the bandwidth measurement reads: far more than any cache.
+/// Bytes of memory that the bandwidth measurement reads: far more than any cache.
 const READ_BYTES: usize = 1 << 30;
 
 /// Memory for repeated measurements of the read bandwidth of all threads.
@@ -60,7 +60,7 @@ impl ReadMemory {
     /// Allocates 1 GiB.
     ///
     /// # Errors
-    /// Those of the arena.
+    /// [`DeviceError::MemoryRefused`].
     pub fn new() -> Result<Self, DeviceError> {
         let mut bytes = Arena::new(READ_BYTES)?.zeroed(READ_BYTES)?;
         for page in bytes.chunks_mut(4096) {
@@ -69,11 +69,11 @@ impl ReadMemory {
         Ok(Self { bytes, next: 0 })
     }
 
-    /// The best rate over the next `pieces`, in bytes/s. Pieces are read in turn, so that none is
-    /// in a cache.
+    /// The best read rate in bytes/s of the next `pieces` pieces of 32 MiB. Successive measurements
+    /// read different pieces, so that no piece is in a cache when it is read again.
     ///
     /// # Errors
-    /// Those of the pool.
+    /// [`DeviceError::WorkerPanicked`].
     pub fn best_rate(&mut self, cpu: &Cpu, pieces: usize) -> Result<f64, DeviceError> {
         const CHUNK: usize = 512 << 10;
         let mut best = 0f64;
@@ -83,7 +83,7 @@ impl ReadMemory {
             let start = Stopwatch::start(cpu);
             cpu.pool.run_chunks(Self::PIECE_BYTES / CHUNK, 1, &|chunks| {
                 let bytes = &piece[chunks.start * CHUNK..chunks.end * CHUNK];
-                // SAFETY: the set was checked by Cpu.
+                // SAFETY: `Cpu` checked at construction that the CPU supports this kernel set.
                 black_box(unsafe { read_all(cpu.set, bytes) });
             })?;
             best = best.max(Self::PIECE_BYTES as f64 / start.seconds());
@@ -97,9 +97,9 @@ impl ReadMemory {
 pub enum DotKind {
     /// f32 fused multiply-adds.
     F32,
-    /// As in bf16 products: the bf16 dot product instruction, or f32 FMA without it.
+    /// Multiply-adds of kernels for bf16: the bf16 dot product instruction, or f32 FMA without it.
     Bf16,
-    /// As in quantized products: 8-bit dot products, without scaling.
+    /// Multiply-adds of kernels for quantized weights: 8-bit dot products, without scaling.
     Int8,
 }
 
@@ -107,7 +107,7 @@ pub enum DotKind {
 /// the best of `rounds`.
 ///
 /// # Errors
-/// Those of the pool.
+/// [`DeviceError::WorkerPanicked`].
 pub fn measure_dot_peak(cpu: &Cpu, kind: DotKind, rounds: usize) -> Result<f64, DeviceError> {
     const ITERATIONS: usize = 50_000;
     let mut best = 0f64;
@@ -116,7 +116,7 @@ pub fn measure_dot_peak(cpu: &Cpu, kind: DotKind, rounds: usize) -> Result<f64, 
         let parts = cpu.pool.threads();
         let per_iteration = std::sync::atomic::AtomicUsize::new(0);
         cpu.pool.run(parts, &|_, _| {
-            // SAFETY: the set was checked by Cpu.
+            // SAFETY: `Cpu` checked at construction that the CPU supports this kernel set.
             let operations = unsafe { iterate(cpu.set, kind, ITERATIONS) };
             per_iteration.store(operations, std::sync::atomic::Ordering::Relaxed);
         })?;
@@ -126,10 +126,10 @@ pub fn measure_dot_peak(cpu: &Cpu, kind: DotKind, rounds: usize) -> Result<f64, 
     Ok(best)
 }
 
-/// Mean time of a fork and join of empty parts, one per thread, in seconds.
+/// Mean time in seconds of a fork and join of a job with one empty part per thread.
 ///
 /// # Errors
-/// Those of the pool.
+/// [`DeviceError::WorkerPanicked`].
 pub fn measure_fork_join(pool: &Pool, rounds: usize) -> Result<f64, DeviceError> {
     let start = Instant::now();
     for _ in 0..rounds {
@@ -166,8 +166,8 @@ unsafe fn read_all_body<S: Simd>(bytes: &[u8]) -> f32 {
     S::max_lane(S::max(S::max(acc[0], acc[1]), S::max(acc[2], acc[3])))
 }
 
-/// Independent dependency chains: enough to hide the latency of the instructions, few enough to
-/// stay in registers.
+/// Number of independent dependency chains: enough to hide the latency of the instructions, few
+/// enough to stay in registers.
 const CHAINS: usize = 16;
 
 #[inline(always)]
@@ -194,8 +194,8 @@ unsafe fn iterate_int8_body<S: SimdInt>(count: usize) -> usize {
     let one = S::splat_i(black_box(1));
     let mut acc = [S::splat_i(0); CHAINS];
     for _ in 0..count {
-        // Codes differ per iteration. Otherwise, where a dot product takes several instructions,
-        // the compiler would hoist all but the last out of the loop.
+        // The codes differ between iterations. Otherwise, where a dot product takes several
+        // instructions, the compiler would hoist all but the last out of the loop.
         codes = S::add_i(codes, one);
         for acc in &mut acc[..chains] {
             *acc = S::dot(*acc, codes, x);

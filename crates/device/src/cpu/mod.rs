@@ -1,7 +1,7 @@
 //! CPU kernels with batch-invariant arithmetic.
 //!
-//! Activations are row-major f32, `[tokens, features]`. Every result depends on the kernel set and
-//! the operands of its own row only: the order of additions does not depend on the batch, the
+//! Activations are row-major f32, `[tokens, features]`. Every result depends only on the kernel set
+//! and the operands of its own row: the order of additions does not depend on the batch, the
 //! threads or the position of a row in memory.
 #![allow(unsafe_code)]
 
@@ -75,14 +75,14 @@ impl Cpu {
         &self.pool
     }
 
-    /// Runs `job` on ranges of rows: in parallel, or on this thread if the work is too small.
+    /// Runs `job` on ranges of rows: in parallel, or on this thread if there is little work.
     fn over_rows(
         &self,
         rows: usize,
         row_elements: usize,
         job: &(dyn Fn(std::ops::Range<usize>) + Sync),
     ) -> Result<(), DeviceError> {
-        /// Elements whose elementwise work takes about as long as a fork and join.
+        /// Number of elements whose elementwise processing takes about as long as a fork and join.
         const PARALLEL_ELEMENTS_MIN: usize = 32 << 10;
         if rows * row_elements < PARALLEL_ELEMENTS_MIN || self.pool.threads() == 1 {
             return self.pool.run_chunks(rows, rows, job);
@@ -92,7 +92,7 @@ impl Cpu {
     }
 }
 
-/// Fails unless `found == expected`.
+/// Returns [`DeviceError::Shape`] unless `found == expected`.
 pub(crate) fn expect(what: &'static str, expected: usize, found: usize) -> Result<(), DeviceError> {
     if expected == found { Ok(()) } else { Err(DeviceError::Shape { what, expected, found }) }
 }

@@ -8,8 +8,8 @@ use super::{Cpu, expect};
 use crate::DeviceError;
 
 impl Cpu {
-    /// out[t, :] = x[t, :] / sqrt(mean(x[t, :]^2) + eps) * weight, for rows of the length of
-    /// `weight`, which is the head dimension for a q/k norm.
+    /// out[t, :] = x[t, :] / sqrt(mean(x[t, :]^2) + eps) * weight. A row has as many elements as
+    /// `weight`: the head dimension for a q/k norm.
     ///
     /// # Errors
     /// [`DeviceError::Shape`].
@@ -26,8 +26,8 @@ impl Cpu {
         let out = SharedMut::new(out);
         self.over_rows(x.len() / cols, cols, &|rows| {
             let range = rows.start * cols..rows.end * cols;
-            // SAFETY: ranges of different calls are disjoint; the set was checked by Cpu; rows are
-            // `cols` long.
+            // SAFETY: concurrent calls write disjoint row ranges; `Cpu` checked at construction
+            // that the CPU supports this kernel set; each row has `cols` elements.
             unsafe { rms(self.set, &x[range.clone()], weight, eps, out.slice(range)) }
         })
     }
@@ -47,7 +47,8 @@ impl Cpu {
         let rows = x.len() / cols;
         let out = SharedMut::new(x);
         self.over_rows(rows, cols, &|rows| {
-            // SAFETY: as above; the kernel reads each element before it writes it.
+            // SAFETY: concurrent calls access disjoint row ranges of `cols` elements per row; `Cpu`
+            // checked the kernel set; the kernel reads each element before it writes it.
             unsafe {
                 rms_inplace(self.set, out.slice(rows.start * cols..rows.end * cols), weight, eps)
             }
@@ -73,7 +74,8 @@ impl Cpu {
         let out = SharedMut::new(out);
         self.over_rows(x.len() / cols, cols, &|rows| {
             let range = rows.start * cols..rows.end * cols;
-            // SAFETY: as above.
+            // SAFETY: concurrent calls write disjoint row ranges of `cols` elements per row; `Cpu`
+            // checked the kernel set.
             unsafe { layer(self.set, &x[range.clone()], weight, bias, eps, out.slice(range)) }
         })
     }
@@ -135,7 +137,7 @@ unsafe fn layer_body<S: Simd>(
         let mut squares = S::splat(0.0);
         for at in (0..cols).step_by(LANES) {
             let n = (cols - at).min(LANES);
-            // Lanes past the end hold the mean, so that they contribute 0.
+            // Lanes past the end are set to the mean, so that they add 0 to the variance.
             let mut padded = [0.0; LANES];
             S::store(padded.as_mut_ptr(), mean);
             S::store_part(padded.as_mut_ptr(), S::load_part(x.as_ptr().add(at), n), n);

@@ -1,4 +1,4 @@
-//! Activations packed for the kernels of products.
+//! Activations packed for matrix multiplications.
 
 #![allow(unsafe_op_in_unsafe_fn)]
 
@@ -16,7 +16,7 @@ use crate::backend::Precision;
 use crate::memory::Scratch;
 
 /// Activations, `[tokens, cols]`, in the dtypes and layouts that kernels read: packed once and
-/// multiplied with several weights. Reuses its buffers.
+/// multiplied with several weights. The buffers are reused by every call of [`Self::pack`].
 pub struct PackedActivations {
     dtypes: ActivationDtypes,
     tokens: usize,
@@ -37,7 +37,7 @@ impl Default for PackedActivations {
 }
 
 impl PackedActivations {
-    /// Empty.
+    /// No activations, and no memory allocated.
     pub fn new() -> Self {
         Self {
             dtypes: ActivationDtypes::new(Precision::F32),
@@ -75,7 +75,8 @@ impl PackedActivations {
                     let to =
                         unsafe { out.slice(tokens.start * token_bytes..tokens.end * token_bytes) };
                     let rows = TokenRows { x: &x[tokens.start * cols..tokens.end * cols], cols };
-                    // SAFETY: the set was checked by Cpu; `to` has whole chunks of all tokens.
+                    // SAFETY: `Cpu` checked at construction that the CPU supports this kernel set;
+                    // `to` has space for whole chunks of all tokens of the tile.
                     unsafe { pack_tile(cpu.set, element, layout.order(), rows, to) };
                 }
             })
@@ -105,12 +106,12 @@ impl PackedActivations {
         self.cols
     }
 
-    /// The dtypes they are packed in.
+    /// The dtypes in which the activations are packed.
     pub fn dtypes(&self) -> ActivationDtypes {
         self.dtypes
     }
 
-    /// Bytes allocated.
+    /// Bytes of allocated memory.
     pub fn capacity_bytes(&self) -> usize {
         self.f32.capacity_bytes() + self.bf16.capacity_bytes() + self.codes.capacity_bytes()
     }
@@ -147,7 +148,7 @@ enum PackedElement {
     Bf16,
 }
 
-/// Packed element of a dtype, and the bytes of a token of `cols` elements.
+/// Packed element of an activation dtype, and the bytes of a packed token of `cols` elements.
 fn packed_element(set: KernelSet, dtype: ActivationDtype, cols: usize) -> (PackedElement, usize) {
     match dtype {
         ActivationDtype::Bf16 if set == KernelSet::Avx512Bf16 => {
@@ -160,7 +161,7 @@ fn packed_element(set: KernelSet, dtype: ActivationDtype, cols: usize) -> (Packe
     }
 }
 
-/// [tokens, cols]
+/// Activations to pack, [tokens, cols].
 #[derive(Clone, Copy)]
 struct TokenRows<'a> {
     x: &'a [f32],
@@ -168,7 +169,7 @@ struct TokenRows<'a> {
 }
 
 kernel! {
-    /// Packs one tile.
+    /// Packs the tokens of one tile into `to`.
     unsafe fn pack_tile(element: PackedElement, order: TileOrder, rows: TokenRows<'_>, to: &mut [u8]) = pack_tile_body
 }
 
@@ -203,7 +204,7 @@ unsafe fn pack_tile_body<S: Simd>(
     }
 }
 
-/// One chunk of a token: 16 words of 4 bytes.
+/// Converts chunk `chunk` of token `token`: 16 words of 4 bytes, zero-padded.
 #[inline(always)]
 unsafe fn chunk_of<S: Simd>(
     element: PackedElement,

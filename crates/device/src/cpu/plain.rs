@@ -1,5 +1,5 @@
-//! Reference implementations in f64, to which kernels are compared. They follow the definitions of
-//! the formats and share no code with the kernels.
+//! Reference implementations in f64, with which kernels are compared. They follow the definitions
+//! of the formats and share no code with the kernels.
 
 use checkpoint::Dtype;
 use half::{bf16, f16};
@@ -59,17 +59,17 @@ pub fn decode_row(dtype: Dtype, bytes: &[u8], cols: usize) -> Option<Vec<f64>> {
     Some(out)
 }
 
-/// Nibble i of 16 bytes: the low nibbles of all bytes precede the high ones.
+/// The i-th of the 32 nibbles in 16 bytes: the low nibbles of all bytes precede the high ones.
 fn nibble(bytes: &[u8], i: usize) -> f64 {
     f64::from(if i < 16 { bytes[i] & 15 } else { bytes[i - 16] >> 4 })
 }
 
-/// 16 if bit i of four bytes is set.
+/// Contribution of the fifth bit to code i: 16 if bit i of the four bytes is set, else 0.
 fn fifth(bytes: &[u8], i: usize) -> f64 {
     f64::from((bytes[i / 8] >> (i % 8) & 1) * 16)
 }
 
-/// Scale and minimum `j` of the twelve bytes of a K-quant.
+/// The j-th six-bit scale and minimum, from the twelve bytes of a Q4_K or Q5_K block.
 fn six_bit(b: &[u8], j: usize) -> (f64, f64) {
     let (scale, min) = if j < 4 {
         (b[j] & 63, b[j + 4] & 63)

@@ -21,7 +21,7 @@ pub struct RopeTable<'a> {
     pub pairing: Pairing,
 }
 
-/// Operands of the kernel.
+/// Operands of the kernel `rotate`.
 struct Rotation<'a> {
     table: RopeTable<'a>,
     positions: &'a [u32],
@@ -66,7 +66,7 @@ impl Cpu {
         let rotation = Rotation { table: *table, positions, heads, head_dim };
         let out = SharedMut::new(x);
         self.over_rows(tokens, token_elements, &|rows| {
-            // SAFETY: tokens of different calls are disjoint; positions, heads and halves were
+            // SAFETY: concurrent calls rotate different tokens; positions, heads and halves were
             // checked above.
             unsafe {
                 let x = out.slice(rows.start * token_elements..rows.end * token_elements);

@@ -13,7 +13,7 @@ pub(super) struct SharedMut<T> {
 // SAFETY: callers of `slice` and `pointer` guarantee that threads access disjoint elements, as with
 // sub-slices.
 unsafe impl<T: Send> Send for SharedMut<T> {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl<T: Send> Sync for SharedMut<T> {}
 
 impl<T> SharedMut<T> {
@@ -21,11 +21,11 @@ impl<T> SharedMut<T> {
         Self { start: slice.as_mut_ptr(), len: slice.len() }
     }
 
-    /// The elements `range`.
+    /// The elements in `range`.
     ///
     /// # Safety
-    /// No other thread accesses them while the slice lives, and the slice given to `new` is still
-    /// borrowed.
+    /// No other thread accesses these elements while the slice lives, and the slice given to `new`
+    /// is still borrowed.
     #[allow(clippy::mut_from_ref)] // the type is a mutable borrow that is split at run time
     pub(super) unsafe fn slice(&self, range: std::ops::Range<usize>) -> &mut [T] {
         assert!(range.start <= range.end && range.end <= self.len);

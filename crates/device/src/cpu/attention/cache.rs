@@ -10,8 +10,8 @@ use crate::memory::{Arena, Zeroed};
 /// Elements of a head that share a scale in an int8 cache.
 pub(super) const GROUP: usize = KvDtype::GROUP;
 
-/// Offset that makes an int8 key code an unsigned byte, which one operand of the dot product
-/// instructions (`vpdpbusd`) must be.
+/// Added to the int8 codes of keys to make them unsigned, which the dot product instruction
+/// (`vpdpbusd`) requires of one operand.
 pub(super) const KEY_OFFSET: i32 = 128;
 
 /// Shape of one layer's cache.
@@ -28,13 +28,13 @@ pub struct KvShape {
 }
 
 impl KvShape {
-    /// Bytes of a word of a key: one f32, a pair of bf16, or four int8 codes.
+    /// Bytes of a word of a key. A word holds one f32, two bf16 or four int8 codes.
     const WORD: usize = 4;
 
-    /// Bytes of a scale.
+    /// Bytes of a scale, which is a bf16.
     const SCALE: usize = 2;
 
-    /// Words of a key.
+    /// Number of words of a key.
     pub(super) fn key_words(&self) -> usize {
         match self.dtype {
             KvDtype::F32 => self.key_dim,
@@ -43,12 +43,12 @@ impl KvShape {
         }
     }
 
-    /// Scales of a key.
+    /// Number of scales of a key: 0 unless the cache is int8.
     pub(crate) fn key_groups(&self) -> usize {
         self.groups(self.key_dim)
     }
 
-    /// Scales of a value.
+    /// Number of scales of a value: 0 unless the cache is int8.
     pub(crate) fn value_groups(&self) -> usize {
         self.groups(self.value_dim)
     }
@@ -57,7 +57,7 @@ impl KvShape {
         if self.dtype == KvDtype::Int8 { dim.div_ceil(GROUP) } else { 0 }
     }
 
-    /// Stride of values in elements: whole vectors, zero-padded.
+    /// Elements from one value to the next: `value_dim` and zero padding up to a multiple of 16.
     pub(super) fn value_stride(&self) -> usize {
         self.value_dim.next_multiple_of(LANES)
     }
@@ -70,22 +70,22 @@ impl KvShape {
         }
     }
 
-    /// Bytes of the keys of one head of one block.
+    /// Bytes of the keys of one KV head in one block.
     pub(super) fn key_head_bytes(&self) -> usize {
         self.key_words() * Self::WORD * self.block_tokens
     }
 
-    /// Bytes of the values of one head of one block.
+    /// Bytes of the values of one KV head in one block.
     pub(super) fn value_head_bytes(&self) -> usize {
         self.value_stride() * self.element_bytes() * self.block_tokens
     }
 
-    /// Bytes of the keys' scales of one head of one block.
+    /// Bytes of the scales of the keys of one KV head in one block.
     pub(super) fn key_scales_head_bytes(&self) -> usize {
         self.key_groups() * Self::SCALE * self.block_tokens
     }
 
-    /// Bytes of the values' scales of one head of one block.
+    /// Bytes of the scales of the values of one KV head in one block.
     pub(super) fn value_scales_head_bytes(&self) -> usize {
         self.value_groups() * Self::SCALE * self.block_tokens
     }
@@ -95,7 +95,7 @@ impl KvShape {
         self.parts().into_iter().sum::<usize>() * self.kv_heads
     }
 
-    /// Bytes of one head of one block: keys, values, keys' scales, values' scales.
+    /// Bytes of one KV head in one block: keys, values, scales of keys, scales of values.
     pub(super) fn parts(&self) -> [usize; 4] {
         [
             self.key_head_bytes(),
@@ -118,7 +118,7 @@ impl KvShape {
     }
 }
 
-/// Keys and values of one layer, in blocks.
+/// KV cache of one layer, in blocks.
 ///
 /// In a block, keys are transposed: `[kv_head][dim][token]`, with pairs (bf16) or groups of four
 /// (int8) of neighboring dimensions in one word, so that a vector holds one word of sixteen keys.
@@ -127,7 +127,7 @@ impl KvShape {
 pub struct KvLayer {
     shape: KvShape,
     blocks: usize,
-    /// Keys, values, scales of keys, scales of values.
+    /// Keys, values, scales of keys and scales of values of all blocks.
     parts: [Zeroed; 4],
 }
 
@@ -176,7 +176,7 @@ impl KvLayer {
         Ok(())
     }
 
-    /// The 16 positions of `head` from `slot`.
+    /// Pointers to the keys and values of `head` at the 16 positions from `slot`.
     #[inline(always)]
     pub(super) fn lane16(&self, slot: CacheSlot, head: usize) -> KvLane16 {
         let shape = &self.shape;
@@ -191,28 +191,28 @@ impl KvLayer {
         }
     }
 
-    /// Starts of the parts, for writing.
+    /// Pointers to the starts of keys, values, scales of keys and scales of values, for writing.
     pub(super) fn parts_mut(&mut self) -> ([*mut u8; 4], &KvShape) {
         (self.parts.each_mut().map(|part| part.as_mut_ptr()), &self.shape)
     }
 }
 
-/// Position in the cache, a multiple of 16.
+/// First of 16 consecutive positions in the cache.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct CacheSlot {
     pub block: usize,
-    /// Token in the block.
+    /// Token within the block: a multiple of 16.
     pub offset: usize,
 }
 
 /// Pointers to keys and values of 16 consecutive positions of one head.
 #[derive(Clone, Copy)]
 pub(super) struct KvLane16 {
-    /// [words][block_tokens], starting at the column of the first position.
+    /// [words][block_tokens], from the column of the first of the 16 positions.
     pub keys: *const u8,
     /// [16][value_stride], in bf16 [8][value_stride][2].
     pub values: *const u8,
-    /// [groups][block_tokens], starting at the column of the first position.
+    /// [groups][block_tokens], from the column of the first of the 16 positions.
     pub key_scales: *const u16,
     /// [16][groups]
     pub value_scales: *const u16,

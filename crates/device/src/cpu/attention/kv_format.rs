@@ -1,4 +1,4 @@
-//! Dot products and weighted sums for each dtype of the KV cache.
+//! Dot products with keys and weighted sums of values for each dtype of the KV cache.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use half::bf16;
@@ -8,16 +8,16 @@ use super::TILE;
 use super::cache::{GROUP, KEY_OFFSET, KvLane16, KvShape};
 use super::int8_group::Int8Group;
 
-/// A dtype of the cache: how queries are packed, scores computed and values accumulated.
+/// A dtype of the KV cache: packs queries, computes scores and accumulates values.
 pub(super) trait KvFormat {
     const VALUE_BYTES: usize;
-    /// Positions whose values are interleaved, and thus accumulated in one step.
+    /// Number of positions whose values are interleaved, and thus accumulated in one step.
     const VALUE_POSITIONS: usize;
-    /// 32-bit words of a packed query.
+    /// Number of 32-bit words of a packed query.
     fn query_words<S: Simd>(shape: &KvShape) -> usize;
-    /// Packs a query into `words[0]`, `words[stride]` and so on.
+    /// Packs a query: word w is written to `words[w * stride]`.
     unsafe fn query<S: Simd>(q: &[f32], words: *mut u32, stride: usize);
-    /// Dot products of R queries, word w of query r at `queries[w * stride + r]`, with 16 W keys.
+    /// Dot products of R queries with 16 W keys. Word w of query r is at `queries[w * stride + r]`.
     /// Prefetches the keys of `next`.
     unsafe fn dots<S: SimdInt, const R: usize, const W: usize>(
         shape: &KvShape,
@@ -26,14 +26,15 @@ pub(super) trait KvFormat {
         queries: *const u32,
         stride: usize,
     ) -> [[S::F; W]; R];
-    /// Stores the softmax weights of 16 keys from `key` for [`Self::add`], in the row's weights
-    /// `row`.
+    /// Stores the softmax weights of 16 keys, the first of which is `key`, in the weights `row` of
+    /// one query row, in the form that [`Self::add`] reads.
     #[inline(always)]
     unsafe fn store_weights<S: Simd>(row: *mut f32, key: usize, weights: S::F) {
         S::store(row.add(key), weights);
     }
-    /// Accumulates N vectors of the values of one step, multiplied with the weights of `key` and
-    /// the keys interleaved with it, for R rows. `weights` is [R][[`TILE`]].
+    /// Adds the values of one step, multiplied with their softmax weights, to the accumulators of R
+    /// rows: N vectors of each value. `key` is the first of the interleaved keys; `weights` is
+    /// [R][[`TILE`]].
     unsafe fn add<S: SimdInt, const R: usize, const N: usize>(
         acc: &mut [[S::F; N]; R],
         values: ValueStep,
@@ -42,23 +43,23 @@ pub(super) trait KvFormat {
     );
 }
 
-/// Values of the interleaved positions of one step.
+/// Values of the interleaved positions that are accumulated in one step.
 #[derive(Clone, Copy)]
 pub(super) struct ValueStep {
-    /// The first vector to accumulate.
+    /// Address of the first vector to accumulate.
     pub from: *const u8,
-    /// Index of that vector in the value.
+    /// Index of that vector within the value.
     pub first: usize,
-    /// Scales of the value.
+    /// Scales of the value, in an int8 cache.
     pub scales: *const u16,
-    /// Only the first of two interleaved positions is accumulated.
+    /// Whether only the first of two interleaved positions is accumulated.
     pub alone: bool,
 }
 
-/// f32 cache: exact.
+/// f32 cache, without rounding.
 pub(super) struct KvInF32;
-/// bf16 cache. Queries are rounded to bf16, and with a bf16 dot product instruction the softmax
-/// weights too.
+/// bf16 cache. Queries are rounded to bf16, and so are softmax weights if the kernel set has a bf16
+/// dot product instruction.
 pub(super) struct KvInBf16;
 /// int8 cache with a bf16 scale for each group of 32 elements. Queries are quantized likewise.
 pub(super) struct KvInInt8;
@@ -118,7 +119,7 @@ impl KvFormat for KvInBf16 {
     const VALUE_BYTES: usize = 2;
     const VALUE_POSITIONS: usize = 2;
 
-    /// Packed bf16 pairs for the bf16 dot product instruction, else one f32 per word.
+    /// A word is a pair of bf16 if the kernel set has a bf16 dot product instruction, else one f32.
     fn query_words<S: Simd>(shape: &KvShape) -> usize {
         if S::PAIR_DOT { shape.key_words() } else { 2 * shape.key_words() }
     }
@@ -175,7 +176,7 @@ impl KvFormat for KvInBf16 {
         }
         acc
     }
-    /// bf16 pairs for the bf16 dot product instruction.
+    /// Stores pairs of bf16 if the kernel set has a bf16 dot product instruction.
     #[inline(always)]
     unsafe fn store_weights<S: Simd>(row: *mut f32, key: usize, weights: S::F) {
         if S::PAIR_DOT {
@@ -218,8 +219,8 @@ impl KvFormat for KvInBf16 {
     }
 }
 
-/// Words of a group of a quantized query: its scale, the correction for [`KEY_OFFSET`], and eight
-/// words of codes.
+/// Words of a group of 32 elements of a quantized query: its scale, the correction for
+/// [`KEY_OFFSET`], and eight words of codes.
 const GROUP_WORDS: usize = 2 + GROUP / 4;
 
 impl KvFormat for KvInInt8 {
@@ -317,7 +318,7 @@ unsafe fn add_weighted<S: Simd, const R: usize, const N: usize>(
     }
 }
 
-/// Address of word `word` of the keys of `here`. Prefetches the same word of `next`.
+/// Address of word `word` of the 16 keys of `here`. Prefetches the same word of the keys of `next`.
 #[inline(always)]
 unsafe fn key_word<S: Simd>(
     shape: &KvShape,

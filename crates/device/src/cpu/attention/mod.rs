@@ -1,11 +1,11 @@
 //! Flash-decoding (Dao 2023) over paged KV; shared prefixes as in cascade attention.
 //!
-//! Every (token, head) visits the keys in tiles of 64 positions with an online softmax. Tiles form
-//! splits of 1024 positions, whose results are merged in order. Tiles and splits start at fixed
-//! positions, so the result depends on the sequence only: not on how its tokens were chunked, the
-//! batch or the threads. Keys and values are read from the cache in its dtype, including those of
-//! the current step. Blocks that several sequences share (a common system prompt) are read once for
-//! all of them.
+//! Every query (one token and head) visits the keys in tiles of 64 positions with an online
+//! softmax. Tiles form splits of 1024 positions, whose results are merged in order. Tiles and
+//! splits start at fixed positions, so the result depends only on the sequence: not on the division
+//! of its tokens into chunks, the batch or the threads. Keys and values are read from the cache in
+//! its dtype, including those of the current step. Blocks that several sequences share (a common
+//! system prompt) are read once for all of them.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 mod cache;
@@ -75,18 +75,18 @@ impl Cpu {
         let row_elements = shape.kv_heads * (shape.key_dim + shape.value_dim);
         self.over_rows(tokens, row_elements, &|rows| {
             for row in rows {
-                // SAFETY: a slot lies in the cache, since blocks were checked. Rows of one sequence
-                // have different slots, since `check_sequences` refuses shared rows. Sequences that
-                // share a block for writing, which block tables must not do, would mix values, but
-                // write inside the cache.
+                // SAFETY: `check_sequences` checked the block ids, so every slot is inside the
+                // cache, and that no row occurs twice, so rows of one sequence have different
+                // slots. Block tables must not share a block that is written; if two do, keys and
+                // values are mixed, but no write leaves the cache.
                 unsafe { writer.write(slots[row], row, k, v) };
             }
         })
     }
 
     /// out[t, h, :] = softmax(q[t, h] . keys * scale) values, causal. `q` is [tokens, heads,
-    /// key_dim] after rope, `out` [tokens, heads, value_dim]. Call [`Cpu::write_kv`] for the new
-    /// tokens before.
+    /// key_dim] after RoPE, `out` [tokens, heads, value_dim]. [`Cpu::write_kv`] must be called
+    /// first for the new tokens.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or [`DeviceError::Index`] for a block past the end of the cache.
@@ -130,13 +130,13 @@ impl Cpu {
             return self.split_attention(&call, &tasks);
         }
         self.pool.run(tasks.len(), &|i, _| {
-            // SAFETY: blocks and shapes were checked; outputs of tasks are disjoint.
+            // SAFETY: blocks and shapes were checked above; tasks write disjoint outputs.
             unsafe { run_task(call.set, &call, &tasks[i], None) };
         })
     }
 
-    /// Computes the splits of the tasks in parallel and merges them in order: for few tasks with
-    /// long sequences. The result has the same bits as without.
+    /// Computes the splits of the tasks in parallel and merges them in order, for few tasks with
+    /// long sequences. The result is bit-identical to that of tasks that are not split.
     fn split_attention(
         &self,
         call: &AttentionCall,
@@ -150,13 +150,14 @@ impl Cpu {
         let slots = SharedMut::new(&mut states);
         self.pool.run(work.len(), &|i, _| {
             let (task, split) = work[i];
-            // SAFETY: as above; each call writes its own state.
+            // SAFETY: `attention` checked blocks and shapes; each call writes its own state.
             unsafe { run_task(call.set, call, task, Some((split, &mut slots.slice(i..i + 1)[0]))) };
         })?;
         let mut done = 0;
         for task in tasks {
             let count = task.splits(call.options.window).len();
-            // SAFETY: as above; the pool is idle, so only this thread writes the outputs.
+            // SAFETY: `attention` checked blocks and shapes; the pool is idle, so only this thread
+            // writes the outputs.
             unsafe { merge_task(call.set, call, task, &states[done..done + count]) };
             done += count;
         }
@@ -164,19 +165,19 @@ impl Cpu {
     }
 }
 
-/// Operands of one call.
+/// Operands of one call of [`Cpu::attention`].
 struct AttentionCall<'a> {
     layer: &'a KvLayer,
     options: &'a AttentionOptions<'a, Cpu>,
     q: &'a [f32],
-    /// Query heads per kv head.
+    /// Query heads per KV head.
     group: usize,
     out: SharedMut<f32>,
     set: super::KernelSet,
 }
 
-/// Checks that the sequences' rows are disjoint and complete, and that their block tables cover all
-/// positions with blocks below `blocks`. Returns the number of rows.
+/// Checks that every row belongs to exactly one sequence, and that the block tables cover all
+/// positions with block ids below `blocks`. Returns the number of rows.
 pub(crate) fn check_sequences(
     block_tokens: usize,
     blocks: usize,

@@ -14,18 +14,18 @@ use super::tile::{QueryRow, RowBlock, attend_tile};
 use super::{AttentionCall, LANE_GROUPS, TILE};
 use crate::memory::Scratch;
 
-/// Rows of the largest row block.
+/// Maximum query rows of a row block.
 const ROWS_MAX: usize = 12;
 
-/// Working memory of a thread.
+/// Per-thread buffers.
 #[derive(Default)]
 struct AttentionBuffers {
     total: SoftmaxState,
     split: SoftmaxState,
     rows: Vec<QueryRow>,
-    /// [query words][rows]
+    /// Packed queries, [query words][rows].
     queries: Scratch<u32>,
-    /// [rows of a row block][64]
+    /// Scores, and then softmax weights, [rows of a row block][64].
     weights: Scratch<f32>,
     /// Tile visits of one split.
     visits: Vec<TileVisit>,
@@ -36,7 +36,7 @@ thread_local! {
 }
 
 kernel! {
-    /// Computes `task`: one split into a state, or all splits and the output.
+    /// Computes one split of `task` into the given state, or all splits and the output.
     ///
     /// # Safety
     /// The call's shapes and blocks were checked, and no other thread writes the task's outputs.
@@ -88,7 +88,8 @@ unsafe fn run_format<S: SimdInt, K: KvFormat>(
 ) {
     let shape = call.layer.shape();
     let stride = shape.value_stride();
-    // Put back below. A panic loses the buffers, which are then allocated again.
+    // The buffers are stored in BUFFERS again below. A panic loses them, and they are allocated
+    // anew.
     let mut buffers = BUFFERS.take();
     query_rows(call, task, &mut buffers.rows);
     let rows = buffers.rows.len();
@@ -137,7 +138,7 @@ fn query_rows(call: &AttentionCall, task: &AttentionTask, rows: &mut Vec<QueryRo
     }
 }
 
-/// Initial state: empty, or with the sink of each row's head.
+/// Sets `total` to the empty state, or to the attention sink of each row's head.
 fn begin(call: &AttentionCall, rows: &[QueryRow], total: &mut SoftmaxState) {
     total.clear(rows.len(), call.layer.shape().value_stride());
     if let Some(sinks) = call.options.sinks {
@@ -147,12 +148,12 @@ fn begin(call: &AttentionCall, rows: &[QueryRow], total: &mut SoftmaxState) {
     }
 }
 
-/// Query rows of a task, and working memory.
+/// Query rows of a task, and the buffers that a split needs.
 struct SplitOperands<'a> {
     rows: &'a [QueryRow],
-    /// [query words][rows]
+    /// Packed queries, [query words][rows].
     queries: &'a [u32],
-    /// [rows of a row block][64]
+    /// Scores, and then softmax weights, [rows of a row block][64].
     weights: &'a mut [f32],
     visits: &'a mut Vec<TileVisit>,
 }
@@ -198,7 +199,7 @@ unsafe fn attend_split<S: SimdInt, K: KvFormat>(
     }
 }
 
-/// Size of the next row block of `rows` rows. The result does not depend on it.
+/// Number of rows of the next row block, if `rows` rows remain. It does not affect the result.
 #[inline(always)]
 fn rows_at_once<S: Simd>(rows: usize) -> usize {
     if !S::WIDE {
@@ -210,8 +211,8 @@ fn rows_at_once<S: Simd>(rows: usize) -> usize {
     }
 }
 
-/// Selects the instantiation of [`attend_tile`] for the number of rows. Each keeps R rows times
-/// 16 W keys or values in registers.
+/// Selects the instantiation of [`attend_tile`] for the number of rows. Each keeps the scores of R
+/// rows and 16 W keys, or 16 W value elements of R rows, in registers.
 #[inline(always)]
 unsafe fn attend_rows<S: SimdInt, K: KvFormat>(block: &RowBlock) {
     match block.rows.len() {
@@ -235,7 +236,7 @@ unsafe fn finish<S: Simd>(call: &AttentionCall, rows: &[QueryRow], total: &Softm
         let scale = S::splat(1.0 / S::sum(S::load(total.sums.as_ptr().add(row * LANES))));
         let values = total.values.as_ptr().add(row * stride);
         for from in (0..stride).step_by(LANES) {
-            // + 0.0, since a masked key may have turned -0 into +0.
+            // Adding 0.0 turns -0 into +0, since a masked key may or may not have done so.
             let value = S::fma(S::load(values.add(from)), scale, S::splat(0.0));
             S::store_part(out.as_mut_ptr().add(from), value, (dim - from).min(LANES));
         }

@@ -16,20 +16,21 @@ pub(super) struct SoftmaxState {
 }
 
 impl SoftmaxState {
-    /// Resets to the state before any key.
+    /// Resets to the state before the first key.
     pub(super) fn clear(&mut self, rows: usize, stride: usize) {
         self.max.resize(rows).fill(f32::NEG_INFINITY);
         self.sums.resize(rows * LANES).fill(0.0);
         self.values.resize(rows * stride).fill(0.0);
     }
 
-    /// Adds an attention sink to `row`: a logit whose value is zero. Call it before any key.
+    /// Adds an attention sink to `row`: a logit whose value is zero. Must be called before any key
+    /// is added.
     pub(super) fn sink(&mut self, row: usize, logit: f32) {
         self.max[row] = logit;
         self.sums[row * LANES] = 1.0;
     }
 
-    /// Merges the state of later keys.
+    /// Merges the state over later keys into this one.
     #[inline(always)]
     pub(super) unsafe fn merge<S: Simd>(&mut self, later: &Self, stride: usize) {
         for row in 0..self.max.len() {

@@ -8,8 +8,8 @@ use super::cache::CacheSlot;
 use super::{AttentionCall, LANE_GROUPS, SPLIT, TILE};
 use crate::backend::AttentionSequence;
 
-/// Maximum query rows (tokens x heads of a group) of a slice, which share one pass over the keys of
-/// their sequence: five row blocks of 12.
+/// Maximum query rows (tokens x query heads per KV head) of a slice, which share one pass over the
+/// keys of their sequence: five row blocks of 12.
 const SLICE_ROWS_MAX: usize = 60;
 
 /// Maximum query rows of a task with slices of several sequences: few enough that their tiles fit
@@ -27,7 +27,7 @@ pub(super) struct QuerySlice<'a> {
     pub tokens: usize,
 }
 
-/// Unit of work of one thread: the query heads of one kv head, for one slice or for several slices
+/// Unit of work of one thread: the query heads of one KV head, for one slice or for several slices
 /// of sequences that share their first block.
 pub(super) struct AttentionTask<'a> {
     pub kv_head: usize,
@@ -36,7 +36,7 @@ pub(super) struct AttentionTask<'a> {
 
 impl<'a> QuerySlice<'a> {
     /// Splits the sequences into slices, sorted by first block, so that sequences with a common
-    /// prefix are neighbors. `group`: query heads per kv head.
+    /// prefix are neighbors. `group` is the number of query heads per KV head.
     pub(super) fn all(sequences: &'a [AttentionSequence<'a>], group: usize) -> Vec<Self> {
         let tokens_max = (SLICE_ROWS_MAX / group).max(1);
         let slices = sequences.iter().flat_map(|sequence| {
@@ -77,7 +77,7 @@ impl<'a> QuerySlice<'a> {
     }
 }
 
-/// The tasks of a step, longest first for an even load.
+/// The tasks of a forward pass, longest first, so that threads are evenly loaded.
 pub(super) fn tasks_of<'a>(
     slices: &'a [QuerySlice<'a>],
     kv_heads: usize,
@@ -101,13 +101,13 @@ pub(super) fn tasks_of<'a>(
 }
 
 impl AttentionTask<'_> {
-    /// The splits that its queries attend to.
+    /// The splits to which the task's queries attend.
     pub(super) fn splits(&self, window: Option<usize>) -> Range<usize> {
         let tiles = self.tiles(window);
         tiles.start / (SPLIT / TILE)..(tiles.end - 1) / (SPLIT / TILE) + 1
     }
 
-    /// The tiles that its queries attend to.
+    /// The tiles to which the task's queries attend.
     fn tiles(&self, window: Option<usize>) -> Range<usize> {
         let first = self.slices.iter().map(|slice| first_visible(slice.position, window)).min();
         let last = self.slices.iter().map(QuerySlice::last_position).max();
@@ -119,7 +119,7 @@ impl AttentionTask<'_> {
     }
 }
 
-/// The first position that the token at `position` attends to.
+/// The first position to which the token at `position` attends.
 pub(super) fn first_visible(position: usize, window: Option<usize>) -> usize {
     window.map_or(0, |window| (position + 1).saturating_sub(window))
 }

@@ -11,12 +11,12 @@ use super::{LANE_GROUPS, TILE};
 /// The query of one token and head.
 #[derive(Clone, Copy)]
 pub(super) struct QueryRow {
-    /// Index in [tokens, heads].
+    /// Flat index in [tokens, heads].
     pub index: usize,
     pub position: usize,
 }
 
-/// A few query rows and the tile they attend to.
+/// A few query rows and the KV tile to which they attend.
 pub(super) struct RowBlock<'a> {
     pub shape: &'a KvShape,
     pub scale: f32,
@@ -24,21 +24,22 @@ pub(super) struct RowBlock<'a> {
     pub tile: usize,
     pub rows: &'a [QueryRow],
     pub here: &'a [KvLane16; LANE_GROUPS],
-    /// The next tile, which is prefetched.
+    /// The tile to prefetch.
     pub next: &'a [KvLane16; LANE_GROUPS],
-    /// [words][query_stride], starting at the first row.
+    /// Packed queries, [words][query_stride], from the first row of the block.
     pub queries: *const u32,
     pub query_stride: usize,
     /// [rows][64]: the scores, and then the softmax weights.
     pub weights: *mut f32,
-    /// Softmax state of the rows: [rows], [rows][16], [rows][value_stride].
+    /// Softmax state of the rows: `max` is [rows], `sums` [rows][16], `values`
+    /// [rows][value_stride].
     pub max: *mut f32,
     pub sums: *mut f32,
     pub values: *mut f32,
 }
 
-/// Adds one tile to the state of R rows. Scores are computed for 16 W keys at a time, weighted
-/// values for 16 W elements at a time.
+/// Adds one tile to the softmax state of R rows. Scores are computed for 16 W keys at a time,
+/// weighted values for 16 W elements at a time.
 #[inline(always)]
 pub(super) unsafe fn attend_tile<S: SimdInt, K: KvFormat, const R: usize, const W: usize>(
     block: &RowBlock,
@@ -89,7 +90,7 @@ unsafe fn mask<S: Simd>(scores: *mut f32, start: usize, first: usize, last: usiz
     const RAMP: [f32; LANES] =
         [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
     let hidden = S::splat(f32::NEG_INFINITY);
-    // Relative to the tile, so that the numbers are small.
+    // Positions relative to the start of the tile.
     let first = S::splat(first.saturating_sub(start) as f32);
     let last = S::splat(last as f32 - start as f32);
     for from in (0..TILE).step_by(LANES) {
@@ -111,7 +112,7 @@ unsafe fn softmax<S: Simd, K: KvFormat, const R: usize>(block: &RowBlock) -> [f3
         }
         tile_max[r] = S::max_lane(max);
     }
-    // One lane per row.
+    // Vectors with one lane per row.
     let before = S::load_part(block.max, R);
     let max = S::max(S::load(tile_max.as_ptr()), before);
     S::store_part(block.max, max, R);
@@ -134,14 +135,15 @@ unsafe fn softmax<S: Simd, K: KvFormat, const R: usize>(block: &RowBlock) -> [f3
     factors
 }
 
-/// Cache lines of the values of 16 positions. The next tile's keys are prefetched with the scores,
-/// half of its values with the softmax, the other half with the weighted values: the number of
-/// outstanding loads is limited, so they are spread over the computation.
+/// Number of cache lines of the values of 16 positions. The next tile's keys are prefetched during
+/// the computation of the scores, half of its values during the softmax, the other half during the
+/// accumulation of values: the number of outstanding loads is limited, so they are spread over the
+/// computation.
 fn value_lines<K: KvFormat>(shape: &KvShape) -> usize {
     shape.value_stride() * LANES * K::VALUE_BYTES / LINE
 }
 
-/// Prefetches some lines of the values of 16 positions.
+/// Prefetches the cache lines `lines` of the values of 16 positions.
 #[inline(always)]
 unsafe fn prefetch_values<S: Simd>(lane16: &KvLane16, lines: Range<usize>) {
     for line in lines {
@@ -154,7 +156,7 @@ unsafe fn score<S: Simd>(block: &RowBlock, r: usize, group: usize) -> S::F {
     S::load(block.weights.add(r * TILE + group * LANES))
 }
 
-/// values = values * factor + weights . V, key by key in order.
+/// values = values * factor + weights * V, accumulated key by key in order.
 #[inline(always)]
 unsafe fn values<S: SimdInt, K: KvFormat, const R: usize, const W: usize>(
     block: &RowBlock,
@@ -176,7 +178,7 @@ unsafe fn values<S: SimdInt, K: KvFormat, const R: usize, const W: usize>(
     }
 }
 
-/// Accumulates N vectors of every value, from vector `first`.
+/// Accumulates N vectors of each key's value, from vector `first`.
 #[inline(always)]
 unsafe fn add_values<S: SimdInt, K: KvFormat, const R: usize, const N: usize>(
     block: &RowBlock,
@@ -196,7 +198,7 @@ unsafe fn add_values<S: SimdInt, K: KvFormat, const R: usize, const N: usize>(
     let half = lines / 2..if first == 0 { lines } else { lines / 2 };
     for group in keys.start / LANES..keys.end.div_ceil(LANES) {
         let (here, next) = (&block.here[group], &block.next[group]);
-        // Keys of the first step that precede the first key have a weight of zero.
+        // The first step may include a key before `keys.start`, whose weight is zero.
         let mut offset =
             keys.start.saturating_sub(group * LANES) / K::VALUE_POSITIONS * K::VALUE_POSITIONS;
         let end = (keys.end - group * LANES).min(LANES);

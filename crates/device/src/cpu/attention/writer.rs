@@ -1,4 +1,4 @@
-//! Writes keys and values into the cache.
+//! Writing of keys and values to the cache.
 
 use half::bf16;
 use placement::KvDtype;
@@ -6,9 +6,9 @@ use placement::KvDtype;
 use super::cache::{GROUP, KEY_OFFSET, KvLayer, KvShape};
 use super::int8_group::Int8Group;
 
-/// Writer that several threads share, each for its own slots.
+/// Writer that several threads share. Each thread writes different slots.
 pub(super) struct KvWriter<'a> {
-    /// Starts of keys, values, scales of keys, scales of values.
+    /// Pointers to the starts of keys, values, scales of keys and scales of values.
     parts: [*mut u8; 4],
     shape: &'a KvShape,
 }
@@ -17,13 +17,13 @@ pub(super) struct KvWriter<'a> {
 // written by one thread.
 unsafe impl Sync for KvWriter<'_> {}
 
-/// Where one token's key and value of one head go.
+/// Addresses to which one token's key and value of one head are written.
 struct KvSlotPointers {
-    /// Word d is at `d * block_tokens`.
+    /// Word d of the key is `d * block_tokens` words after this one.
     keys: *mut u32,
-    /// In bf16, that of the first token of the pair.
+    /// In a bf16 cache, the value of the first token of the pair.
     values: *mut u8,
-    /// Group g is at `g * block_tokens`.
+    /// The scale of group g is `g * block_tokens` elements after this one.
     key_scales: *mut u16,
     value_scales: *mut u16,
 }
@@ -109,7 +109,7 @@ impl<'a> KvWriter<'a> {
     }
 }
 
-/// One or two values as bf16, the first in the low half.
+/// Packs one or two values as bf16, the first in the low half.
 fn bf16_pair(pair: &[f32]) -> u32 {
     let low = u32::from(bf16::from_f32(pair[0]).to_bits());
     let high = pair.get(1).map_or(0, |x| u32::from(bf16::from_f32(*x).to_bits()));

@@ -10,10 +10,10 @@ use super::dot::{CHUNK_BYTES, Dot, F};
 /// tile must fit in the L1 cache: eight tokens of 2048 elements would fill it.
 pub(super) const TOKENS_MAX: usize = 4;
 
-/// Minimum prefetch distance in bytes, over all rows of a tile.
+/// Minimum distance in bytes from the first row of a tile to the rows prefetched meanwhile.
 const AHEAD_BYTES: usize = 12 << 10;
 
-/// Selects the rows of a tile by the number of registers and tokens.
+/// Computes the job with tiles of as many rows as the registers allow for the tokens of a tile.
 #[inline(always)]
 pub(super) unsafe fn all<D: Dot>(job: &GemmJob) {
     match (D::S::WIDE, job.x.layout.widest()) {
@@ -42,8 +42,8 @@ unsafe fn rows<D: Dot, const R: usize>(job: &GemmJob) {
     }
 }
 
-/// R rows times all tokens. The weights come from memory for the first tile, from the L1 cache for
-/// the others.
+/// Multiplies R rows with all tokens. The weights are read from memory for the first tile of
+/// tokens, and from the L1 cache for the others.
 #[inline(always)]
 unsafe fn tiles<D: Dot, const R: usize>(job: &GemmJob, row: usize) {
     for index in job.tiles.clone() {
@@ -63,13 +63,13 @@ unsafe fn tiles<D: Dot, const R: usize>(job: &GemmJob, row: usize) {
     }
 }
 
-/// First row and token of a tile.
+/// A tile: its first row, its first token and the activations of its tokens.
 #[derive(Clone, Copy)]
 struct DirectTile {
     row: usize,
     token: usize,
     x: *const u8,
-    /// Index of the tile in the job.
+    /// Index of the tile of tokens in the job.
     index: usize,
 }
 
@@ -90,9 +90,9 @@ unsafe fn rows_and_tokens<D: Dot, const R: usize, const T: usize>(job: &GemmJob,
     finish::<D, R, T>(job, tile, &acc);
 }
 
-/// Multiplies all whole chunks of R rows. Meanwhile it prefetches the following rows into the L2
-/// cache (activations need the L1 cache), an equal part with each tile, in memory order, which
-/// gives the highest bandwidth.
+/// Multiplies all whole chunks of R rows. While multiplying, prefetches the following rows into the
+/// L2 cache (the L1 cache is needed for activations): an equal part with each tile of tokens, in
+/// memory order, which gives the highest bandwidth.
 #[inline(always)]
 unsafe fn whole_chunks<D: Dot, const R: usize, const T: usize>(
     acc: &mut [[F<D>; T]; R],
@@ -102,7 +102,7 @@ unsafe fn whole_chunks<D: Dot, const R: usize, const T: usize>(
     whole: usize,
 ) {
     let (bytes, tiles) = (D::CHUNK * D::WEIGHT_BYTES, job.tiles.len());
-    // Lines per chunk. The last tiles may have none left to prefetch.
+    // Cache lines to prefetch per chunk. For the last tiles of tokens none may be left.
     let lines = (R * bytes).div_ceil(LINE * tiles);
     let step = lines * LINE;
     let first = tile.index * step * whole;
@@ -127,7 +127,8 @@ unsafe fn whole_chunks<D: Dot, const R: usize, const T: usize>(
     }
 }
 
-/// Loads one token at a time: all tokens together would spill the accumulators.
+/// Multiplies one chunk of R rows with T tokens. Loads one token at a time: all tokens together
+/// would spill the accumulators.
 #[inline(always)]
 unsafe fn multiply<D: Dot, const R: usize, const T: usize>(
     acc: &mut [[F<D>; T]; R],
@@ -142,14 +143,15 @@ unsafe fn multiply<D: Dot, const R: usize, const T: usize>(
     }
 }
 
-/// Reduces the accumulators, four at a time, adds the bias, and writes the sums.
+/// Reduces the accumulators, four at a time, adds the bias, and writes the outputs.
 #[inline(always)]
 unsafe fn finish<D: Dot, const R: usize, const T: usize>(
     job: &GemmJob,
     tile: DirectTile,
     acc: &[[F<D>; T]; R],
 ) {
-    // Through memory, since indexing the array by a variable would keep it there from the start.
+    // The accumulators are stored before they are indexed by a variable; indexing `acc` itself
+    // would make the compiler keep it in memory from the start.
     let mut all = MaybeUninit::<[[[f32; LANES]; T]; R]>::uninit();
     let all = all.as_mut_ptr().cast::<f32>();
     for r in 0..R {
@@ -158,7 +160,7 @@ unsafe fn finish<D: Dot, const R: usize, const T: usize>(
         }
     }
     for first in (0..R * T).step_by(4) {
-        // The last group of four may repeat an accumulator, whose second sum is not used.
+        // The last group of four may repeat an accumulator; the additional sums are not used.
         let [a, b, c, d] = [0, 1, 2, 3].map(|i| all.add((first + i).min(R * T - 1) * LANES));
         let sums = D::S::sum4(D::S::load(a), D::S::load(b), D::S::load(c), D::S::load(d));
         for (i, sum) in (first..R * T).zip(sums) {

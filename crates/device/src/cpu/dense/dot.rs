@@ -12,31 +12,31 @@ use super::super::simd::{LANES, Simd};
 pub(in crate::cpu) const CHUNK_BYTES: usize = 64;
 
 /// Multiplication of a chunk of weights with a chunk of activations. A chunk is 16 words of 4
-/// bytes: f32, or pairs of bf16, whose bits a vector of f32 holds.
+/// bytes, each of which is one f32 or a pair of bf16; a vector of f32 holds the bits of either.
 pub(super) trait Dot {
     type S: Simd;
     /// Elements of a chunk.
     const CHUNK: usize;
-    /// Bytes of a weight.
+    /// Bytes of one weight.
     const WEIGHT_BYTES: usize;
 
     unsafe fn weights(from: *const u8) -> F<Self>;
-    /// The first `n` weights, zero-padded.
+    /// Loads the first `n` weights of a chunk, zero-padded.
     unsafe fn weights_part(from: *const u8, n: usize) -> F<Self>;
-    /// Chunks in one raw load of 64 bytes (2 for bf16 weights that are widened to f32): the unit of
-    /// packing.
+    /// Chunks in one [`Self::raw`] load, the unit of packing: 2 for bf16 weights that are widened
+    /// to f32, otherwise 1.
     const RAW_CHUNKS: usize;
     unsafe fn raw(from: *const u8) -> F<Self>;
-    /// Splits a column of raw words of 16 rows into the columns of its chunks.
+    /// Splits a column of raw words of 16 rows into one column for each of its chunks.
     unsafe fn columns(raw: F<Self>) -> [F<Self>; 2];
     unsafe fn accumulate(acc: F<Self>, weights: F<Self>, x: F<Self>) -> F<Self>;
-    /// [`Self::accumulate`] for one lane of many rows.
+    /// [`Self::accumulate`] on registers that hold the same lane of several rows.
     unsafe fn accumulate_register(acc: R<Self>, weights: R<Self>, x: R<Self>) -> R<Self>;
 }
 
-/// Vector of the dot product.
+/// Vector type, of 16 lanes.
 pub(super) type F<D> = <<D as Dot>::S as Simd>::F;
-/// Register of the dot product.
+/// Type of one hardware register.
 pub(super) type R<D> = <<D as Dot>::S as Simd>::Register;
 
 /// Conversion of weights to f32.
@@ -88,7 +88,7 @@ impl Weight for WeightBf16 {
     unsafe fn load_part<S: Simd>(from: *const u8, n: usize) -> S::F {
         S::load_bf16_part(from.cast(), n)
     }
-    /// Pairs are transposed before they are widened.
+    /// Two chunks, since bf16 pairs are transposed before they are widened.
     const RAW_CHUNKS: usize = 2;
     #[inline(always)]
     unsafe fn raw<S: Simd>(from: *const u8) -> S::F {

@@ -1,12 +1,13 @@
-//! Layout of activations of dense products.
+//! Layout of activations for matrix multiplications with dense weights.
 
 use std::ops::Range;
 
 use super::super::simd::LANES;
 use super::dot::CHUNK_BYTES;
 
-/// Division of tokens into tiles, which are multiplied together. In a tile, activations are words
-/// of 4 bytes (one f32, or two bf16), 16 to a chunk, in the order in which the kernel reads them.
+/// Division of tokens into tiles. The tokens of a tile are multiplied together. In a tile,
+/// activations are words of 4 bytes (one f32, or two bf16), 16 to a chunk, in the order in which
+/// the kernel reads them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::cpu) struct ActivationLayout {
     tokens: usize,
@@ -25,7 +26,7 @@ pub(in crate::cpu) enum TileOrder {
 }
 
 impl ActivationLayout {
-    /// The fewest tiles of at most `widest` tokens, of equal size.
+    /// Divides `tokens` tokens into the fewest tiles of at most `widest` tokens, of equal size.
     pub fn new(tokens: usize, widest: usize, order: TileOrder) -> Self {
         Self { tokens, tiles: tokens.div_ceil(widest), order }
     }
@@ -39,26 +40,27 @@ impl ActivationLayout {
         self.tiles
     }
 
-    /// Tokens of a tile. The first tiles may have one more than the others.
+    /// Tokens of tile `tile`. The first tiles may have one more than the others.
     pub fn tile(self, tile: usize) -> Range<usize> {
         let (few, wider) = (self.tokens / self.tiles, self.tokens % self.tiles);
         let first = tile * few + tile.min(wider);
         first..first + few + usize::from(tile < wider)
     }
 
-    /// Tokens of the widest tile.
+    /// Number of tokens of the widest tile.
     pub fn widest(self) -> usize {
         self.tokens.div_ceil(self.tiles.max(1))
     }
 }
 
-/// Bytes of a token of `cols` elements in chunks of `chunk` elements.
+/// Bytes of a token of `cols` elements, packed in chunks of `chunk` elements.
 pub(in crate::cpu) fn token_bytes(cols: usize, chunk: usize) -> usize {
     cols.div_ceil(chunk) * CHUNK_BYTES
 }
 
-/// Bit-reversed order of lanes (its own inverse), in which their sums are reduced: after lane i, as
-/// many pending subtrees are merged as i has trailing one bits. This is the tree of [`Simd::sum`].
+/// Order in which the sums of the lanes are reduced: bit-reversed, and its own inverse. After the
+/// i-th lane in this order, as many completed subtrees are merged as i has trailing one bits. This
+/// gives the reduction tree of [`Simd::sum`].
 ///
 /// [`Simd::sum`]: super::super::simd::Simd::sum
 pub(in crate::cpu) const LANE_ORDER: [usize; LANES] =

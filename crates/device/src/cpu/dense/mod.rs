@@ -1,8 +1,8 @@
-//! Products of f32, f16 and bf16 weights with activations.
+//! Matrix multiplication of activations with f32, f16 and bf16 weights.
 //!
-//! In every tile shape, an output element is a vector of 16 accumulators over chunks of k in order,
-//! reduced by a fixed tree. A chunk has 32 elements with the bf16 dot product instruction (two
-//! neighbors per lane), otherwise 16.
+//! Every output element is computed in the same way, whatever the tile shape: a vector of 16
+//! accumulators over the chunks of k in order, reduced by a fixed tree. A chunk has 32 elements
+//! with the bf16 dot product instruction (two neighbors per lane), otherwise 16.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 mod direct;
@@ -23,26 +23,26 @@ use dot::{F32Dot, WeightBf16, WeightF16, WeightF32};
 pub(super) use layout::{ActivationLayout, LANE_ORDER, TileOrder, token_bytes};
 use packed::PackPlan;
 
-/// Product of some rows of a weight matrix with some tiles of tokens.
+/// Multiplication of some rows of a weight matrix with some tiles of tokens.
 pub(super) struct GemmJob {
-    /// First row: readable for `rows` rows of `cols` weights, `row_bytes` apart, unaligned.
+    /// First of `rows` readable rows of `cols` weights, `row_bytes` apart, unaligned.
     pub weights: *const u8,
     pub row_bytes: usize,
     pub rows: usize,
     pub cols: usize,
-    /// Weights that this thread probably multiplies next: prefetched, never read.
+    /// Address of the weights that this thread probably multiplies next: prefetched, never read.
     pub next: *const u8,
     pub x: DenseActivations,
     /// Tiles of tokens to multiply.
     pub tiles: Range<usize>,
-    /// One per row, or null.
+    /// Bias of the rows, `[rows]`, or null.
     pub bias: *const f32,
     /// Output of the first row and token; tokens are `out_stride` elements apart.
     pub out: *mut f32,
     pub out_stride: usize,
 }
 
-/// Activations in `layout`, zero-padded to whole chunks.
+/// Packed activations in `layout`, zero-padded to whole chunks.
 #[derive(Clone, Copy)]
 pub(super) struct DenseActivations {
     pub start: *const u8,
@@ -51,13 +51,13 @@ pub(super) struct DenseActivations {
 }
 
 impl DenseActivations {
-    /// First word of a tile.
+    /// Address of the first word of tile `tile`.
     fn tile(&self, tile: usize) -> *const u8 {
         self.start.wrapping_add(self.layout.tile(tile).start * self.token_bytes)
     }
 }
 
-/// Dtypes of a dense product.
+/// Dtypes of a matrix multiplication with dense weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DenseKind {
     /// f32 activations, weights of this dtype.
@@ -66,7 +66,8 @@ pub(super) enum DenseKind {
     Bf16,
 }
 
-/// Layout of `tokens` tokens for a kernel set. Packing weights pays from some number of tokens on.
+/// Layout of the activations of `tokens` tokens for a kernel set. Packed weights are faster from
+/// some number of tokens on.
 pub(super) fn layout(set: KernelSet, tokens: usize) -> ActivationLayout {
     let (direct, widest) = if is_wide(set) { (24, 12) } else { (8, 6) };
     if tokens <= direct {

@@ -22,7 +22,7 @@ const COLUMN_CHUNKS_MAX: usize = 128;
 /// Chunks per iteration of the innermost loop.
 const UNROLL: usize = 4;
 
-/// Registers of rows in a tile.
+/// Number of registers that hold the rows of a tile.
 const REGISTERS: usize = 2;
 
 /// Levels of the reduction tree over 16 lanes.
@@ -32,29 +32,29 @@ thread_local! {
     static PACK_BUFFER: RefCell<Scratch<f32>> = const { RefCell::new(Scratch::new()) };
 }
 
-/// How weights are packed, and the buffers for it.
+/// Sizes of the parts in which weights are packed, and the buffers for them.
 pub(super) struct PackPlan {
     /// Rows packed at a time.
     rows: usize,
-    /// Chunks of all columns.
+    /// Number of chunks of a whole row.
     chunks: usize,
-    /// Chunks packed at a time.
+    /// Number of chunks of a row packed at a time.
     columns: usize,
     /// Elements from one packed lane to the next. Not a power of two, which would map the lanes to
     /// the same cache sets.
     lane_stride: usize,
-    /// Elements of the sums of a tile.
+    /// Number of sums of a tile: rows times tokens of the widest tile.
     sums: usize,
     /// Packed weights, [lane][chunk][row].
     packed: *mut f32,
-    /// Sums of completed subtrees of the lane reduction, [level].
+    /// Sums of completed subtrees of the lane reduction, [level][token][row].
     levels: *mut f32,
-    /// Sums over the columns packed so far, [tile][lane].
+    /// Sums over the columns packed so far, [tile][lane][token][row].
     partial: *mut f32,
 }
 
 impl PackPlan {
-    /// Calls `run` with a plan whose buffers are thread-local.
+    /// Calls `run` with a plan that uses thread-local buffers.
     pub fn with(job: &GemmJob, register_lanes: usize, chunk: usize, run: impl FnOnce(&PackPlan)) {
         let chunks = job.cols.div_ceil(chunk);
         let columns = chunks.div_ceil(chunks.div_ceil(COLUMN_CHUNKS_MAX).max(1)).max(1);
@@ -112,7 +112,7 @@ pub(super) unsafe fn all<D: Dot>(job: &GemmJob, plan: &PackPlan) {
     }
 }
 
-/// Packs some columns of some rows; rows past the end are zeros.
+/// Packs the columns `columns` (in chunks) of the rows `rows`; rows past the end are zeros.
 #[inline(always)]
 unsafe fn pack<D: Dot>(
     job: &GemmJob,
@@ -236,7 +236,7 @@ unsafe fn dispatch_tile<D: Dot>(
     }
 }
 
-/// Sums of T tokens and a tile of rows.
+/// Sums of T tokens and the rows of a tile.
 type TileSums<D, const T: usize> = [[R<D>; T]; REGISTERS];
 
 #[inline(always)]
@@ -276,7 +276,7 @@ unsafe fn multiply_tile<D: Dot, const T: usize>(
     }
 }
 
-/// Offset of the sums of a token and a register of rows.
+/// Offset in elements of the sums of one token and one register of rows.
 #[inline(always)]
 fn offset<D: Dot>(register: usize, token: usize) -> usize {
     (token * REGISTERS + register) * D::S::REGISTER_LANES
@@ -301,9 +301,9 @@ unsafe fn add<D: Dot, const T: usize>(sums: &mut TileSums<D, T>, others: *const 
     }
 }
 
-/// Operands of one lane of a tile.
+/// Operands of one lane of a tile of tokens.
 struct LaneOperands {
-    /// Sums over earlier columns, or null.
+    /// Sums over the columns packed earlier, or null.
     partial: *const f32,
     /// Packed weights, [chunk][row].
     w: *const u8,
@@ -372,7 +372,7 @@ unsafe fn multiply_chunk<D: Dot, const T: usize>(
     }
 }
 
-/// Adds the bias and writes the rows that exist.
+/// Adds the bias and writes the outputs, except those of rows past the end.
 #[inline(always)]
 unsafe fn finish<D: Dot, const T: usize>(job: &GemmJob, tile: &PackedTile, sums: &TileSums<D, T>) {
     let (rows, token) = (&tile.rows, job.x.layout.tile(tile.index).start);

@@ -9,7 +9,8 @@ pub(super) struct Prefetch {
 }
 
 impl Prefetch {
-    /// Prefetches the lines that the next `calls` calls of [`PrefetchCursor::step`] will not.
+    /// Prefetches at once the lines that the next `calls` calls of [`PrefetchCursor::step`] will
+    /// not, since each call prefetches one line.
     #[inline(always)]
     pub(super) unsafe fn start<S: Simd>(self, calls: usize) -> PrefetchCursor {
         let now = self.lines.saturating_sub(calls);
@@ -23,10 +24,10 @@ impl Prefetch {
     }
 }
 
-/// Prefetches one line per step.
+/// Prefetches one cache line per call of `step`.
 pub(super) struct PrefetchCursor {
     from: *const u8,
-    /// Bytes per step: one line, or 0 without lines.
+    /// Bytes per step: one cache line, or 0 if there are no lines to prefetch.
     stride: usize,
 }
 

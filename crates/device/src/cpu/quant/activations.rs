@@ -25,8 +25,8 @@ pub(in crate::cpu) struct CodeRows {
 /// Borrowed quantized activations.
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct CodeView<'a> {
-    /// [tokens, code_stride]: codes in -127..=127. If `wide`, a row's upper bytes, then its lower
-    /// bytes (both signed): code = 256 * upper + lower, in -32512..=32512.
+    /// [tokens, code_stride]: codes in -127..=127. If `wide`, all upper bytes of a row and then all
+    /// lower bytes (both signed), where code = 256 * upper + lower is in -32512..=32512.
     pub codes: &'a [i8],
     pub code_stride: usize,
     pub wide: bool,
@@ -42,7 +42,7 @@ pub(in crate::cpu) struct CodeView<'a> {
     pub blocks: usize,
 }
 
-/// One row to write.
+/// Addresses to which one quantized row is written.
 struct RowOut {
     codes: *mut i8,
     scales: *mut f32,
@@ -71,7 +71,7 @@ impl CodeRows {
         let scaled_sums = SharedMut::new(self.scaled_sums.resize(tokens * blocks));
         cpu.over_rows(tokens, cols, &|rows| {
             for row in rows {
-                // SAFETY: all pointers lead to this row of buffers that were resized above; rows
+                // SAFETY: all pointers point to this row of buffers that were resized above; rows
                 // are disjoint.
                 unsafe {
                     let out = RowOut {
@@ -92,7 +92,7 @@ impl CodeRows {
         })
     }
 
-    /// Bytes allocated.
+    /// Bytes of allocated memory.
     pub(in crate::cpu) fn capacity_bytes(&self) -> usize {
         let floats = self.scales.capacity_bytes() + self.scaled_sums.capacity_bytes();
         self.codes.capacity_bytes()
@@ -123,7 +123,7 @@ fn code_stride(blocks: usize, wide: bool) -> usize {
 kernel! { unsafe fn quantize_row(x: &[f32], out: &RowOut) = quantize_row_body }
 
 /// scale = max |x| / 127, code = x * (127 / max |x|) rounded to nearest. A NaN or an infinity makes
-/// the scale NaN, which carries it to the result.
+/// the scale NaN, and thereby the results.
 #[inline(always)]
 unsafe fn quantize_row_body<S: SimdInt>(x: &[f32], out: &RowOut) {
     for block in 0..x.len() / BLOCK {
@@ -137,7 +137,7 @@ unsafe fn quantize_row_body<S: SimdInt>(x: &[f32], out: &RowOut) {
 
 kernel! { unsafe fn quantize_row_wide(x: &[f32], out: &RowOut) = quantize_row_wide_body }
 
-/// As above, with 32512 = 127 * 256 in place of 127.
+/// As `quantize_row_body`, with 32512 = 127 * 256 in place of 127.
 #[inline(always)]
 unsafe fn quantize_row_wide_body<S: SimdInt>(x: &[f32], out: &RowOut) {
     for block in 0..x.len() / BLOCK {
@@ -145,7 +145,7 @@ unsafe fn quantize_row_wide_body<S: SimdInt>(x: &[f32], out: &RowOut) {
         let mut sums = [0i32; 2];
         for (half, sum) in sums.iter_mut().enumerate() {
             let code = S::round(halves[half]);
-            // floor((code + 128) / 256). Adding one half avoids ties.
+            // upper = floor((code + 128) / 256). Adding one half before rounding avoids ties.
             let upper = S::round(S::mul(S::add(code, S::splat(0.5)), S::splat(1.0 / 256.0)));
             let lower = S::fma(upper, S::splat(-256.0), code);
             let at = out.codes.add(block * BLOCK + half * LANES);
@@ -157,7 +157,7 @@ unsafe fn quantize_row_wide_body<S: SimdInt>(x: &[f32], out: &RowOut) {
     }
 }
 
-/// Scale of a block, and the block scaled so that max |x| becomes `code_max`.
+/// Scale of a block, and the block's 32 values scaled so that max |x| becomes `code_max`.
 #[inline(always)]
 unsafe fn scaled<S: SimdInt>(from: *const f32, code_max: f32) -> (f32, [S::F; 2]) {
     let (a, b) = (S::load(from), S::load(from.add(LANES)));

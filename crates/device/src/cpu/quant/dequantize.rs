@@ -21,18 +21,18 @@ unsafe fn dequantize_body<S: SimdInt>(dtype: Dtype, row: *const u8, out: &mut [f
     with_format!(dtype, F => dequantize_format::<S, F>(row, out), _ => ())
 }
 
-/// scale * (code - zero) + minimum, with each operation rounded.
+/// Dequantizes one row: scale * (code - zero) + minimum, with each operation rounded.
 #[inline(always)]
 unsafe fn dequantize_format<S: SimdInt, F: BlockFormat>(row: *const u8, out: &mut [f32]) {
-    // Stride 0: all 16 rows are the same row.
+    // The stride is 0: the methods of the format read 16 rows, all of which are this row.
     let (mut scales, mut minima) = ([0f32; 16 * LANES], [0f32; 8 * LANES]);
     let mut codes = [0u8; 5 * BLOCK / 2];
     for (stored, out) in out.chunks_exact_mut(F::SUBS * BLOCK).enumerate() {
         let block = row.add(stored * F::BYTES);
         F::scales::<S>(block, 0, scales.as_mut_ptr(), minima.as_mut_ptr());
         for (sub, out) in out.chunks_exact_mut(BLOCK).enumerate() {
-            // The first quarter of each vector is the row's half. The second store overwrites the
-            // repeated quarters of the first.
+            // All quarters of a vector are the same 16 codes, of which one copy is needed. The
+            // second store overwrites the other copies of the first.
             let [first, last] = F::codes::<S>(block, 0, sub);
             S::store_i(codes.as_mut_ptr(), first);
             S::store_i(codes.as_mut_ptr().add(LANES), last);

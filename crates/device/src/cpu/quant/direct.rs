@@ -1,8 +1,8 @@
 //! W4A16/W8A16-style block dot product with VNNI (`vpdpbusd`), for a few tokens.
 //!
-//! Decoding uses every weight for few multiplications, so packing the weights into panels, which
-//! pays for many tokens, would cost more than the products. Here the partial sums of 16 rows are
-//! transposed instead. Integer sums are exact, so the results have the bits of [`super::tile`].
+//! Decoding uses every weight for few multiplications. Packing the weights into panels, which pays
+//! for many tokens, would cost more than these. Here the partial sums of 16 rows are transposed
+//! instead. Integer sums are exact, so the results are bit-identical to those of [`super::tile`].
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::super::dispatch::kernel;
@@ -11,17 +11,18 @@ use super::formats::{BlockFormat, with_format};
 use super::panel::RowGroup;
 use super::{BLOCK, CodeView};
 
-/// Maximum tokens for which this is faster than panels.
+/// Maximum tokens for which this kernel is faster than packing into panels.
 pub(super) const DIRECT_TOKENS_MAX: usize = 3;
 
-/// 16 rows of a product, of which the first `rows` exist, for at most [`DIRECT_TOKENS_MAX`] tokens.
+/// Multiplication of 16 weight rows, of which the first `rows` exist, with at most
+/// [`DIRECT_TOKENS_MAX`] tokens.
 pub(super) struct DirectJob<'a> {
     pub group: RowGroup,
     pub rows: usize,
     pub x: CodeView<'a>,
-    /// One per row, or null.
+    /// Bias of the rows, `[rows]`, or null.
     pub bias: *const f32,
-    /// [tokens, out_stride], starting at the first row.
+    /// [tokens, out_stride], from the column of the first row.
     pub out: *mut f32,
     pub out_stride: usize,
 }
@@ -30,8 +31,9 @@ kernel! {
     /// Computes the outputs of the group.
     ///
     /// # Safety
-    /// As [`super::panel::fill`] of the group; `bias` (if any) is readable for `rows` rows, `out`
-    /// writable for `rows` rows of each token of `x`, which has 1 to [`DIRECT_TOKENS_MAX`] tokens.
+    /// The conditions of [`super::panel::fill`] hold for `job.group`; `bias` (if any) is readable
+    /// for `rows` rows, `out` writable for `rows` rows of each token of `x`, which has 1 to
+    /// [`DIRECT_TOKENS_MAX`] tokens.
     pub(super) unsafe fn multiply_direct(job: &DirectJob) = multiply_direct_body
 }
 
@@ -49,8 +51,9 @@ unsafe fn multiply_direct_body<S: SimdInt>(job: &DirectJob) {
     }, _ => ())
 }
 
-/// Dot products of four rows' codes with one token's codes of BYTES bytes: of half `half`, or of
-/// both halves if they share a scale. `lowest` is the lowest byte of the codes at `at`.
+/// Dot products of four rows' codes with one token's codes of BYTES bytes: over half `half` of the
+/// quantization block, or over both halves if they share a scale. `at` points to the upper bytes of
+/// the token's codes, `lowest` to the lower bytes; they are equal if BYTES is 1.
 #[inline(always)]
 unsafe fn half_dot<S: SimdInt, F: BlockFormat, const BYTES: usize>(
     codes: &[S::I; 2],
@@ -72,14 +75,14 @@ unsafe fn half_dot<S: SimdInt, F: BlockFormat, const BYTES: usize>(
     sum
 }
 
-/// Multiplies T tokens with codes of BYTES bytes.
+/// Multiplies the 16 rows with T tokens whose codes have BYTES bytes.
 #[inline(always)]
 unsafe fn of_format<S: SimdInt, F: BlockFormat, const BYTES: usize, const T: usize>(
     job: &DirectJob,
 ) {
     let (group, x) = (&job.group, &job.x);
     let stride = group.row_bytes;
-    // [sub][scale][row] and [sub][row] of one stored block
+    // Scales, [sub][scale][row], and minima, [sub][row], of one stored block.
     let (mut scales, mut minima) = ([0f32; 16 * LANES], [0f32; 8 * LANES]);
     let mut acc = [S::splat(0.0); T];
     for stored in 0..group.blocks / F::SUBS {
@@ -88,11 +91,11 @@ unsafe fn of_format<S: SimdInt, F: BlockFormat, const BYTES: usize, const T: usi
         F::scales::<S>(from, stride, scales.as_mut_ptr(), minima.as_mut_ptr());
         for sub in 0..F::SUBS {
             let block = stored * F::SUBS + sub;
-            // [token][half][q]: partial sums of four rows each. Halves that share a scale share
-            // sums.
+            // Partial sums, [token][half of the block][group of four rows]. Halves with one scale
+            // accumulate into the same sums.
             let mut sums = [[[S::splat_i(0); 4]; 2]; T];
-            // Quarters hold rows q, 4 + q, 8 + q and 12 + q, so that the transposed sums are in row
-            // order.
+            // The quarters of a vector hold rows q, 4 + q, 8 + q and 12 + q, so that the transposed
+            // sums are in row order.
             for q in 0..4 {
                 let codes = F::codes::<S>(from.add(q * stride), 4 * stride, sub);
                 for t in 0..T {

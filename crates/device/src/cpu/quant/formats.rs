@@ -3,8 +3,9 @@
 
 use super::super::simd::SimdInt;
 
-/// A block format. `block` is the first row's stored block (of 32 or 256 weights), which the next
-/// row has `stride` bytes later; `sub` is the index of a quantization block of 32 weights in it.
+/// A block format. In its methods, `block` points to a stored block (of 32 or 256 weights) of the
+/// first row; that of the next row is `stride` bytes later. `sub` is the index of a quantization
+/// block of 32 weights in the stored block.
 pub(super) trait BlockFormat {
     /// Bytes of a stored block.
     const BYTES: usize;
@@ -17,12 +18,12 @@ pub(super) trait BlockFormat {
     /// Whether the format has minima.
     const MIN: bool;
 
-    /// Codes of a quantization block of four rows: the first 16 codes, and the last 16. Each
-    /// quarter is one row.
+    /// Codes of one quantization block of each of four rows: a vector of the first 16 codes and one
+    /// of the last 16. Each quarter of a vector belongs to one row.
     unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2];
 
-    /// Writes scales and minima of the stored blocks of 16 rows: `scales` is [sub][scale][row],
-    /// `minima` [sub][row].
+    /// Writes scales and minima of one stored block of each of 16 rows: `scales` is
+    /// [sub][scale][row], `minima` [sub][row].
     unsafe fn scales<S: SimdInt>(
         block: *const u8,
         stride: usize,
@@ -40,7 +41,7 @@ pub(super) struct Q4K;
 pub(super) struct Q5K;
 pub(super) struct Q6K;
 
-/// f16 scale, i8 codes[32].
+/// Stored block: f16 scale, i8 codes[32].
 impl BlockFormat for Q8_0 {
     const BYTES: usize = 34;
     const SUBS: usize = 1;
@@ -59,7 +60,7 @@ impl BlockFormat for Q8_0 {
     }
 }
 
-/// f16 scale, nibbles[16]; the low nibbles are elements 0..16.
+/// Stored block: f16 scale, nibbles[16]; the low nibbles are elements 0..16.
 impl BlockFormat for Q4_0 {
     const BYTES: usize = 18;
     const SUBS: usize = 1;
@@ -77,7 +78,7 @@ impl BlockFormat for Q4_0 {
     }
 }
 
-/// f16 scale, f16 minimum, nibbles[16].
+/// Stored block: f16 scale, f16 minimum, nibbles[16].
 impl BlockFormat for Q4_1 {
     const BYTES: usize = 20;
     const SUBS: usize = 1;
@@ -102,7 +103,7 @@ impl BlockFormat for Q4_1 {
     }
 }
 
-/// f16 scale, fifth bits[4], nibbles[16].
+/// Stored block: f16 scale, fifth bits[4], nibbles[16].
 impl BlockFormat for Q5_0 {
     const BYTES: usize = 22;
     const SUBS: usize = 1;
@@ -122,7 +123,7 @@ impl BlockFormat for Q5_0 {
     }
 }
 
-/// f16 scale, f16 minimum, fifth bits[4], nibbles[16].
+/// Stored block: f16 scale, f16 minimum, fifth bits[4], nibbles[16].
 impl BlockFormat for Q5_1 {
     const BYTES: usize = 24;
     const SUBS: usize = 1;
@@ -147,8 +148,8 @@ impl BlockFormat for Q5_1 {
     }
 }
 
-/// f16 d, f16 dmin, 8 six-bit scales and minima in 12 bytes, nibbles[128]; the low nibbles of each
-/// 32 bytes are one quantization block, the high nibbles the next.
+/// Stored block: f16 d, f16 dmin, 8 six-bit scales and minima in 12 bytes, nibbles[128]; the low
+/// nibbles of each 32 bytes are one quantization block, the high nibbles the next.
 impl BlockFormat for Q4K {
     const BYTES: usize = 144;
     const SUBS: usize = 8;
@@ -189,8 +190,8 @@ impl BlockFormat for Q4K {
     }
 }
 
-/// As Q4_K, with fifth bits[32] before the nibbles: bit s of byte i belongs to element i of
-/// quantization block s.
+/// Stored block: as in Q4_K, with fifth bits[32] before the nibbles: bit s of byte i belongs to
+/// element i of quantization block s.
 impl BlockFormat for Q5K {
     const BYTES: usize = 176;
     const SUBS: usize = 8;
@@ -225,9 +226,9 @@ impl BlockFormat for Q5K {
     }
 }
 
-/// Low nibbles[128], upper two bits[64], i8 scales[16], f16 d. Each half of 128 elements has 64
-/// nibble bytes (the low nibbles are quantization blocks 0 and 1, the high ones 2 and 3) and 32
-/// bytes of upper bits (two for each of the four quantization blocks).
+/// Stored block: low nibbles[128], upper two bits[64], i8 scales[16], f16 d. Each half of 128
+/// elements has 64 nibble bytes (the low nibbles are quantization blocks 0 and 1, the high ones 2
+/// and 3) and 32 bytes of upper bits (two for each of the four quantization blocks).
 impl BlockFormat for Q6K {
     const BYTES: usize = 210;
     const SUBS: usize = 8;
@@ -248,7 +249,7 @@ impl BlockFormat for Q6K {
     }
     #[inline(always)]
     unsafe fn scales<S: SimdInt>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
-        // The word that ends with the block's last two bytes.
+        // The word at byte 206, whose upper half is `d`, the last two bytes of the block.
         let d = S::low_f16(S::shift_right(S::load_words(block.add(206), stride), 16));
         for word in 0..4 {
             let four = S::load_words(block.add(192 + 4 * word), stride);
@@ -260,13 +261,13 @@ impl BlockFormat for Q6K {
     }
 }
 
-/// 32 bytes of each of four rows: the first 16, and the last 16.
+/// 32 bytes of each of four rows: a vector of the first 16 bytes and one of the last 16.
 #[inline(always)]
 unsafe fn bytes<S: SimdInt>(from: *const u8, stride: usize) -> [S::I; 2] {
     [S::load_quarters(from, stride), S::load_quarters(from.add(16), stride)]
 }
 
-/// The low and the high nibbles of 16 bytes of each of four rows.
+/// The low nibbles and the high nibbles of 16 bytes of each of four rows.
 #[inline(always)]
 unsafe fn nibbles<S: SimdInt>(from: *const u8, stride: usize) -> [S::I; 2] {
     let bytes = S::load_quarters(from, stride);
@@ -279,7 +280,7 @@ unsafe fn bits<S: SimdInt>(bytes: S::I, from: u32, mask: u8) -> S::I {
     S::and(S::shift_right(bytes, from), u32::from_ne_bytes([mask; 4]))
 }
 
-/// The low and the high 16 bits of a word of each of four rows, 16 bits per row.
+/// Fifth bits of the first 16 and of the last 16 codes of each of four rows, 16 bits per row.
 #[inline(always)]
 unsafe fn fifth_bits(from: *const u8, stride: usize) -> [u64; 2] {
     let mut halves = [0u64; 2];

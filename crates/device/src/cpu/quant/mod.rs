@@ -1,10 +1,10 @@
-//! Products of block-quantized (GGUF) weights with quantized activations, in integers.
+//! Multiplication of block-quantized (GGUF) weights with quantized activations, in integers.
 //!
-//! Every format is a sequence of quantization blocks of 32 weights: 32 unsigned codes `c`, a zero
-//! point `z`, a scale (two, of 16 codes each, in Q6_K) and in some formats a minimum `m`; the
+//! Every format stores a sequence of quantization blocks of 32 weights: 32 unsigned codes `c`, a
+//! zero point `z`, a scale (two, of 16 codes each, in Q6_K) and in some formats a minimum `m`; the
 //! weight is `scale * (c - z) + m`. Activations are quantized to 8 or 16 bits in blocks of 32 with
 //! an f32 scale `dx`. A 16-bit code is multiplied as two bytes, which doubles the multiplications.
-//! An output element is one chain over the blocks in order,
+//! An output element is accumulated over the blocks in order,
 //!
 //! ```text
 //! acc = fma(f32(sum((c - z) * x)), scale * dx, acc)   with an exact inner sum in integers

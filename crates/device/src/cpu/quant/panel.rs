@@ -65,20 +65,20 @@ impl Panel {
     }
 }
 
-/// 16 rows of weights to multiply or pack.
+/// 16 rows of weights to multiply or to pack.
 #[derive(Clone, Copy)]
 pub(super) struct RowGroup {
     pub dtype: Dtype,
     pub first: *const u8,
     pub row_bytes: usize,
     pub blocks: usize,
-    /// The next 16 rows, to prefetch: any address.
+    /// Address of the 16 rows to prefetch, which need not be readable.
     pub next: *const u8,
 }
 
 impl RowGroup {
-    /// Prefetches a part of the next rows, as large as one stored block of 16 rows, in memory
-    /// order, which gives the highest bandwidth.
+    /// Prefetches the part of the next rows that belongs to stored block `stored`: as many bytes as
+    /// one stored block of 16 rows, in memory order, which gives the highest bandwidth.
     #[inline(always)]
     pub(super) unsafe fn prefetch<S: Simd, F: BlockFormat>(&self, stored: usize) {
         for line in (stored * LANES * F::BYTES..(stored + 1) * LANES * F::BYTES).step_by(LINE) {
@@ -92,7 +92,7 @@ kernel! {
     ///
     /// # Safety
     /// `first` is readable for 16 rows of `row_bytes`, each of `blocks` quantization blocks of 32
-    /// weights of `dtype`. `panel` has the shape of the group.
+    /// weights of `dtype`. `panel` was resized to the shape of the group.
     pub(super) unsafe fn fill(group: &RowGroup, panel: &mut Panel) = fill_body
 }
 
@@ -117,8 +117,8 @@ unsafe fn fill_format<S: SimdInt, F: BlockFormat>(group: &RowGroup, panel: &mut 
         );
         for sub in 0..F::SUBS {
             let mut halves = [[S::splat_i(0); 4]; 2];
-            // Quarters hold rows q, 4 + q, 8 + q and 12 + q, so that the transposed words are in
-            // row order.
+            // The quarters of a vector hold rows q, 4 + q, 8 + q and 12 + q, so that the transposed
+            // words are in row order.
             for q in 0..4 {
                 [halves[0][q], halves[1][q]] =
                     F::codes::<S>(block.add(q * stride), 4 * stride, sub);

@@ -35,7 +35,8 @@ impl Cpu {
         let blocks = weights.len() / block_bytes;
         expect("quantize_int8: weights are whole blocks", blocks * block_bytes, weights.len())?;
         expect("quantize_int8: out", blocks * Q8_BYTES, out.len())?;
-        // SAFETY: lengths were checked above, the set by Cpu.
+        // SAFETY: lengths were checked above; `Cpu` checked at construction that the CPU supports
+        // this kernel set.
         unsafe { quantize(self.set, dtype, weights, out) };
         Ok(())
     }

@@ -15,14 +15,15 @@ use crate::memory::Scratch;
 /// Rows per tile: two panels.
 pub(in crate::cpu) const GROUP_ROWS: usize = 2 * LANES;
 
-/// A product of quantized weights.
+/// Multiplication of quantized weights with quantized activations.
 pub(in crate::cpu) struct QuantJob<'a> {
     pub weight: &'a Matrix,
     pub bias: Option<&'a [f32]>,
     pub x: CodeView<'a>,
     /// [tokens, weight.rows]
     pub out: *mut f32,
-    /// Distance in rows to the rows that the thread computes next, for prefetching.
+    /// Distance in rows from the start of a range of rows to the range that the thread computes
+    /// next, for prefetching.
     pub ahead: usize,
 }
 
@@ -33,14 +34,14 @@ struct PanelTile<'a> {
     shape: PanelShape,
     x: CodeView<'a>,
     first_token: usize,
-    /// Existing rows of both panels.
+    /// Number of rows in both panels, without padding.
     rows: usize,
     bias: *const f32,
     out: *mut f32,
     out_stride: usize,
 }
 
-/// Buffers of a thread.
+/// Per-thread buffers.
 #[derive(Default)]
 struct PanelBuffers {
     panels: [Panel; 2],
@@ -51,7 +52,7 @@ thread_local! {
     static BUFFERS: RefCell<PanelBuffers> = RefCell::default();
 }
 
-/// Computes `rows` of the product for all tokens. The range starts at a multiple of [`GROUP_ROWS`].
+/// Computes the outputs of `rows` for all tokens. The range starts at a multiple of [`GROUP_ROWS`].
 ///
 /// # Safety
 /// The matrix was checked and is quantized; `out` is writable for [tokens, weight.rows], and no
@@ -118,7 +119,7 @@ unsafe fn multiply_panels(
             first_token: 0,
             rows: count,
             bias: job.bias_from(first),
-            // SAFETY: as above.
+            // SAFETY: `first` is a row of the matrix, hence inside the outputs of the first token.
             out: unsafe { job.out.add(first) },
             out_stride: job.weight.rows,
         };
@@ -128,7 +129,8 @@ unsafe fn multiply_panels(
 }
 
 impl QuantJob<'_> {
-    /// The row to prefetch after those before `row`: `row` itself, or the thread's next rows.
+    /// First row to prefetch while the group before `row` is multiplied: `row` itself, or at the
+    /// end of `rows` the first row that the thread computes next.
     fn next(&self, rows: &Range<usize>, row: usize) -> usize {
         if row < rows.end { row } else { rows.start + self.ahead }
     }
@@ -138,8 +140,8 @@ impl QuantJob<'_> {
     }
 }
 
-/// The group of `rows` of the weights. Fewer than 16 rows are copied to `padded`, whose remaining
-/// rows are arbitrary. Row `next` may lie past the end: it is only prefetched.
+/// The 16-row group of the weight rows `rows`. Fewer than 16 rows are copied to `padded`, whose
+/// remaining rows are arbitrary. Row `next` may be past the end, since it is only prefetched.
 fn sixteen_rows(
     job: &QuantJob,
     shape: PanelShape,
@@ -169,7 +171,7 @@ unsafe fn multiply_group_body<S: SimdInt>(tile: &PanelTile) {
     if tile.x.wide { of_bytes::<S, 2>(tile) } else { of_bytes::<S, 1>(tile) }
 }
 
-/// Multiplies codes of BYTES bytes.
+/// Multiplies the panels with activations whose codes have BYTES bytes.
 #[inline(always)]
 unsafe fn of_bytes<S: SimdInt, const BYTES: usize>(tile: &PanelTile) {
     match (tile.shape.scales, tile.shape.min, tile.rows > LANES) {
@@ -258,8 +260,8 @@ unsafe fn one_tile<
     write_outputs::<S, P, T>(tile, &acc);
 }
 
-/// Integer dot products of quantization block `block`, or of half `half` of it if halves have their
-/// own scale, minus the zero point.
+/// Integer dot products with quantization block `block`, or with its half `half` if its halves have
+/// separate scales. The zero point is subtracted from the codes of the weights.
 #[inline(always)]
 unsafe fn block_dots<
     S: SimdInt,
@@ -322,7 +324,7 @@ unsafe fn block_dots<
     dot
 }
 
-/// Adds the bias and writes the rows that exist.
+/// Adds the bias and writes the outputs, except those of padding rows.
 #[inline(always)]
 unsafe fn write_outputs<S: SimdInt, const P: usize, const T: usize>(
     tile: &PanelTile,

@@ -237,7 +237,7 @@ impl Simd for Avx2 {
     }
 }
 
-/// The first `n` 16-bit elements, zero-padded.
+/// Loads the first `n` 16-bit elements, zero-padded.
 #[inline(always)]
 unsafe fn part(from: *const u16, n: usize) -> [u16; LANES] {
     let mut buffer = [0u16; LANES];
@@ -245,7 +245,7 @@ unsafe fn part(from: *const u16, n: usize) -> [u16; LANES] {
     buffer
 }
 
-/// Rounds each lane to bf16 in its low half, to nearest even; NaN becomes quiet.
+/// Rounds each lane to bf16, to nearest even, into its low half; NaN becomes quiet.
 #[inline(always)]
 unsafe fn round_bf16(value: __m256) -> __m256i {
     let bits = _mm256_castps_si256(value);

@@ -69,7 +69,7 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     unsafe fn store_bf16(to: *mut u16, value: __m512) {
-        // Not vcvtneps2bf16, which flushes denormals, unlike the other sets.
+        // Rounds in integers, since vcvtneps2bf16 flushes denormals, unlike the other kernel sets.
         let bits = _mm512_castps_si512(value);
         let top = _mm512_srli_epi32::<16>(bits);
         let odd = _mm512_and_si512(top, _mm512_set1_epi32(1));
@@ -199,8 +199,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     }
     #[inline(always)]
     unsafe fn sum4(a: __m512, b: __m512, c: __m512, d: __m512) -> [f32; 4] {
-        // Halves of 8, then of 4, of two vectors at a time. The same pairs of lanes are added as in
-        // `sum`.
+        // Adds halves of 8 lanes, then of 4, for two vectors at a time. The same pairs of lanes are
+        // added as in `sum`.
         let halves = |a, b| {
             _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b))
         };

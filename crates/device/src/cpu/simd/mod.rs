@@ -8,7 +8,7 @@
 //! # Safety
 //! All methods are `unsafe`: the calling function must enable the `target_feature`s of the
 //! implementation (as `dispatch::kernel!` does), and pointers must be readable or writable for the
-//! lanes named. Pointers need no alignment.
+//! lanes that the method accesses. Pointers need no alignment.
 #![allow(unsafe_op_in_unsafe_fn)]
 
 #[cfg(target_arch = "x86_64")]
@@ -40,7 +40,7 @@ pub(super) const LINE: usize = 64;
 /// Sixteen lanes of f32.
 pub(super) trait Simd: Copy + 'static {
     type F: Copy;
-    /// Whether there are registers for 24 accumulators; otherwise for 8.
+    /// Whether there are enough registers for 24 accumulators; otherwise there are for 8.
     const WIDE: bool;
     /// Whether `pair_dot` is one instruction, whose rounding may differ from that of two `fma`.
     const PAIR_DOT: bool = false;
@@ -50,7 +50,7 @@ pub(super) trait Simd: Copy + 'static {
 
     unsafe fn splat(value: f32) -> Self::F;
     unsafe fn load(from: *const f32) -> Self::F;
-    /// The first `n` (at most 16) lanes, zero-padded. Accesses no other memory.
+    /// Loads the first `n` (at most 16) lanes, zero-padded. Reads no memory beyond them.
     unsafe fn load_part(from: *const f32, n: usize) -> Self::F;
     unsafe fn store(to: *mut f32, value: Self::F);
     unsafe fn store_part(to: *mut f32, value: Self::F, n: usize);
@@ -70,7 +70,7 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn broadcast_register(from: *const f32) -> Self::Register;
     unsafe fn store_register(to: *mut f32, value: Self::Register);
     unsafe fn add_register(a: Self::Register, b: Self::Register) -> Self::Register;
-    /// As `fma`.
+    /// `fma` on one hardware register.
     unsafe fn fma_register(
         a: Self::Register,
         b: Self::Register,
@@ -103,11 +103,11 @@ pub(super) trait Simd: Copy + 'static {
 
     /// Sum of all lanes, by adding halves (8, 4, 2, 1).
     unsafe fn sum(a: Self::F) -> f32;
-    /// Sums of four vectors, each with the bits of `sum`.
+    /// Horizontal sums of four vectors, bit-identical to four calls of `sum`.
     unsafe fn sum4(a: Self::F, b: Self::F, c: Self::F, d: Self::F) -> [f32; 4];
     unsafe fn max_lane(a: Self::F) -> f32;
 
-    /// As `store_bf16`, for operands of `pair_dot`, which may flush denormals to zero.
+    /// As `store_bf16`, but may flush denormals to zero: for operands of `pair_dot`.
     #[inline(always)]
     unsafe fn store_pairs(to: *mut u16, value: Self::F) {
         Self::store_bf16(to, value);
@@ -122,7 +122,7 @@ pub(super) trait Simd: Copy + 'static {
         Self::fma(odd, Self::splat(f32::from_bits(q & 0xffff_0000)), first)
     }
 
-    /// Prefetches the cache line at `at`, any address, into the L2 cache, so that it does not evict
-    /// current operands from the L1 cache.
+    /// Prefetches the cache line at `at`, which need not be readable, into the L2 cache, so that it
+    /// does not evict current operands from the L1 cache.
     unsafe fn prefetch_far(at: *const u8);
 }

@@ -1,10 +1,10 @@
-//! Portable vectors, and the reference for the other sets.
+//! Portable vectors. They are the reference for the other kernel sets.
 
 use half::{bf16, f16};
 
 use super::{LANES, Simd};
 
-/// Plain loops.
+/// Kernel set of plain loops, without SIMD instructions.
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct Scalar;
 

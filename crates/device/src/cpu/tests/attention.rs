@@ -8,7 +8,7 @@ use crate::backend::{AttentionOptions, AttentionSequence};
 use crate::cpu::attention::{KvLayer, KvShape};
 use crate::cpu::plain;
 
-/// All of a sequence's q, k and v, and its block table.
+/// Queries, keys and values of all tokens of a sequence, and its block table.
 struct TestSequence {
     q: Vec<f32>,
     k: Vec<f32>,
@@ -17,7 +17,7 @@ struct TestSequence {
     tokens: usize,
 }
 
-/// Attention over some sequences.
+/// Shapes, sequences and options of an attention test.
 struct AttentionSetup {
     shape: KvShape,
     heads: usize,
@@ -52,8 +52,8 @@ impl AttentionSetup {
         }
     }
 
-    /// Runs all sequences in steps of `chunk(step, sequence)` new tokens. Returns the outputs by
-    /// sequence.
+    /// Runs all sequences in steps of `chunk(step, sequence)` new tokens each. Returns the outputs
+    /// of each sequence.
     fn run(&self, cpu: &Cpu, chunk: &dyn Fn(usize, usize) -> usize) -> Vec<Vec<f32>> {
         let blocks = total_blocks(
             &self.histories.iter().map(|h| h.tokens).collect::<Vec<_>>(),
@@ -101,13 +101,13 @@ impl AttentionSetup {
         unreachable!()
     }
 
-    /// Reference result of one token.
+    /// Reference output of one token.
     fn reference_row(&self, sequence: usize, token: usize) -> Vec<f64> {
         self.reference_row_with(sequence, token, |value| value)
     }
 
-    /// Tolerance of a kernel set's result. Where softmax weights are rounded to bf16, each has a
-    /// relative error of up to 2^-8.
+    /// Tolerances for the output of a kernel set. Where softmax weights are rounded to bf16, each
+    /// has a relative error of up to 2^-8.
     fn tolerances(&self, set: KernelSet, sequence: usize, token: usize) -> Vec<f64> {
         let rounded = set == KernelSet::Avx512Bf16 && self.shape.dtype == KvDtype::Bf16;
         let relative = if rounded { 1.0 / 256.0 } else { 0.0 };
@@ -117,7 +117,7 @@ impl AttentionSetup {
             .collect()
     }
 
-    /// [`Self::reference_row`] with `map` applied to each element of the values.
+    /// [`Self::reference_row`] with `map` applied to every element of the values.
     fn reference_row_with(
         &self,
         sequence: usize,
@@ -197,8 +197,8 @@ proptest! {
     }
 }
 
-/// Sequences of more than two splits give the same bits in prefill, decode and chunks, on any
-/// number of threads.
+/// Tests that sequences of more than two splits give bit-identical results in prefill, in decode
+/// and in chunks, on any number of threads.
 #[test]
 fn long_sequences_are_bit_identical_for_any_chunking() {
     for (dtype, window) in [(KvDtype::Bf16, None), (KvDtype::F32, Some(700)), (KvDtype::Int8, None)]
@@ -221,8 +221,8 @@ fn long_sequences_are_bit_identical_for_any_chunking() {
             {
                 assert!((f64::from(*y) - e).abs() < tolerance);
             }
-            // Sets agree, except that the bf16 dot product instruction adds pairs and rounds
-            // weights.
+            // Kernel sets give the same bits, except that the bf16 dot product instruction adds
+            // pairs and rounds softmax weights.
             if let Some((set, before)) = before.replace((cpu.kernel_set(), whole.clone()))
                 && (dtype != KvDtype::Bf16 || set == cpu.kernel_set())
             {
@@ -246,8 +246,8 @@ fn a_nan_does_not_reach_other_sequences() {
     }
 }
 
-/// A reused block still holds values of its previous owner past the end of the new sequence, which
-/// may be NaN.
+/// Tests that NaN values of the previous owner of a reused block, past the end of the new sequence,
+/// do not affect the result.
 #[test]
 fn a_stale_nan_in_a_reused_block_is_ignored() {
     for dtype in [KvDtype::F32, KvDtype::Bf16, KvDtype::Int8] {
@@ -282,8 +282,8 @@ fn a_stale_nan_in_a_reused_block_is_ignored() {
     }
 }
 
-/// The error of an int8 cache is at most half a step, max |x| / 127 of the group, plus the rounding
-/// of the scale to bf16.
+/// Tests that the error of an int8 cache is at most half a step (max |x| / 127 of the group) plus
+/// the rounding of the scale to bf16.
 #[test]
 fn an_int8_cache_has_a_small_error() {
     let shape =

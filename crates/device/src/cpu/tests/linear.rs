@@ -1,4 +1,4 @@
-//! Tests of products, dequantization and quantization.
+//! Tests of matrix multiplications, dequantization and quantization.
 
 use proptest::prelude::*;
 
@@ -24,7 +24,7 @@ fn multiply(
     out.to_vec()
 }
 
-/// Reference product and tolerance of each element.
+/// Reference value and tolerance of each output element.
 fn expected(
     precision: Precision,
     weight: &Matrix,
@@ -85,8 +85,8 @@ proptest! {
                     }
                     of_sets.push((cpu.kernel_set(), y));
                 }
-                // Bit-identical across sets and threads, except for the bf16 dot product
-                // instruction.
+                // Results are bit-identical across kernel sets and threads, except for the bf16 dot
+                // product instruction.
                 let bf16 = precision != Precision::F32 && dtype == Dtype::BF16;
                 for pair in of_sets.windows(2).filter(|p| !bf16 || p[0].0 == p[1].0) {
                     same_bits(&pair[0].1, &pair[1].1, &format!("{dtype:?} {precision:?} {} {}", pair[0].0, pair[1].0));
@@ -140,7 +140,7 @@ fn bits_do_not_depend_on_the_batch() {
     }
 }
 
-/// Rows are long enough to be packed in several parts, there are more rows than are packed at a
+/// Tests rows that are long enough to be packed in several parts, more rows than are packed at a
 /// time, and enough tokens for several L3 blocks of activations.
 #[test]
 fn bits_of_long_rows_do_not_depend_on_the_batch() {
@@ -317,7 +317,7 @@ proptest! {
                 let back = plain::decode_row(Dtype::Q8_0, &out, blocks * 32).unwrap();
                 for (block, (a, b)) in exact.chunks(32).zip(back.chunks(32)).enumerate() {
                     let max_abs = a.iter().fold(0f64, |m, x| m.max(x.abs()));
-                    // half a step, plus the rounding of the scale to f16
+                    // Half a quantization step, plus the rounding of the scale to f16.
                     let tolerance = max_abs / 127.0 * 0.57;
                     let bad = a.iter().zip(b).find(|(a, b)| (*a - *b).abs() > tolerance);
                     prop_assert!(bad.is_none(), "{dtype:?} block {block}: {bad:?} tolerance {tolerance}");

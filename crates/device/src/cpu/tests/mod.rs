@@ -53,7 +53,7 @@ impl TestRandom {
     }
 }
 
-/// `bytes` at an odd address.
+/// A copy of `bytes` at an odd address.
 pub(super) fn unaligned(bytes: &[u8]) -> Bytes {
     let arena = Arena::new(bytes.len() + 4096).unwrap();
     let all = arena
@@ -65,7 +65,7 @@ pub(super) fn unaligned(bytes: &[u8]) -> Bytes {
     all.slice(3..bytes.len() + 3).unwrap()
 }
 
-/// Random matrix of any readable dtype, with all codes and small scales.
+/// Random matrix of a dtype that kernels read, with random codes and small scales.
 pub(super) fn matrix(random: &mut TestRandom, dtype: Dtype, rows: usize, cols: usize) -> Matrix {
     let mut bytes = vec![0u8; rows * cols / dtype.block_elements() * dtype.block_bytes()];
     for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
@@ -87,7 +87,7 @@ pub(super) fn matrix(random: &mut TestRandom, dtype: Dtype, rows: usize, cols: u
     Matrix::new(dtype, rows, cols, unaligned(&bytes)).unwrap()
 }
 
-/// The elements of a matrix, by the reference decoder.
+/// The elements of a matrix, decoded by the reference implementation.
 pub(super) fn decoded(matrix: &Matrix) -> Vec<Vec<f64>> {
     let row = |bytes: &[u8]| super::plain::decode_row(matrix.dtype, bytes, matrix.cols).unwrap();
     matrix.data.chunks_exact(matrix.row_bytes()).map(row).collect()
@@ -107,7 +107,7 @@ pub(super) const DTYPES: [Dtype; 11] = [
     Dtype::Q6K,
 ];
 
-/// Asserts bit-identity.
+/// Asserts that `a` and `b` are bit-identical.
 #[track_caller]
 pub(super) fn same_bits(a: &[f32], b: &[f32], what: &str) {
     assert_eq!(a.len(), b.len(), "{what}");

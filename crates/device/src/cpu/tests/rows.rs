@@ -1,4 +1,4 @@
-//! Tests of operations on rows.
+//! Tests of row-wise and elementwise operations.
 
 use checkpoint::Pairing;
 use proptest::prelude::*;

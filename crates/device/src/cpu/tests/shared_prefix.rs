@@ -6,7 +6,7 @@ use super::*;
 use crate::backend::{AttentionOptions, AttentionSequence};
 use crate::cpu::attention::{KvLayer, KvShape};
 
-/// Tokens of each sequence after the shared prefix, and how many of them are new.
+/// Number of tokens of each sequence after the shared prefix, and how many of them are new.
 const TAILS: [(usize, usize); 7] = [(1, 1), (9, 1), (40, 3), (16, 1), (130, 30), (70, 1), (2, 2)];
 
 const BLOCK: usize = 16;
@@ -15,7 +15,7 @@ const BLOCK: usize = 16;
 struct SharedPrefix {
     layer: KvLayer,
     shared_blocks: usize,
-    /// Distance from a shared block to its copy.
+    /// Id of the copy of a shared block minus the id of the shared block.
     copy_offset: u32,
     tables: [Vec<u32>; 7],
 }
@@ -40,7 +40,7 @@ impl SharedPrefix {
         prefix
     }
 
-    /// Writes random keys and values of `tokens` positions of a sequence.
+    /// Writes random keys and values of a sequence to `tokens` positions from `from`.
     fn write(&mut self, random: &mut TestRandom, sequence: usize, from: usize, tokens: usize) {
         let shape = *self.layer.shape();
         let k = random.normals(tokens * shape.kv_heads * shape.key_dim);
@@ -69,8 +69,9 @@ impl SharedPrefix {
     }
 }
 
-/// Sequences that share blocks are computed together, with the bits of each alone, and of each with
-/// unshared blocks. A NaN in one does not reach the others.
+/// Tests that sequences with shared blocks have bit-identical results when they are computed
+/// together, alone, and with copies of the shared blocks, and that a NaN in one sequence does not
+/// affect the others.
 #[test]
 fn sequences_with_a_shared_prefix_are_bit_identical_to_each_alone() {
     for (dtype, kv_heads, group, shared_blocks, window) in [
