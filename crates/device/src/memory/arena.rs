@@ -13,8 +13,8 @@ pub const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// Bump allocator of aligned regions with a hard limit.
 ///
 /// The limit is reserved as address space; physical memory is allocated when it is first touched.
-/// Regions keep the mapping alive, so an arena may be dropped before them; the memory is freed with
-/// the last handle. There is no way to free a single region.
+/// Regions keep the mapping alive, so an arena may be dropped before them; the memory is freed when
+/// the arena and all regions are dropped. A single region cannot be freed.
 #[derive(Clone)]
 pub struct Arena {
     mapping: Arc<Mapping>,
@@ -53,7 +53,7 @@ impl Arena {
         self.huge_pages
     }
 
-    /// Allocates `len` bytes to be filled, at [`Self::ALIGNMENT_BYTES`].
+    /// Allocates a region of `len` bytes to be filled, aligned to [`Self::ALIGNMENT_BYTES`].
     ///
     /// # Errors
     /// [`DeviceError::ArenaFull`].
@@ -61,8 +61,8 @@ impl Arena {
         self.region_aligned(len, Self::ALIGNMENT_BYTES, 0)
     }
 
-    /// As [`Self::region`], at an address that is `phase` past a multiple of the page size. With
-    /// `phase = file offset % page size`, direct reads need no bounce buffer.
+    /// As [`Self::region`], but at an address that is `phase` bytes past a multiple of the page
+    /// size. With `phase = file offset % page size`, direct reads need no bounce buffer.
     ///
     /// # Errors
     /// [`DeviceError::ArenaFull`].
@@ -71,7 +71,7 @@ impl Arena {
         self.region_aligned(len, page, phase % page)
     }
 
-    /// Allocates `len` zero bytes that stay writable, for caches.
+    /// Allocates `len` zero bytes that stay writable, such as those of a KV cache.
     ///
     /// # Errors
     /// [`DeviceError::ArenaFull`].
@@ -104,8 +104,8 @@ impl Arena {
         Ok(Region::new(self.mapping.clone(), offset, len))
     }
 
-    /// Allocates `len` bytes at an address that is `phase` past a multiple of `alignment`; returns
-    /// their offset in the mapping.
+    /// Allocates `len` bytes at an address that is `phase` bytes past a multiple of `alignment`;
+    /// returns their offset in the mapping.
     fn allocate(&self, len: usize, alignment: usize, phase: usize) -> Result<usize, DeviceError> {
         let range = |used: usize| {
             let address = self.mapping.start() as usize;

@@ -12,7 +12,7 @@ use crate::DeviceError;
 const DIRECT_BYTES: usize = 4096;
 
 /// Maximum bytes of one system call: large enough for the full rate of a disk, small enough for
-/// progress bars and deadlines.
+/// regular progress reports and deadline checks.
 const CALL_BYTES_MAX: usize = 8 << 20;
 
 /// How a file is read.
@@ -47,12 +47,12 @@ impl DirectFile {
         Ok(Self { path: path.to_owned(), buffered, direct, bytes })
     }
 
-    /// The mode in effect.
+    /// The mode in effect, after a possible fallback.
     pub fn mode(&self) -> ReadMode {
         if self.direct.is_some() { ReadMode::Direct } else { ReadMode::Buffered }
     }
 
-    /// Size of the file when it was opened.
+    /// Size of the file in bytes when it was opened.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -99,7 +99,8 @@ impl DirectFile {
         DeviceError::Io { path: self.path.clone(), action: "read", offset, source }
     }
 
-    /// Reads up to one system call's worth of bytes; 0 at the end of the file.
+    /// Reads at most [`CALL_BYTES_MAX`] bytes with one system call; returns 0 at the end of the
+    /// file.
     fn read_some(&self, buffer: &mut [u8], at: u64, bounce: &mut Scratch<u8>) -> io::Result<usize> {
         let Some(direct) = &self.direct else {
             let len = buffer.len().min(CALL_BYTES_MAX);
@@ -110,8 +111,8 @@ impl DirectFile {
         if head == 0 && whole > 0 && (buffer.as_ptr() as usize).is_multiple_of(DIRECT_BYTES) {
             return retry(|| direct.read_at(&mut buffer[..whole], at));
         }
-        // Read the whole blocks around the requested bytes. Near the end of the file the kernel
-        // returns fewer bytes.
+        // Reads the whole 4096-byte blocks around the requested bytes. Near the end of the file the
+        // kernel returns fewer bytes.
         let until_aligned = if (buffer.as_ptr() as usize + DIRECT_BYTES - head)
             .is_multiple_of(DIRECT_BYTES)
             && head > 0

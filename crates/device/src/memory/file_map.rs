@@ -8,11 +8,11 @@ use super::Bytes;
 use super::mapping::{Mapping, page_bytes};
 use crate::DeviceError;
 
-/// Expected access to a range of a map, as `madvise` takes it.
+/// Expected access to a range of a file map, for `madvise`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessPattern {
     Sequential,
-    /// Starts reading now.
+    /// Starts reading the range immediately.
     WillNeed,
     /// Disables read-ahead.
     Random,
@@ -20,8 +20,8 @@ pub enum AccessPattern {
 
 /// A file mapped read-only.
 ///
-/// Access beyond the end of a file that was truncated while mapped raises SIGBUS, which kills the
-/// process; the supervisor reports the cause.
+/// Access beyond the end of a file that was truncated while it was mapped raises SIGBUS, which
+/// kills the process; the supervisor reports the cause.
 #[derive(Clone)]
 pub struct FileMap {
     path: PathBuf,
@@ -71,7 +71,8 @@ impl FileMap {
         Ok(Bytes::filled(self.mapping.clone(), offset as usize, len as usize))
     }
 
-    /// Advises the kernel about a range; false if it refused. The advice affects speed only.
+    /// Advises the kernel about a range; returns false if it refused. The advice affects speed
+    /// only.
     pub fn advise(&self, offset: usize, len: usize, access: AccessPattern) -> bool {
         let advice = match access {
             AccessPattern::Sequential => libc::MADV_SEQUENTIAL,
@@ -81,8 +82,8 @@ impl FileMap {
         self.mapping.advise(offset, len, advice)
     }
 
-    /// Reads one byte of every page of a range, so that later reads do not fault. Returns the
-    /// number of pages.
+    /// Reads one byte of every page of a range, so that later reads cause no page faults. Returns
+    /// the number of pages.
     pub fn touch(&self, offset: usize, len: usize) -> usize {
         let end = offset.saturating_add(len).min(self.len());
         let mut pages = 0;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// One `mmap`, unmapped on drop. Every pointer into it is kept beside an `Arc` of it.
+/// One `mmap`, unmapped on drop. Every owner of a pointer into the mapping holds an `Arc` of it.
 pub(super) struct Mapping {
     start: *mut u8,
     len: usize,
@@ -13,21 +13,21 @@ pub(super) struct Mapping {
 // SAFETY: the mapping is plain memory; Region, Zeroed and Bytes govern which thread may read or
 // write which part.
 unsafe impl Send for Mapping {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// `len` zero bytes. Pages are allocated when they are first touched.
+    /// Maps `len` zero bytes. Pages are allocated when they are first touched.
     pub(super) fn anonymous(len: usize) -> io::Result<Self> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | NO_RESERVE;
         // SAFETY: a new mapping at an address of the kernel's choice aliases no existing memory.
         unsafe { Self::map(len, libc::PROT_READ | libc::PROT_WRITE, flags, -1) }
     }
 
-    /// The first `len` bytes of `file`, read-only.
+    /// Maps the first `len` bytes of `file`, read-only.
     pub(super) fn of_file(file: &File, len: usize) -> io::Result<Self> {
-        // SAFETY: as above. The descriptor is open during the call; the mapping does not need it
-        // afterwards.
+        // SAFETY: a new mapping at an address of the kernel's choice aliases no existing memory.
+        // The descriptor is open during the call; the mapping does not need it afterwards.
         unsafe { Self::map(len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd()) }
     }
 
@@ -52,8 +52,8 @@ impl Mapping {
         self.len
     }
 
-    /// Calls `madvise` for the pages of `len` bytes from `offset`; false if the kernel refused,
-    /// which affects speed only.
+    /// Calls `madvise` for the pages of `len` bytes from `offset`; returns false if the kernel
+    /// refused, which affects speed only.
     pub(super) fn advise(&self, offset: usize, len: usize, advice: i32) -> bool {
         let page = page_bytes();
         let first = offset / page * page;

@@ -1,8 +1,9 @@
 //! Memory of weights and caches.
 //!
 //! An [`Arena`] is one anonymous mapping with a hard limit. A [`Region`] of it becomes readable, as
-//! [`Bytes`], once every [`Part`] has been filled. A range of a [`FileMap`] is readable at once:
-//! the file fills it. Memory that stays writable, such as a KV cache, is [`Zeroed`].
+//! [`Bytes`], once every [`Part`] has been filled. A range of a [`FileMap`] is readable at once,
+//! since its contents are those of the file. Memory that stays writable, such as a KV cache, is
+//! [`Zeroed`].
 #![allow(unsafe_code)]
 
 mod arena;

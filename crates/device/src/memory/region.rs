@@ -100,8 +100,8 @@ impl Part {
         self.len == 0
     }
 
-    /// Passes the bytes to `fill`, which must write all of them. They count as filled if it
-    /// succeeds.
+    /// Passes the bytes to `fill`, which must write all of them. They count as filled if `fill`
+    /// returns `Ok`.
     ///
     /// # Errors
     /// The error of `fill`.
@@ -144,7 +144,7 @@ impl Deref for Zeroed {
 
 impl DerefMut for Zeroed {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and the borrow is exclusive.
+        // SAFETY: as in `deref`, and the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.mapping.start().add(self.offset), self.len) }
     }
 }

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-/// Number types for which every bit pattern is a value.
+/// Number types for which every bit pattern is a valid value.
 pub trait Plain: Copy + sealed::Sealed {}
 
 mod sealed {
@@ -37,7 +37,7 @@ impl<T: Plain> Scratch<T> {
     pub fn resize(&mut self, len: usize) -> &mut [T] {
         let lines = (len * size_of::<T>()).div_ceil(64);
         if lines > self.lines.len() {
-            // Exact, because memory plans count these bytes.
+            // The exact size, because memory plans count these bytes.
             self.lines.reserve_exact(lines - self.lines.len());
             self.lines.resize(lines, CacheLine([0; 64]));
         }
@@ -45,7 +45,7 @@ impl<T: Plain> Scratch<T> {
         self
     }
 
-    /// Bytes allocated.
+    /// Bytes of allocated memory.
     pub fn capacity_bytes(&self) -> usize {
         self.lines.capacity() * 64
     }
@@ -69,7 +69,7 @@ impl<T: Plain> Deref for Scratch<T> {
 
 impl<T: Plain> DerefMut for Scratch<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: as above, and the borrow is exclusive.
+        // SAFETY: as in `deref`, and the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
 }

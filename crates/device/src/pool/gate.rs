@@ -36,7 +36,7 @@ pub(super) struct PoolState {
     failure: Mutex<Option<DeviceError>>,
     failed: AtomicBool,
     closing: AtomicBool,
-    /// Whether each thread is parked or about to park.
+    /// Whether each helper thread is parked or about to park.
     parked: Vec<AtomicBool>,
     helpers: OnceLock<Vec<Thread>>,
     /// The caller, while it is parked to wait for helpers.
@@ -69,7 +69,7 @@ impl PoolState {
         }
     }
 
-    /// Sets the helper threads, for wake-ups.
+    /// Stores handles of the helper threads, by which they are woken.
     pub(super) fn set_helpers(&self, helpers: Vec<Thread>) {
         // Cannot fail: `Pool::with` calls this once.
         let _ = self.helpers.set(helpers);
@@ -161,7 +161,7 @@ impl PoolState {
                 // alive.
                 let job = unsafe { *self.job.get() };
                 if let Some((job, parts)) = job {
-                    // SAFETY: as above.
+                    // SAFETY: as for the cell, the closure is alive while a helper is inside.
                     self.work(unsafe { &*job }, parts);
                 }
                 self.leave();
@@ -183,7 +183,8 @@ impl PoolState {
             if wait.spin() {
                 self.parked[index].store(true, Ordering::SeqCst);
                 // The caller publishes a job before it reads the flag; the helper sets the flag
-                // before it checks for a job. So one of them sees the other's write.
+                // before it checks for a job. So at least one of the two sees the write of the
+                // other.
                 if self.gate.load(Ordering::SeqCst) >> 32 == seen
                     && !self.closing.load(Ordering::SeqCst)
                 {

@@ -128,7 +128,8 @@ impl Drop for Pool {
             while !helper.is_finished() && Instant::now() < until {
                 std::thread::yield_now();
             }
-            // After the deadline the thread is detached. It holds only the shared counters.
+            // After the deadline the thread is detached. It holds only a reference to the pool's
+            // state.
         }
     }
 }

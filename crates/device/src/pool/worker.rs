@@ -15,7 +15,8 @@ pub(super) fn spawn(
 ) -> io::Result<JoinHandle<()>> {
     Builder::new().name(format!("kernel-{index}")).spawn(move || {
         if let Some(core) = core {
-            // Without pinning (in a container, or if the core is offline) the pool is only slower.
+            // Errors are ignored: without pinning (which a container may forbid), the pool is only
+            // slower.
             let _ = pin::this_thread(core);
         }
         IN_JOB.set(true);
