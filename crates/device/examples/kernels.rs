@@ -2,9 +2,10 @@
 //! -p device --example kernels [filter]`.
 //!
 //! `PRECISION=native` quantizes activations for quantized weights to 16 bits instead of 8.
-//! `LAYERS=1` decodes so few layers of the small model that they fit in the L3 cache. `THREADS=1`
-//! measures CPU time of one thread, which is meaningful on a busy machine too. Every rate is the
-//! best of many, beside the limit measured at the same time, since other processes slow both alike.
+//! `LAYERS=1` decodes with so few layers of the small model that their weights fit in the L3 cache.
+//! `THREADS=1` measures CPU time of one thread, which is meaningful on a busy machine too. Every
+//! rate is the best of many measurements and is printed beside the limit measured at the same time,
+//! since other processes slow down both.
 
 use checkpoint::Dtype;
 use device::DeviceError;
@@ -16,10 +17,10 @@ use device::memory::Arena;
 use device::pool::PoolOptions;
 use placement::KvDtype;
 
-/// Offset of a matrix from a multiple of 64 bytes.
+/// Offset in bytes of a matrix from a 64-byte boundary.
 const PHASE_BYTES: usize = 24;
 
-/// Measured limits: bytes/s, and operations/s by dtype.
+/// Measured limits of the machine: memory reads in bytes/s, and operations/s by dtype.
 struct MeasuredLimits {
     read: f64,
     f32: f64,
@@ -65,7 +66,8 @@ fn main() -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// Pseudo-random weights with normal scales, unaligned like weights in a file.
+/// Pseudo-random weights, unaligned like weights in a file. Their scales are neither denormal,
+/// infinite nor NaN.
 fn weights(arena: &Arena, dtype: Dtype, rows: usize, cols: usize) -> Result<Matrix, DeviceError> {
     let bytes = rows * cols / dtype.block_elements() * dtype.block_bytes();
     let data = arena.fill::<DeviceError>(bytes + PHASE_BYTES, |to| {
@@ -80,8 +82,8 @@ fn weights(arena: &Arena, dtype: Dtype, rows: usize, cols: usize) -> Result<Matr
     Matrix::new(dtype, rows, cols, data.slice(PHASE_BYTES..PHASE_BYTES + bytes)?)
 }
 
-/// Sum over pieces of work of the best time of each in many rounds, so that an interruption spoils
-/// only one piece of one round.
+/// Best time in seconds of each piece of a workload over many rounds. The sum of these times is
+/// robust to interruptions, each of which spoils only one piece of one round.
 struct BestTimes<'a> {
     cpu: &'a Cpu,
     seconds: Vec<f64>,
@@ -138,7 +140,7 @@ impl LayerWeights {
     }
 }
 
-/// Sizes of a model: hidden, intermediate, keys and values.
+/// Elements per token in a model: hidden state, MLP intermediate, and keys or values of all heads.
 #[derive(Clone, Copy)]
 struct ModelSizes {
     hidden: usize,
@@ -146,7 +148,8 @@ struct ModelSizes {
     kv: usize,
 }
 
-/// Decodes with models of several layers, so that weights come from memory.
+/// Benchmarks decoding with models of several layers, so that weights are read from memory and not
+/// from a cache.
 fn decode(cpu: &Cpu, memory: &mut ReadMemory, only: &str) -> Result<(), DeviceError> {
     let layers = std::env::var("LAYERS").ok().and_then(|layers| layers.parse().ok()).unwrap_or(30);
     let models = [
@@ -202,7 +205,7 @@ fn decode(cpu: &Cpu, memory: &mut ReadMemory, only: &str) -> Result<(), DeviceEr
     Ok(())
 }
 
-/// Seconds of the products of one decoding step.
+/// Seconds of the matrix multiplications of one decoding step.
 fn decode_step(
     cpu: &Cpu,
     model: &[LayerWeights],
@@ -340,8 +343,9 @@ fn attention(cpu: &Cpu, limits: &MeasuredLimits) -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// Attention of one new token in each of 16 sequences of 2048, which share their first 512, as in
-/// runs of an experiment. The KV cache of all layers exceeds the CPU caches.
+/// Benchmarks attention of one new token in each of 16 sequences of 2048 tokens, which share their
+/// first 512 tokens, as in runs of an experiment. The KV cache of all layers exceeds the CPU
+/// caches.
 fn attention_of_runs(cpu: &Cpu, memory: &mut ReadMemory) -> Result<(), DeviceError> {
     const LAYERS: usize = 20;
     const RUNS: usize = 16;
@@ -358,7 +362,7 @@ fn attention_of_runs(cpu: &Cpu, memory: &mut ReadMemory) -> Result<(), DeviceErr
             .collect::<Result<Vec<_>, _>>()?;
         let k: Vec<f32> =
             (0..CONTEXT * kv_heads * 64).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
-        // Runs grow concurrently, so their blocks are interleaved.
+        // Runs grow concurrently, so their KV blocks are interleaved.
         let tables: Vec<Vec<u32>> = (0..RUNS)
             .map(|run| {
                 let own = (0..(CONTEXT - SHARED) / BLOCK)
@@ -415,7 +419,7 @@ fn quantize(cpu: &Cpu) -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// Precision from the variable PRECISION.
+/// Precision that the environment variable PRECISION selects.
 fn precision() -> Precision {
     if std::env::var("PRECISION").is_ok_and(|name| name == "native") {
         Precision::Native
@@ -424,7 +428,7 @@ fn precision() -> Precision {
     }
 }
 
-/// Token counts from the variable TOKENS, else `default`.
+/// Token counts from the environment variable TOKENS, else `default`.
 fn tokens_of(default: &[usize]) -> Vec<usize> {
     let given = std::env::var("TOKENS").unwrap_or_default();
     let given: Vec<usize> = given.split(',').filter_map(|count| count.parse().ok()).collect();

@@ -9,7 +9,7 @@ use checkpoint::{Activation, Dtype};
 
 use crate::DeviceError;
 
-/// Precision of activations in products. Accumulation is in f32 in any case.
+/// Precision of activations in linear layers. Accumulation is in f32 in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
     /// f32 activations: the reference mode.
@@ -27,7 +27,7 @@ pub enum Precision {
 /// Activations are row-major f32, `[rows, features]`. A buffer has a capacity and a length; every
 /// operation takes its number of rows from the length of its input and resizes its output.
 ///
-/// A row of a result depends on that row's operands, the device's kernels and nothing else: not on
+/// A row of a result depends only on the operands of that row and on the device's kernels: not on
 /// the other rows of the batch, their number, or the number of threads.
 pub trait Backend: Sized {
     /// The bytes of a loaded tensor.
@@ -38,18 +38,20 @@ pub trait Backend: Sized {
     type Vector;
     /// Activations.
     type Buffer;
-    /// The dtypes that a set of products reads its activations in.
+    /// Set of dtypes in which activations are packed for one or more linear layers.
     type ActivationDtypes: Copy;
-    /// Activations in these dtypes, in the layout that products read.
+    /// Activations packed in these dtypes, in the layout that [`Backend::linear`] reads.
     type PackedActivations;
-    /// Keys and values of one layer.
+    /// KV cache of one layer.
     type KvLayer;
-    /// Cosines and sines of all positions.
+    /// Cosines and sines of RoPE for all positions.
     type RopeTable<'a>: Copy;
-    /// Tokens, positions and block tables of a pass: a [`PassInput`] in the device's memory.
+    /// Tokens, positions and block tables of a forward pass: a [`PassInput`] in the device's
+    /// memory.
     type PassInput<'a>;
 
-    /// Rows `rows` of the matrix `[shape[0], shape[1]]` stored in `data`, without a copy.
+    /// A view of rows `rows` of the matrix of shape `shape` that is stored in `data`, without a
+    /// copy.
     fn matrix(
         dtype: Dtype,
         shape: [usize; 2],
@@ -67,10 +69,10 @@ pub trait Backend: Sized {
     /// A buffer of `len` zeros.
     fn buffer(&self, len: usize) -> Result<Self::Buffer, DeviceError>;
 
-    /// Bytes that a buffer takes.
+    /// Bytes of memory of a buffer.
     fn buffer_bytes(buffer: &Self::Buffer) -> u64;
 
-    /// The dtypes that weights of `weights` read their activations in.
+    /// The activation dtypes for multiplication with weights of the dtypes `weights`.
     fn activation_dtypes(
         precision: Precision,
         weights: impl IntoIterator<Item = Dtype>,
@@ -84,20 +86,21 @@ pub trait Backend: Sized {
         dtypes: Self::ActivationDtypes,
     ) -> Result<Self::PackedActivations, DeviceError>;
 
-    /// Bytes that packed activations take.
+    /// Bytes of memory of packed activations.
     fn packed_bytes(packed: &Self::PackedActivations) -> u64;
 
-    /// Packs `x`, `[rows, cols]`, for products.
+    /// Packs `x`, `[rows, cols]`, into the buffer of `epilogue`, for [`Backend::linear`].
     fn pack(&self, x: &Self::Buffer, epilogue: Epilogue<Self>) -> Result<(), DeviceError>;
 
-    /// Computes several products of the same activations in one launch, or in one fork and join.
+    /// Multiplies the same activations with several weight matrices, in one kernel launch (GPU) or
+    /// one fork and join (CPU).
     fn linear<const N: usize>(
         &self,
         inputs: &Self::PackedActivations,
         products: [Product<Self>; N],
     ) -> Result<(), DeviceError>;
 
-    /// `out = x / rms(x) * weight`, in rows as long as `weight`.
+    /// `out = x / rms(x) * weight` for every row. A row has as many elements as `weight`.
     fn rms_norm(
         &self,
         x: &Self::Buffer,
@@ -126,7 +129,8 @@ pub trait Backend: Sized {
         norm: NormWeights<Self>,
     ) -> Result<(), DeviceError>;
 
-    /// `out = (x - mean) / deviation * weight + bias`, in rows as long as `weight`.
+    /// `out = (x - mean) / deviation * weight + bias` for every row. A row has as many elements as
+    /// `weight`.
     fn layer_norm(
         &self,
         x: &Self::Buffer,
@@ -166,7 +170,8 @@ pub trait Backend: Sized {
     /// `x += y`.
     fn add(&self, x: &mut Self::Buffer, y: &Self::Buffer) -> Result<(), DeviceError>;
 
-    /// Copies the rows of `x`, `[rows, width]`, that are listed in [`PassInput::output_rows`].
+    /// Copies the rows of `x`, `[rows, width]`, that are listed in [`PassInput::output_rows`] to
+    /// `out`.
     fn gather(
         &self,
         x: &Self::Buffer,
@@ -205,7 +210,7 @@ pub trait Backend: Sized {
     ) -> Result<(), DeviceError>;
 }
 
-/// One product: `out = inputs weight^T + bias`.
+/// One matrix multiplication: `out = inputs * weight^T + bias`.
 pub struct Product<'a, B: Backend> {
     /// `[out_features, in_features]`
     pub weight: &'a B::Matrix,
@@ -215,8 +220,9 @@ pub struct Product<'a, B: Backend> {
     pub out: &'a mut B::Buffer,
 }
 
-/// An operation's second output: its result, `[rows, cols]`, packed for the products that read it
-/// next. The result is the same as that of [`Backend::pack`]; a GPU writes it in the same kernel.
+/// Second output of an operation: its result, `[rows, cols]`, packed for the linear layers that
+/// read it next. The packed values equal those of [`Backend::pack`], but a GPU writes them in the
+/// kernel that computes the result.
 pub struct Epilogue<'a, B: Backend> {
     pub packed: &'a mut B::PackedActivations,
     pub rows: usize,
@@ -227,7 +233,7 @@ pub struct Epilogue<'a, B: Backend> {
 /// The weights of a norm, `[features]`.
 pub struct NormWeights<'a, B: Backend> {
     pub weight: &'a B::Vector,
-    /// Layer norms have one.
+    /// Bias of a LayerNorm; `None` for an RMSNorm.
     pub bias: Option<&'a B::Vector>,
     /// Added to the variance before the square root is taken.
     pub eps: f32,
@@ -241,14 +247,15 @@ pub struct AttentionOptions<'a, B: Backend> {
     pub scale: f32,
     /// A token attends to itself and the `window - 1` tokens before it; to all of them if `None`.
     pub window: Option<usize>,
-    /// Attention sinks (gpt-oss): one logit a head that takes part in the softmax without a value.
+    /// Attention sinks (gpt-oss), `[heads]`: a logit for each head that takes part in the softmax
+    /// but has no value vector.
     pub sinks: Option<&'a B::Vector>,
 }
 
-/// New tokens of one sequence in a pass.
+/// New tokens of one sequence in a forward pass.
 #[derive(Debug, Clone)]
 pub struct AttentionSequence<'a> {
-    /// Block table: covers all positions up to the last new token.
+    /// Block table: ids of the KV blocks of all positions up to the last new token.
     pub blocks: &'a [u32],
     /// Rows of the new tokens in q, k, v and out.
     pub rows: Range<usize>,
@@ -256,7 +263,7 @@ pub struct AttentionSequence<'a> {
     pub first_position: usize,
 }
 
-/// What a pass computes, in host memory.
+/// Input of a forward pass, in host memory.
 #[derive(Clone, Copy, Debug)]
 pub struct PassInput<'a> {
     /// Token id of each row.

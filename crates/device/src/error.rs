@@ -59,7 +59,7 @@ pub enum DeviceError {
         source: std::io::Error,
     },
 
-    /// A file is shorter than its headers promise.
+    /// A file is shorter than its header says.
     #[error(
         "{}: the file ends at byte {end} but {expected_bytes} bytes were expected from byte {offset}; it was truncated or replaced \
          while being read: fetch it again", path.display()
@@ -68,7 +68,7 @@ pub enum DeviceError {
         path: PathBuf,
         /// Start of the read.
         offset: u64,
-        /// Bytes to read from there.
+        /// Number of bytes to read from `offset`.
         expected_bytes: u64,
         /// Size of the file.
         end: u64,
@@ -98,10 +98,10 @@ pub enum DeviceError {
         found: usize,
     },
 
-    /// An index (of a token id, position or KV block) exceeds its table.
+    /// An index (a token id, a position or a KV block id) is past the end of its table.
     #[error("{what} {index} is past the end of a table of {len}")]
     Index {
-        /// Meaning of the index.
+        /// What is indexed, such as a token id.
         what: &'static str,
         index: usize,
         len: usize,

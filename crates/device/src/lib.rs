@@ -3,10 +3,10 @@
 //! - [`backend`]: the operations of a forward pass, which the CPU and GPUs implement.
 //! - [`memory`]: memory of weights and caches. A [`memory::Bytes`] exists only for filled memory.
 //! - [`pool`]: a fork-join thread pool with latencies of microseconds.
-//! - [`cpu`]: kernels whose results depend on the kernel set and the operands only, not on the
+//! - [`cpu`]: kernels whose results depend only on the kernel set and the operands, not on the
 //!   number of threads, the batch size or the other rows of the batch.
 //! - [`cuda`]: GPUs, through a driver library that is opened at run time.
-//! - [`probe`]: what the machine has, as a [`placement::Machine`].
+//! - [`probe`]: detection of memory, cores, GPUs and disk, as a [`placement::Machine`].
 
 pub mod backend;
 pub mod cpu;

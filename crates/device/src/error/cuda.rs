@@ -48,7 +48,7 @@ pub enum CudaError {
         looked_for: &'static str,
         /// Version of the loaded kernel module.
         module: Option<String>,
-        /// The dynamic loader's message, where a file exists but cannot be opened.
+        /// Message of the dynamic loader, if a library file exists but cannot be opened.
         loader_message: Option<String>,
     },
 
@@ -73,7 +73,7 @@ pub enum CudaError {
     )]
     NoDevice,
 
-    /// `CUDA_VISIBLE_DEVICES` is set and no GPU is visible.
+    /// No GPU is visible because of `CUDA_VISIBLE_DEVICES`.
     #[error("CUDA_VISIBLE_DEVICES={value:?} {why}")]
     DevicesHidden { value: String, why: &'static str },
 
@@ -81,7 +81,7 @@ pub enum CudaError {
     #[error("there is no CUDA device {ordinal}: the driver shows {devices}, counted from 0")]
     NoSuchDevice { ordinal: usize, devices: usize },
 
-    /// The GPU exists and cannot be used.
+    /// The GPU exists but cannot be used.
     #[error("CUDA device {ordinal} ({name}) cannot be used: {why}")]
     Unusable { ordinal: usize, name: String, why: String },
 
@@ -201,7 +201,7 @@ pub enum CudaError {
     #[error("CUDA device {ordinal}: {doing} was not done after {:.1} s; the GPU may hang (nvidia-smi, dmesg)", waited.as_secs_f64())]
     Timeout {
         ordinal: usize,
-        /// The work that was waited for.
+        /// The operation that did not complete.
         doing: &'static str,
         waited: Duration,
     },
@@ -250,7 +250,7 @@ fn at(ordinal: Option<usize>) -> String {
     ordinal.map_or_else(String::new, |ordinal| format!("CUDA device {ordinal}: "))
 }
 
-/// Advice for a lost GPU.
+/// Advice for an error after which the GPU is lost.
 fn lost_advice(code: u32) -> &'static str {
     match code {
         code if code::is_ours(code) => "; this is a defect, please report it",
@@ -258,7 +258,7 @@ fn lost_advice(code: u32) -> &'static str {
     }
 }
 
-/// Advice for results caused by the state of the machine.
+/// Advice for a failed driver call, by its result code.
 fn advice(code: u32) -> &'static str {
     match code {
         code::OUT_OF_MEMORY => {

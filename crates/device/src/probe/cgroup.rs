@@ -65,8 +65,8 @@ impl Cgroups {
     }
 }
 
-/// Finds the folder of a group. A mount shows the hierarchy from its own root, which in a container
-/// is the group itself.
+/// Finds the folder of a control group. A mount shows the hierarchy from the mount's root, which in
+/// a container is the group itself.
 fn group(
     roots: &Roots,
     mounts: &[Mount],
@@ -76,14 +76,14 @@ fn group(
     let mount = mounts.iter().rfind(|mount| is(mount))?;
     let top = roots.resolve(&mount.point);
     let below = Path::new(path).strip_prefix(&mount.root).unwrap_or(Path::new(""));
-    // Paths above the mount's root ("/..") or in another namespace are not visible.
+    // Paths above the mount's root ("/..") or in another cgroup namespace are not visible.
     let visible = below.components().all(|part| matches!(part, std::path::Component::Normal(_)));
     let folder = top.join(below);
     let folder = if visible && folder.is_dir() { folder } else { top.clone() };
     Some(Cgroup { folder, top })
 }
 
-/// All memory limits below the host's memory.
+/// All memory limits that are lower than the host's memory.
 pub(super) fn memory_limits(roots: &Roots, groups: &Cgroups, total_bytes: u64) -> Vec<LimitFound> {
     let unified = groups.unified.iter().flat_map(|group| limits_v2(roots, group));
     let old = groups.memory.iter().flat_map(|group| limits_v1(roots, group));
@@ -119,7 +119,7 @@ fn limits_v1(roots: &Roots, group: &Cgroup) -> Vec<LimitFound> {
             limits.push(LimitFound { what: what(roots, name, folder, group), bytes, used_bytes });
         }
     }
-    // Ancestors that a container cannot see still limit it.
+    // Ancestors that are not visible in a container limit its memory too.
     let stat = std::fs::read_to_string(group.folder.join("memory.stat")).unwrap_or_default();
     let least = limits.iter().map(|limit| limit.bytes).min();
     let hidden = field(&stat, "hierarchical_memory_limit").filter(|bytes| *bytes < UNLIMITED_V1);
@@ -134,7 +134,7 @@ fn limits_v1(roots: &Roots, group: &Cgroup) -> Vec<LimitFound> {
     limits
 }
 
-/// Memory in use, without reclaimable file cache.
+/// Memory in use, without reclaimable file cache, in bytes.
 fn used(folder: &Path, name: &str, cache: &[&str]) -> u64 {
     let current = number(&folder.join(name)).unwrap_or(0);
     let stat = std::fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
@@ -142,7 +142,7 @@ fn used(folder: &Path, name: &str, cache: &[&str]) -> u64 {
     current.saturating_sub(reclaimable)
 }
 
-/// Description of a limit.
+/// Description of a limit, such as `memory.max of /sys/fs/cgroup`.
 fn what(roots: &Roots, name: &str, folder: &Path, group: &Cgroup) -> String {
     let below = folder.strip_prefix(&group.top).unwrap_or(folder);
     let top = group
@@ -152,7 +152,7 @@ fn what(roots: &Roots, name: &str, folder: &Path, group: &Cgroup) -> String {
     format!("{name} of {}", top.join(below).display().to_string().trim_end_matches('/'))
 }
 
-/// The number in a file; `None` for `max`.
+/// The number in a file; `None` for the text `max`.
 fn number(path: &Path) -> Option<u64> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
@@ -172,7 +172,7 @@ fn quota_v2(folder: &Path) -> Option<f64> {
 }
 
 fn quota_v1(folder: &Path) -> Option<f64> {
-    // -1, which does not parse as u64, is no quota.
+    // A quota of -1, which does not parse as u64, means no quota.
     let (quota, period) =
         (number(&folder.join("cpu.cfs_quota_us"))?, number(&folder.join("cpu.cfs_period_us"))?);
     (period > 0).then_some(quota as f64 / period as f64)

@@ -1,4 +1,4 @@
-//! GPUs: those of the driver, or virtual ones.
+//! GPUs: those that the driver reports, or virtual ones.
 
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ impl DeviceSpec {
         sizes.split(',').map(size).collect::<Result<_, _>>().map(DeviceSpec::Virtual)
     }
 
-    /// The GPUs that replace those of the machine, if any were given.
+    /// The GPUs that replace those of the machine; `None` for [`Self::Found`].
     pub fn given(&self) -> Option<Vec<GpuSpec>> {
         let device =
             |(bytes, i): (&u64, usize)| GpuSpec::virtual_device(format!("virtual:{i}"), *bytes);
@@ -54,14 +54,14 @@ impl DeviceSpec {
         }
     }
 
-    /// The GPUs to use; what cannot be used becomes a note.
+    /// The GPUs to use. Those that cannot be used are reported in `notes`.
     pub(super) fn gpus(&self, roots: &Roots, notes: &mut Vec<String>) -> Vec<GpuSpec> {
         let found = || found(roots, Driver::open().and_then(|driver| driver.gpus()), notes);
         self.given().unwrap_or_else(found)
     }
 }
 
-/// The usable GPUs of the driver.
+/// The usable GPUs of the driver. The others are reported in `notes`.
 pub(super) fn found(
     roots: &Roots,
     gpus: Result<Vec<GpuInfo>, CudaError>,
@@ -80,8 +80,9 @@ pub(super) fn found(
     usable.into_iter().map(|gpu| gpu_spec(roots, gpu)).collect()
 }
 
-/// Measures the bandwidth from host memory to each GPU, in some hundredths of a second each. No
-/// measurement starts after `limit` or lasts longer than `limit`; a failed one becomes a note.
+/// Measures the bandwidth from host memory to each GPU, within a few hundredths of a second per
+/// GPU. No measurement starts after `limit` or lasts longer than `limit`. A failed measurement is
+/// reported in the machine's notes.
 pub fn measure_links(machine: &mut Machine, limit: Duration) {
     const BYTES: usize = 256 << 20;
     let started = Instant::now();

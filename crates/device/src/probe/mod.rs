@@ -33,7 +33,7 @@ use placement::{Host, Machine};
 /// shards, which may be a link to another disk.
 ///
 /// # Errors
-/// [`ProbeError`] only if the memory size is unknown. Anything else that is unknown becomes a note.
+/// [`ProbeError`] only if the memory size is unknown. Other unknown values are reported in notes.
 pub fn probe(
     roots: &Roots,
     checkpoint: &Path,

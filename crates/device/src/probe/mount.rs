@@ -9,7 +9,7 @@ use placement::Disk;
 
 use super::roots::Roots;
 
-/// Prefixes of the types of network file systems. FUSE counts as one, since its storage is unknown.
+/// Prefixes of the types of network file systems. FUSE is included, since its storage is unknown.
 const NETWORK: [&str; 22] = [
     "nfs",
     "lustre",
@@ -38,7 +38,7 @@ const NETWORK: [&str; 22] = [
 /// One line of `/proc/self/mountinfo` (see proc(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
-    /// The mounted folder of the file system.
+    /// The folder of the file system that is mounted.
     pub root: PathBuf,
     /// The mount point.
     pub point: PathBuf,
@@ -114,7 +114,7 @@ pub(super) fn disk(roots: &Roots, path: &Path, notes: &mut Vec<String>) -> Disk 
     }
 }
 
-/// Free bytes for unprivileged users.
+/// Bytes that are free for unprivileged users.
 fn free_bytes(path: &Path) -> Option<u64> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
     // SAFETY: statvfs consists of integers, so all-zero bytes are valid.

@@ -11,7 +11,7 @@ use crate::memory::{DirectFile, ReadMode, Scratch};
 const FIRST_BYTES: usize = 256 << 10;
 /// Maximum bytes of one read.
 const READ_BYTES_MAX: usize = 8 << 20;
-/// Maximum memory that one thread reads: more than its share of any cache.
+/// Maximum bytes of memory that one thread reads: more than its share of any cache.
 const THREAD_BYTES_MAX: u64 = 64 << 20;
 const THREAD_BYTES_MIN: u64 = 4 << 20;
 
@@ -33,8 +33,8 @@ impl ReadRate {
 /// Reads `file` from its start, without the page cache where possible, until `bytes` or `limit` is
 /// reached.
 ///
-/// The limit is checked between reads of at most 8 MiB, whose bytes are passed to `progress`. A
-/// read that never returns must be handled by the caller's watchdog.
+/// The limit is checked between reads of at most 8 MiB, and `progress` receives the size of each
+/// read. A read that never returns must be handled by the caller's watchdog.
 ///
 /// # Errors
 /// [`DeviceError::Io`].
@@ -67,7 +67,7 @@ pub fn measure_disk(
 }
 
 /// Measures memory reads of `threads` threads for about `limit`, half of which is spent on the
-/// first touch. Uses at most `bytes_max` of memory.
+/// first touch. Uses at most `bytes_max` bytes of memory, but at least 4 MiB per thread.
 pub fn measure_memory(threads: usize, bytes_max: u64, limit: Duration) -> ReadRate {
     let threads = threads.max(1);
     let each = (bytes_max / threads as u64).clamp(THREAD_BYTES_MIN, THREAD_BYTES_MAX) as usize / 8;

@@ -1,4 +1,4 @@
-//! Where the machine is probed.
+//! Root folders under which the machine is probed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ impl Roots {
         std::fs::read_to_string(self.sys.join(path)).ok()
     }
 
-    /// A variable that is set and not empty.
+    /// An environment variable that is set and not empty.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
@@ -48,7 +48,7 @@ impl Roots {
     }
 }
 
-/// Keeps variables that are UTF-8.
+/// A variable as text; `None` unless it is UTF-8.
 fn text((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
     Some((name.into_string().ok()?, value.into_string().ok()?))
 }

@@ -1,4 +1,4 @@
-//! Memory of a Slurm job. Its variables are in MiB; 0 is the whole node.
+//! Memory limit of a Slurm job. The environment variables are in MiB; 0 means the whole node.
 
 use placement::LimitFound;
 
@@ -24,7 +24,7 @@ fn count(roots: &Roots, name: &str) -> Option<u64> {
     roots.variable(name)?.trim().parse().ok().filter(|count| *count > 0)
 }
 
-/// A size in MiB, or with a unit letter.
+/// Bytes from a variable in MiB or with a unit letter (K, M, G or T).
 fn size(roots: &Roots, name: &str, notes: &mut Vec<String>) -> Option<u64> {
     let text = roots.variable(name)?.trim();
     let (number, shift) = match text.char_indices().last() {

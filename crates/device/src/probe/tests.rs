@@ -149,7 +149,7 @@ fn in_a_container_the_mount_starts_at_the_group() {
         fake.limits(),
         [limit("memory.limit_in_bytes of /sys/fs/cgroup/memory", 1_000_000_000, 0)]
     );
-    // A path of another namespace is not visible, but its mount is.
+    // A cgroup path in another namespace is not visible, but its mount is.
     fake.put("proc/self/cgroup", "4:memory:/../../elsewhere\n");
     assert_eq!(fake.limits().len(), 1);
 }
