@@ -1,5 +1,6 @@
-//! Opens checkpoints and prints their contents: `cargo run -p checkpoint --example inspect --
-//! MODEL...`
+//! Opens checkpoints and prints their contents.
+//!
+//! `cargo run -p checkpoint --example inspect -- MODEL...`
 use checkpoint::{Checkpoint, SearchPaths, locate};
 use std::time::Instant;
 

@@ -1,5 +1,6 @@
-//! Writes a synthetic checkpoint: `cargo run --release -p checkpoint --example synth -- LIKE DIR
-//! [SHARDS|-] [SEED]`
+//! Writes a synthetic checkpoint.
+//!
+//! `cargo run --release -p checkpoint --example synth -- LIKE DIR [SHARDS|-] [SEED]`
 use checkpoint::{Fill, SynthRequest, SynthSource, synth};
 
 fn main() -> std::process::ExitCode {

@@ -1,4 +1,4 @@
-//! An opened checkpoint: what its headers and configuration say.
+//! An opened checkpoint: its format, configuration and inventory of tensors.
 use crate::config::ModelConfig;
 use crate::generation::GenerationConfig;
 use crate::gguf_metadata::GgufMetadata;
@@ -16,16 +16,16 @@ pub enum CheckpointFormat {
 /// A checkpoint whose files are complete and agree with each other.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
-    /// The folder, or the GGUF file.
+    /// The folder of a safetensors checkpoint, or the path of the GGUF file.
     pub root: PathBuf,
     pub format: CheckpointFormat,
     pub config: ModelConfig,
-    /// All tensors, each one of [`expected_tensors`](crate::expected_tensors), under Hugging
-    /// Face's names.
+    /// All tensors of the model. Each is one of [`expected_tensors`](crate::expected_tensors) and
+    /// has its Hugging Face name.
     pub inventory: Inventory,
     pub generation: GenerationConfig,
-    /// Oddities that do no harm, for people.
+    /// Messages about harmless irregularities, for the user.
     pub notes: Vec<String>,
-    /// The metadata of a GGUF file, with its tokenizer.
+    /// The metadata of a GGUF file, tokenizer included; `None` for safetensors.
     pub gguf: Option<GgufMetadata>,
 }

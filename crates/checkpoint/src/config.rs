@@ -1,10 +1,10 @@
-//! The hyper-parameters of a model, in one form for all families and file formats.
+//! The hyper-parameters of a model, in one type for all families and file formats.
 use crate::Dtype;
 use crate::family::{Family, LayerLayout, QkNorm};
 use crate::rope::{RopeConfig, RopeScaling};
 use serde::Serialize;
 
-/// The norm of hidden states.
+/// The kind of normalization layer for hidden states.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub enum NormKind {
     Rms { eps: f32 },
@@ -22,27 +22,30 @@ pub enum Activation {
 /// How a checkpoint stores the weights of a layer's experts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum ExpertStorage {
-    /// `experts.{j}.gate_proj.weight [i, h]`, `up_proj [i, h]`, `down_proj [h, i]`.
+    /// One matrix per expert and projection: `experts.{j}.gate_proj.weight [i, h]`, `up_proj [i,
+    /// h]`, `down_proj [h, i]`, where `h` is the hidden size and `i` the width of an expert.
     Separate,
-    /// gpt-oss: `experts.gate_up_proj [e, h, 2i]` with gate and up interleaved,
-    /// `down_proj [e, i, h]`, each with a bias.
+    /// gpt-oss: one tensor per projection for all `e` experts: `experts.gate_up_proj [e, h, 2i]`
+    /// with gate and up columns interleaved, and `down_proj [e, i, h]`. Both projections have a
+    /// bias.
     Fused,
     /// gpt-oss: as `Fused`, but transposed and in MXFP4: `gate_up_proj_blocks [e, 2i, h/32, 16]`
-    /// and `_scales [e, 2i, h/32]`.
+    /// and `gate_up_proj_scales [e, 2i, h/32]`.
     Mxfp4,
 }
 
 /// How the router selects and weights a token's experts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Routing {
-    /// Softmax over the selected experts' logits (gpt-oss) instead of all experts'.
+    /// Whether the softmax is over the logits of the selected experts only (gpt-oss) instead of
+    /// over those of all experts.
     pub softmax_after_choice: bool,
-    /// Divides the weights of the selected experts by their sum.
+    /// Whether the weights of the selected experts are divided by their sum.
     pub normalize: bool,
-    /// Factor of the weights.
+    /// Factor that multiplies the weights of the selected experts.
     pub scale: f64,
-    /// `(groups, kept)`: group-limited routing. Experts are selected from the `kept` groups whose
-    /// best expert scores highest.
+    /// `(groups, kept)`: group-limited routing. The experts are divided into `groups` groups, and
+    /// only the `kept` groups with the highest-scoring best expert take part in the selection.
     pub groups: Option<(usize, usize)>,
 }
 
@@ -57,25 +60,26 @@ pub struct ClampedSwiglu {
 /// A mixture of experts in place of the MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Moe {
-    /// Routed experts of a layer.
+    /// Number of routed experts in a layer.
     pub experts: usize,
-    /// Routed experts that each token uses.
+    /// Number of routed experts that a token uses.
     pub experts_per_token: usize,
-    /// Width of an expert.
+    /// Width of the MLP of one expert.
     pub intermediate_size: usize,
-    /// Experts that every token uses: one MLP of width `shared_experts * intermediate_size`.
+    /// Number of experts that every token uses. They are stored as one MLP of width `shared_experts
+    /// * intermediate_size`.
     pub shared_experts: usize,
     pub storage: ExpertStorage,
     pub routing: Routing,
-    /// gpt-oss's activation; `None`: the model's.
+    /// gpt-oss's activation function; `None`: the activation function of the model.
     pub clamped: Option<ClampedSwiglu>,
 }
 
-/// Multi-head latent attention (DeepSeek-V2). The norms of the latents have an eps of 1e-6,
-/// independent of the model's.
+/// Multi-head latent attention (DeepSeek-V2). The norms of the latents have an epsilon of 1e-6,
+/// independent of the model's epsilon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Mla {
-    /// `None`: one matrix `q_proj` instead of a low-rank pair.
+    /// Rank of the low-rank pair of query matrices; `None`: one matrix `q_proj` instead.
     pub q_lora_rank: Option<usize>,
     pub kv_lora_rank: usize,
     pub qk_nope_head_dim: usize,
@@ -87,38 +91,38 @@ pub struct Mla {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModelConfig {
     pub family: Family,
-    /// The class in transformers, `LlamaForCausalLM`.
+    /// The name of the model class in transformers, such as `LlamaForCausalLM`.
     pub class_name: String,
     pub vocab_size: usize,
     pub hidden_size: usize,
-    /// Width of the dense MLP. [`Moe`] has that of an expert.
+    /// Width of the dense MLP. The width of an expert is in [`Moe`].
     pub intermediate_size: usize,
     pub layers: usize,
     pub heads: usize,
     pub kv_heads: usize,
-    /// Width of a query or key head; with latent attention nope + rope.
+    /// Width of a query or key head; with latent attention `qk_nope_head_dim + qk_rope_head_dim`.
     pub head_dim: usize,
     pub max_positions: usize,
     pub norm: NormKind,
     pub activation: Activation,
     pub rope: RopeConfig,
-    /// Biases of the q, k and v projections.
+    /// Whether the q, k and v projections have biases.
     pub attention_bias: bool,
     pub attention_out_bias: bool,
     pub mlp_bias: bool,
     pub lm_head_bias: bool,
-    /// gpt-oss: a learned logit for each head that joins the softmax and has no value
-    /// (`self_attn.sinks [heads]`).
+    /// Whether attention has sinks (gpt-oss): one learned logit per head that takes part in the
+    /// softmax but has no value (`self_attn.sinks [heads]`).
     pub attention_sinks: bool,
     pub qk_norm: QkNorm,
     pub layer_layout: LayerLayout,
     pub tie_word_embeddings: bool,
     pub sliding_window: Option<usize>,
-    /// Whether each layer attends within the window only.
+    /// For each layer, whether its attention is limited to the sliding window.
     pub sliding_layers: Vec<bool>,
     pub dtype: Option<Dtype>,
     pub moe: Option<Moe>,
-    /// Whether each layer has experts; the others have a dense MLP.
+    /// For each layer, whether it has a mixture of experts instead of a dense MLP.
     pub sparse_layers: Vec<bool>,
     pub mla: Option<Mla>,
     pub bos: Option<u32>,
@@ -127,8 +131,8 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// The factor of attention scores: `head_dim^-0.5`, for latent attention under YaRN times
-    /// `mscale^2`.
+    /// The factor of attention scores: `head_dim^-0.5`. With latent attention and YaRN it is
+    /// multiplied by `mscale^2`.
     pub fn softmax_scale(&self) -> f64 {
         let plain = (self.head_dim as f64).powf(-0.5);
         match (&self.mla, &self.rope.scaling) {
@@ -145,7 +149,7 @@ impl ModelConfig {
         self.mla.map_or(self.head_dim, |mla| mla.v_head_dim)
     }
 
-    /// Whether layer `i` has experts.
+    /// Whether a layer has a mixture of experts.
     pub fn is_sparse(&self, layer: usize) -> bool {
         self.sparse_layers.get(layer).copied().unwrap_or(false)
     }

@@ -1,28 +1,28 @@
-//! The invariants of a checkpoint, each with its title and remedy.
+//! The invariants of a checkpoint, each with the title and the remedy of its violation.
 
-/// An invariant of a checkpoint that is broken.
+/// An invariant that a checkpoint violates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DefectKind {
-    // files
+    // The checkpoint's files.
     NotRegularFile,
     LfsPointer,
     Pickle,
     WeightsMissing,
     NotAModel,
     Changed,
-    // JSON
+    // JSON files.
     NotJson,
     DuplicateKey,
     TooLarge,
     WrongType,
-    // index
+    // The safetensors index.
     IndexMissing,
     SeveralIndexes,
     IndexStale,
     IndexContradicted,
     ShardNameEscapes,
     TensorInTwoShards,
-    // safetensors header
+    // The header of a safetensors file.
     HeaderLength,
     HeaderTruncated,
     HeaderNotJson,
@@ -34,21 +34,21 @@ pub enum DefectKind {
     Hole,
     Truncated,
     TrailingBytes,
-    // GGUF
+    // The GGUF file.
     GgufMagic,
     GgufVersion,
     GgufValue,
     GgufAlignment,
     GgufTensorType,
     GgufArchitecture,
-    // configuration
+    // The configuration.
     ConfigValue,
     ConfigMissing,
     UnknownArchitecture,
     UnknownRope,
     Quantized,
     Unsupported,
-    // configuration against tensors
+    // The tensors, compared with the configuration.
     TensorMissing,
     TensorUnexpected,
     ShapeMismatch,
@@ -57,7 +57,7 @@ pub enum DefectKind {
 }
 
 impl DefectKind {
-    /// A few words for messages.
+    /// The title of the violation in messages, a few words long.
     pub fn title(self) -> &'static str {
         use DefectKind::*;
         match self {
@@ -108,7 +108,7 @@ impl DefectKind {
         }
     }
 
-    /// The general remedy.
+    /// The general remedy for a violation, for messages.
     pub fn remedy(self) -> &'static str {
         use DefectKind::*;
         match self {

@@ -1,6 +1,7 @@
 //! The element types of checkpoints.
 
-/// The element type of a tensor. Quantized types are GGUF's; `--dtype int8` makes [`Dtype::Q8_0`].
+/// The element type of a tensor. The quantized types are those of GGUF; `--dtype int8` converts
+/// weights to [`Dtype::Q8_0`].
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -34,7 +35,7 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// Elements of one quantization block; 1 for plain types.
+    /// Elements of one quantization block; 1 for unquantized types.
     pub const fn block_elements(self) -> usize {
         use Dtype::*;
         match self {
@@ -45,7 +46,7 @@ impl Dtype {
         }
     }
 
-    /// Bytes of one quantization block.
+    /// Bytes of one quantization block; for unquantized types, of one element.
     pub const fn block_bytes(self) -> usize {
         use Dtype::*;
         match self {
@@ -64,7 +65,8 @@ impl Dtype {
         }
     }
 
-    /// Bytes of `elements` elements; `None` if they are not a multiple of a block or overflow.
+    /// Bytes of `elements` elements; `None` if `elements` is not a multiple of the block size or
+    /// the result overflows.
     pub fn bytes_for(self, elements: u64) -> Option<u64> {
         let block = self.block_elements() as u64;
         elements
@@ -73,7 +75,7 @@ impl Dtype {
             .checked_mul(self.block_bytes() as u64)
     }
 
-    /// The name in the file format: `BF16`, `F8_E4M3`, `Q4_K`.
+    /// The name in the file format, such as `BF16`, `F8_E4M3` or `Q4_K`.
     pub const fn name(self) -> &'static str {
         use Dtype::*;
         match self {
@@ -105,8 +107,9 @@ impl Dtype {
         }
     }
 
-    /// The dtype of this name in a safetensors header (`safetensors` 0.8's `Dtype`, without types
-    /// that no model stores weights in).
+    /// The dtype with this name in a safetensors header; `None` for names that are not supported.
+    /// The names are those of `Dtype` in the `safetensors` crate 0.8, except for types that no
+    /// model uses for weights.
     pub fn from_safetensors(name: &str) -> Option<Self> {
         use Dtype::*;
         const KNOWN: [Dtype; 17] = [
@@ -116,13 +119,13 @@ impl Dtype {
         KNOWN.into_iter().find(|dtype| dtype.name() == name)
     }
 
-    /// Whether the engine computes with weights of this type.
+    /// Whether the engine supports weights of this type.
     pub const fn is_weight(self) -> bool {
         use Dtype::*;
         matches!(self, F32 | F16 | BF16) || self.is_quantized()
     }
 
-    /// Whether it is one of GGUF's quantized types.
+    /// Whether the type is one of GGUF's quantized types.
     pub const fn is_quantized(self) -> bool {
         self.block_elements() >= 32
     }

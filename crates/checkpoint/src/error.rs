@@ -1,4 +1,4 @@
-//! Errors of this crate. Every message has the file, what was expected, what was found, and a
+//! Errors of this crate. A message states the file, what was expected, what was found, and a
 //! remedy.
 use error_kind::{ErrorKind, HasKind};
 use std::fmt;
@@ -13,7 +13,7 @@ pub enum CheckpointError {
     #[error("{what} is not there; looked in:{} {remedy}", list_places(.looked_in))]
     NotFound {
         what: String,
-        /// Every place, in search order, with what was found there.
+        /// All searched locations in search order, each with what was found there.
         looked_in: Vec<String>,
         remedy: String,
     },
@@ -24,9 +24,9 @@ pub enum CheckpointError {
     #[error("{}: cannot {doing} at offset {offset}: {source}. {remedy}", .file.display())]
     Io {
         file: PathBuf,
-        /// The operation, as an infinitive.
+        /// The operation, in the infinitive: "cannot {doing}".
         doing: &'static str,
-        /// In bytes.
+        /// Position in the file, in bytes.
         offset: u64,
         source: std::io::Error,
         remedy: &'static str,
@@ -34,7 +34,7 @@ pub enum CheckpointError {
     /// The caller's argument is invalid.
     #[error("{what}: expected {expected}, found {found}. {remedy}")]
     InvalidArgument {
-        /// The argument's name.
+        /// The name of the argument.
         what: String,
         expected: String,
         found: String,
@@ -42,12 +42,12 @@ pub enum CheckpointError {
     },
 }
 
-/// One broken invariant of a checkpoint.
+/// One violated invariant of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defect {
     pub kind: DefectKind,
     pub file: PathBuf,
-    /// The part of the file: `tensor model.norm.weight`, `key rope_theta`, `header`.
+    /// The affected part of the file: `tensor model.norm.weight`, `key rope_theta`, `header`.
     pub subject: Option<String>,
     pub expected: String,
     pub found: String,
@@ -68,7 +68,7 @@ impl fmt::Display for Defect {
 impl std::error::Error for Defect {}
 
 impl Defect {
-    /// A defect with the general remedy of its kind.
+    /// A defect with the general remedy of `kind`.
     pub fn new(
         kind: DefectKind,
         file: &Path,
@@ -80,23 +80,23 @@ impl Defect {
         Defect { kind, file: file.to_owned(), subject: None, expected, found, remedy }
     }
 
-    /// Sets a tensor as the subject.
+    /// Sets the subject to a tensor.
     pub fn tensor(self, name: &str) -> Self {
         self.part(format!("tensor {}", shorten(name)))
     }
 
-    /// Sets a key as the subject.
+    /// Sets the subject to a key of the configuration or metadata.
     pub fn key(self, name: &str) -> Self {
         self.part(format!("key {}", shorten(name)))
     }
 
-    /// Sets another part of the file as the subject.
+    /// Sets the subject to another part of the file.
     pub fn part(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
         self
     }
 
-    /// Replaces the general remedy.
+    /// Replaces the general remedy by a specific one.
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = remedy.into();
         self
@@ -110,7 +110,7 @@ impl From<Defect> for CheckpointError {
 }
 
 impl CheckpointError {
-    /// The broken invariant, if the error is a [`Defect`].
+    /// The violated invariant, if the error is a [`Defect`].
     pub fn defect_kind(&self) -> Option<DefectKind> {
         match self {
             CheckpointError::Bad(defect) => Some(defect.kind),
@@ -135,7 +135,8 @@ impl CheckpointError {
         CheckpointError::Io { file: file.to_owned(), doing, offset, source, remedy }
     }
 
-    /// A missing file, a dangling link, or an unfinished download.
+    /// The error for a missing file, with a remedy that depends on the cause: dangling link,
+    /// unfinished download, or no file.
     pub(crate) fn absent(file: &Path) -> Self {
         let remedy = if std::fs::symlink_metadata(file).is_ok() {
             let target = std::fs::read_link(file).unwrap_or_default();
@@ -171,7 +172,7 @@ impl HasKind for CheckpointError {
     }
 }
 
-/// The partial download that hub clients leave beside a file.
+/// The partial download (`NAME.incomplete`) that hub clients leave beside a file, if it exists.
 fn unfinished(file: &Path) -> Option<PathBuf> {
     let mut name = file.file_name()?.to_owned();
     name.push(".incomplete");
@@ -186,8 +187,8 @@ fn list_places(places: &[String]) -> String {
     }
 }
 
-/// Limits a text to 300 characters and replaces control characters, which a hostile file could send
-/// to the terminal.
+/// Limits a text to 300 characters and replaces control characters, so that a hostile file cannot
+/// send them to the terminal.
 fn shorten(text: &str) -> String {
     let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     let mut short: String = text.chars().take(300).map(clean).collect();

@@ -1,16 +1,16 @@
-//! The tensors that a configuration implies, with Hugging Face's names and row-major shapes.
+//! The tensors that a configuration requires, with their Hugging Face names and row-major shapes.
 use crate::config::{ExpertStorage, Mla, ModelConfig, Moe, NormKind};
 use crate::family::{Family, LayerLayout, QkNorm};
 use crate::modules::ModuleKind;
 use serde::Serialize;
 
-/// A tensor of a model.
+/// A tensor that a configuration requires.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExpectedTensor {
     pub name: String,
-    /// Row-major: `[out, in]`.
+    /// Row-major shape; `[out, in]` for a matrix.
     pub shape: Vec<usize>,
-    /// Index into [`modules`](crate::modules()).
+    /// Index of the tensor's module in [`modules`](crate::modules()).
     pub module: usize,
     pub requirement: Requirement,
     pub content: TensorContent,
@@ -21,22 +21,23 @@ pub struct ExpectedTensor {
 pub enum Requirement {
     /// Its absence is an error.
     Required,
-    /// The head of a tied model: may be stored, but is not loaded; the embedding serves as head.
+    /// The output head of a model with tied embeddings: the file may contain it, but it is not
+    /// loaded, since the embedding is used as the head.
     Tied,
 }
 
 /// The role of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum TensorContent {
-    /// A matrix of a product.
+    /// A weight matrix.
     Weight,
-    /// Scales of a norm, around 1.
+    /// The weights of a norm, which are around 1.
     NormWeight,
-    /// Added to a product or a norm.
+    /// The bias of a projection or a norm.
     Bias,
-    /// MXFP4: two 4-bit floats in a byte.
+    /// MXFP4 elements: two 4-bit floats per byte.
     Fp4Blocks,
-    /// MXFP4: the exponent of each quantization block of 32, biased by 127, one byte.
+    /// MXFP4 scales: one byte per quantization block of 32 elements, an exponent biased by 127.
     Fp4Scales,
 }
 

@@ -1,9 +1,9 @@
-//! The families of architectures: what each is called in `config.json` and in GGUF, and what
-//! follows from the family alone.
+//! The families of architectures: the name of each family in `config.json` and in GGUF, and the
+//! properties that all of its models have.
 use crate::rope::Pairing;
 use serde::Serialize;
 
-/// A family of architectures.
+/// A family of model architectures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Family {
     Llama,
@@ -18,7 +18,7 @@ pub enum Family {
     DeepseekV2,
 }
 
-/// Normalization of queries and keys before RoPE: over each head, or over all heads at once
+/// Normalization of queries and keys before RoPE: each head separately, or all heads as one vector
 /// (OLMo-2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum QkNorm {
@@ -27,8 +27,9 @@ pub enum QkNorm {
     Full,
 }
 
-/// How a transformer layer combines attention, MLP and norms: a norm before each half, a norm after
-/// each half (OLMo-2), or one norm for both halves side by side (Phi-2).
+/// How a transformer layer combines attention, MLP and norms: a norm before attention and one
+/// before the MLP, a norm after attention and one after the MLP (OLMo-2), or one norm whose output
+/// is the input of both, computed in parallel (Phi-2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum LayerLayout {
     Sequential,
@@ -36,31 +37,33 @@ pub enum LayerLayout {
     Parallel,
 }
 
-/// What all models of a family have in common.
+/// Properties that all models of a family have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FamilyTraits {
     pub family: Family,
-    /// The class in transformers.
+    /// The name of the model class in transformers.
     pub class_name: &'static str,
-    /// `general.architecture` of GGUF files; `None` where they are not read.
+    /// `general.architecture` in GGUF files; `None` if GGUF files of the family are not supported.
     pub gguf_architecture: Option<&'static str>,
     pub qk_norm: QkNorm,
     pub layer_layout: LayerLayout,
-    /// LayerNorm instead of RMSNorm.
+    /// Whether the norms are LayerNorm instead of RMSNorm.
     pub layer_norm: bool,
-    /// DeepSeek-V2's compressed keys and values.
+    /// Whether keys and values are stored as latents (MLA, DeepSeek-V2).
     pub latent_attention: bool,
-    /// Some layers have a mixture of experts.
+    /// Whether layers may have a mixture of experts.
     pub experts: bool,
-    /// The pairs of RoPE in Hugging Face's row order.
+    /// Which dimensions RoPE rotates together in Hugging Face's row order.
     pub hf_pairing: Pairing,
-    /// The pairs in GGUF's: its converter reorders the rows of Llama's queries and keys.
+    /// Which dimensions RoPE rotates together in GGUF's row order: the converter reorders the rows
+    /// of Llama's query and key matrices.
     pub gguf_pairing: Pairing,
-    /// The name of the norm behind the last layer.
+    /// The name of the norm after the last layer.
     pub final_norm: &'static str,
 }
 
-/// A plain decoder: pre-norm RMSNorm, no norm of queries and keys, one dense MLP.
+/// The traits of a plain decoder: pre-norm RMSNorm, no norm of queries and keys, one dense MLP per
+/// layer.
 const fn decoder(
     family: Family,
     class_name: &'static str,
@@ -121,17 +124,17 @@ pub const FAMILIES: [FamilyTraits; 10] = [
 ];
 
 impl Family {
-    /// What all models of the family have in common.
+    /// Properties that all models of the family have in common.
     pub fn traits(self) -> &'static FamilyTraits {
         &FAMILIES[self as usize]
     }
 
-    /// The family of a class in transformers.
+    /// The family of a transformers class name.
     pub(crate) fn of_class(class_name: &str) -> Option<Family> {
         FAMILIES.iter().find(|known| known.class_name == class_name).map(|known| known.family)
     }
 
-    /// The family of a GGUF file's `general.architecture`.
+    /// The family of a GGUF `general.architecture`.
     pub(crate) fn of_gguf(architecture: &str) -> Option<Family> {
         let is = |known: &&FamilyTraits| known.gguf_architecture == Some(architecture);
         FAMILIES.iter().find(is).map(|known| known.family)

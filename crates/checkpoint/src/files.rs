@@ -1,4 +1,5 @@
-//! Opens regular files only: a FIFO would block, a device or an LFS pointer would pass for data.
+//! Opens regular files only: reading a FIFO would block, and a device or a Git LFS pointer would be
+//! taken for data.
 use crate::FileIdentity;
 use crate::error::{CheckpointError, Defect, DefectKind};
 use std::fs::{File, FileType, Metadata, OpenOptions};
@@ -12,8 +13,8 @@ pub(crate) struct RegularFile {
     pub identity: FileIdentity,
 }
 
-/// Opens a regular file. Opening a FIFO without a writer blocks forever: the type is checked first,
-/// and `O_NONBLOCK` covers a FIFO that replaces the file in between.
+/// Opens a regular file. Opening a FIFO without a writer blocks forever, so the type is checked
+/// first. `O_NONBLOCK` covers a FIFO that replaces the file between the check and the opening.
 pub(crate) fn open_regular(path: &Path) -> Result<RegularFile, CheckpointError> {
     let io = |source| CheckpointError::io(path, "open it", 0, source);
     require_regular(path, &std::fs::metadata(path).map_err(io)?)?;
@@ -50,7 +51,7 @@ fn type_label(kind: FileType) -> &'static str {
     }
 }
 
-/// Fills `into` from `offset`. A file that ends before is [`DefectKind::Truncated`].
+/// Fills `into` from `offset`. If the file ends too early, the error is [`DefectKind::Truncated`].
 pub(crate) fn read_at(
     path: &Path,
     file: &File,
@@ -66,11 +67,11 @@ pub(crate) fn read_at(
     })
 }
 
-/// The text of a small file; `None` where it is absent. A dangling link is an error.
+/// The text of a small file; `None` if the file does not exist. A dangling link is an error.
 ///
 /// # Errors
-/// A [`Defect`] if it is no regular file, longer than `bytes_max`, not UTF-8, or a Git LFS pointer;
-/// `NotFound` for a dangling link; `Io` where reading fails.
+/// A [`Defect`] if the path is not a regular file, or its content is longer than `bytes_max`, not
+/// UTF-8, or a Git LFS pointer; `NotFound` for a dangling link; `Io` if reading fails.
 pub fn read_text(path: &Path, bytes_max: u64) -> Result<Option<String>, CheckpointError> {
     if let Err(error) = std::fs::symlink_metadata(path)
         && error.kind() == std::io::ErrorKind::NotFound
@@ -100,7 +101,8 @@ pub fn read_text(path: &Path, bytes_max: u64) -> Result<Option<String>, Checkpoi
     }
 }
 
-/// Refuses the pointer that `git clone` without Git LFS leaves in place of a large file.
+/// Returns an error for the pointer file that `git clone` without Git LFS leaves in place of a
+/// large file.
 pub(crate) fn refuse_lfs_pointer(path: &Path, start: &[u8]) -> Result<(), CheckpointError> {
     if !start.starts_with(b"version https://git-lfs.github.com/spec/") {
         return Ok(());
@@ -114,7 +116,8 @@ pub(crate) fn refuse_lfs_pointer(path: &Path, start: &[u8]) -> Result<(), Checkp
         .into())
 }
 
-/// The hub's blob id: the target's name where the file is a link into a cache's `blobs` folder.
+/// The blob id of the Hugging Face hub: if the file is a link into a cache's `blobs` folder, the
+/// name of the link's target.
 pub(crate) fn blob_id(path: &Path) -> Option<String> {
     std::fs::symlink_metadata(path).ok().filter(|m| m.file_type().is_symlink())?;
     let target = std::fs::canonicalize(path).ok()?;

@@ -1,29 +1,29 @@
-//! `generation_config.json`: when a reply ends, and the recommended sampling.
+//! `generation_config.json`: the tokens that end a reply, and recommended sampling parameters.
 use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::{ModelConfig, json};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// The content of `generation_config.json`. Its only fatal defect is an invalid token id.
+/// The content of `generation_config.json`. Only an invalid JSON object or token id is an error.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct GenerationConfig {
-    /// Tokens that end a reply.
+    /// Tokens that end a reply (end of sequence).
     pub eos: Vec<u32>,
-    /// The first token of every prompt, for models that have one.
+    /// The token at the start of every prompt (beginning of sequence), for models that have one.
     pub bos: Option<u32>,
-    /// The padding token of this file, else of `config.json`, else the first of `eos`. Always
-    /// within the vocabulary.
+    /// The padding token: from this file, else from `config.json`, else the first of `eos`; `None`
+    /// if that is outside the vocabulary.
     pub pad: Option<u32>,
-    // Recommended sampling; used on request only.
+    // Recommended sampling parameters; they are used only if the user requests it.
     pub temperature: Option<f64>,
     pub top_p: Option<f64>,
     pub top_k: Option<u64>,
     pub repetition_penalty: Option<f64>,
 }
 
-/// A token id or a list of them; `None` if the value is neither. Null, and -1 in some files, mean
-/// no token.
+/// One token id or a list of token ids; `None` if the value is neither. Null, and -1 in some files,
+/// mean that there is no token.
 pub(crate) fn ids(value: &Value) -> Option<Vec<u32>> {
     let id = |v: &Value| v.as_u64().and_then(|n| u32::try_from(n).ok());
     match value {
@@ -35,7 +35,7 @@ pub(crate) fn ids(value: &Value) -> Option<Vec<u32>> {
 }
 
 impl GenerationConfig {
-    /// The values of `config.json`, for checkpoints without a `generation_config.json`.
+    /// The token ids of `config.json`, for checkpoints without a `generation_config.json`.
     pub fn from_model(config: &ModelConfig) -> Self {
         let pad = config.pad.or(config.eos.first().copied());
         GenerationConfig {
@@ -46,10 +46,11 @@ impl GenerationConfig {
         }
     }
 
-    /// Parses the text of the file; ignored flags become notes.
+    /// Parses the text of the file. Sampling parameters that have no effect are reported in
+    /// `notes`.
     ///
     /// # Errors
-    /// A [`Defect`] if it is no JSON object, or an id is invalid.
+    /// A [`Defect`] if the text is not a JSON object, or a token id is invalid.
     pub fn parse(
         file: &Path,
         text: &str,
@@ -86,7 +87,8 @@ fn in_vocabulary(id: Option<u32>, config: &ModelConfig) -> Option<u32> {
     id.filter(|id| (*id as usize) < config.vocab_size)
 }
 
-/// Notes sampling flags without `do_sample`, which transformers ignores. Such files are common.
+/// Adds a note for each sampling parameter that is set without `do_sample`: transformers ignores
+/// these. Such files are common.
 fn note_ignored_flags(file: &Path, map: &Map<String, Value>, notes: &mut Vec<String>) {
     if map.get("do_sample").and_then(Value::as_bool) == Some(true) {
         return;

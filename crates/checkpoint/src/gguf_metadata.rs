@@ -1,7 +1,7 @@
 //! The values of a GGUF file's metadata, and typed access to them.
 use std::collections::BTreeMap;
 
-/// A value of the metadata. Integers keep their value, not their width.
+/// A metadata value. Integers of all widths are stored in one type.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GgufValue {
     Unsigned(u64),
@@ -17,7 +17,7 @@ pub enum GgufValue {
 }
 
 impl GgufValue {
-    /// The type, for messages.
+    /// The type of the value, for messages.
     pub fn type_label(&self) -> &'static str {
         match self {
             GgufValue::Unsigned(_) | GgufValue::Signed(_) => "an integer",
@@ -36,7 +36,7 @@ impl GgufValue {
 /// (`tokenizer.ggml.tokens`).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct GgufMetadata {
-    /// Version of the format, 2 or 3.
+    /// Version of the GGUF format, 2 or 3.
     pub version: u32,
     pub values: BTreeMap<String, GgufValue>,
 }
@@ -47,7 +47,7 @@ impl GgufMetadata {
         self.values.get(key)
     }
 
-    /// A string; `None` where the key is absent or of another type.
+    /// The string value of a key; `None` if the key is absent or has another type.
     pub fn get_str(&self, key: &str) -> Option<&str> {
         match self.get(key)? {
             GgufValue::String(s) => Some(s),
@@ -55,7 +55,7 @@ impl GgufMetadata {
         }
     }
 
-    /// An integer of any width that is not negative.
+    /// The value of a key as a nonnegative integer, stored in any integer type; `None` otherwise.
     pub fn get_u64(&self, key: &str) -> Option<u64> {
         match self.get(key)? {
             GgufValue::Unsigned(n) => Some(*n),
@@ -64,12 +64,12 @@ impl GgufMetadata {
         }
     }
 
-    /// A token id.
+    /// The value of a key as a `u32`, such as a token id.
     pub fn get_u32(&self, key: &str) -> Option<u32> {
         self.get_u64(key).and_then(|n| u32::try_from(n).ok())
     }
 
-    /// A float or an integer.
+    /// The value of a key as a float; integers are converted.
     pub fn get_f64(&self, key: &str) -> Option<f64> {
         match self.get(key)? {
             GgufValue::Float(x) => Some(*x),
@@ -79,7 +79,7 @@ impl GgufMetadata {
         }
     }
 
-    /// True or false.
+    /// The Boolean value of a key.
     pub fn get_bool(&self, key: &str) -> Option<bool> {
         match self.get(key)? {
             GgufValue::Bool(b) => Some(*b),
@@ -87,7 +87,7 @@ impl GgufMetadata {
         }
     }
 
-    /// A list of strings: `tokenizer.ggml.tokens`, `tokenizer.ggml.merges`.
+    /// The list of strings of a key, such as `tokenizer.ggml.tokens` or `tokenizer.ggml.merges`.
     pub fn get_str_array(&self, key: &str) -> Option<&[String]> {
         match self.get(key)? {
             GgufValue::StringArray(list) => Some(list),
@@ -95,8 +95,8 @@ impl GgufMetadata {
         }
     }
 
-    /// A list of integers of any width as i32: `tokenizer.ggml.token_type`. `None` if one does not
-    /// fit.
+    /// The list of integers of a key as `i32`, such as `tokenizer.ggml.token_type`. `None` if an
+    /// element does not fit.
     pub fn get_i32_array(&self, key: &str) -> Option<Vec<i32>> {
         match self.get(key)? {
             GgufValue::SignedArray(list) => list.iter().map(|n| i32::try_from(*n).ok()).collect(),
@@ -105,7 +105,7 @@ impl GgufMetadata {
         }
     }
 
-    /// A list of integers, none of them negative.
+    /// The list of nonnegative integers of a key.
     pub fn get_u64_array(&self, key: &str) -> Option<Vec<u64>> {
         match self.get(key)? {
             GgufValue::UnsignedArray(list) => Some(list.clone()),
@@ -114,7 +114,7 @@ impl GgufMetadata {
         }
     }
 
-    /// A list of floats: `tokenizer.ggml.scores`.
+    /// The list of floats of a key, such as `tokenizer.ggml.scores`.
     pub fn get_f32_array(&self, key: &str) -> Option<&[f32]> {
         match self.get(key)? {
             GgufValue::FloatArray(list) => Some(list),

@@ -1,5 +1,5 @@
-//! The identity of a model for provenance: blob ids, hashes of headers and sizes, or hashes of all
-//! bytes.
+//! The identity of a model, for provenance: derived from blob ids, from headers and file sizes, or
+//! from all bytes of the files.
 use crate::checkpoint::{Checkpoint, CheckpointFormat};
 use crate::error::CheckpointError;
 use crate::safetensors::HEADER_BYTES_MAX;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// The files beside the weights that affect a model's output.
+/// The small files of a checkpoint that affect the model's output.
 const SMALL_FILES: [&str; 9] = [
     "config.json",
     "generation_config.json",
@@ -23,46 +23,47 @@ const SMALL_FILES: [&str; 9] = [
     "chat_template.jinja",
 ];
 
-/// What a file's identity is derived from.
+/// The source of a file's identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DigestBasis {
-    /// The hub's blob id.
+    /// The blob id of the Hugging Face hub.
     Blob,
-    /// SHA-256 of the header, and the file's size: distinguishes models, but not two fine-tunings
-    /// of one.
+    /// SHA-256 of the header, and the file's size. It distinguishes models of different shapes, but
+    /// not two fine-tuned versions of one model.
     Header,
-    /// SHA-256 of all bytes.
+    /// SHA-256 of the whole file.
     Content,
 }
 
 /// The identity of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileDigest {
-    /// Without its folder.
+    /// File name without the folder.
     pub name: String,
     pub bytes: u64,
     pub basis: DigestBasis,
-    /// A blob id, or a SHA-256 in hex.
+    /// The hub's blob id, or a SHA-256 in hexadecimal.
     pub id: String,
 }
 
 /// The identity of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ModelIdentity {
-    /// The weakest basis among the shards.
+    /// The weakest basis among the shards: `Header` if any shard has that basis.
     pub basis: DigestBasis,
-    /// SHA-256 in hex over the names, sizes and ids of all files. Part of run ids.
+    /// SHA-256 in hexadecimal of the names, sizes and ids of all files. It is part of the ids of
+    /// experiment runs.
     pub digest: String,
-    /// Shards first, then the small files that exist.
+    /// The shards, followed by the small files that exist.
     pub files: Vec<FileDigest>,
 }
 
 impl Checkpoint {
-    /// The model's identity, without reading its weights.
+    /// The model's identity, without reading the weights.
     ///
     /// # Errors
-    /// `Io` where reading a file fails.
+    /// `Io` if reading a file fails.
     pub fn identity(&self) -> Result<ModelIdentity> {
         self.identity_with(|shard| match &shard.blob_id {
             Some(id) => Ok((DigestBasis::Blob, id.clone())),
@@ -72,10 +73,11 @@ impl Checkpoint {
         })
     }
 
-    /// The model's identity from all of its bytes. `progress` gets the bytes of each read.
+    /// The model's identity from all bytes of its shards. `progress` receives the number of bytes
+    /// of each read.
     ///
     /// # Errors
-    /// `Io` where reading a file fails.
+    /// `Io` if reading a file fails.
     pub fn full_identity(&self, progress: &mut dyn FnMut(u64)) -> Result<ModelIdentity> {
         self.identity_with(|shard| {
             Ok((DigestBasis::Content, hash_range(&shard.path, shard.bytes, progress)?))
@@ -155,7 +157,7 @@ fn small_file(path: &Path) -> Result<Option<FileDigest>> {
     Ok(Some(FileDigest { name: plain_name(path), bytes, basis, id }))
 }
 
-/// SHA-256 of a file's first `bytes` bytes.
+/// SHA-256 of the first `bytes` bytes of a file, in hexadecimal.
 fn hash_range(path: &Path, bytes: u64, progress: &mut dyn FnMut(u64)) -> Result<String> {
     const BUFFER_BYTES: u64 = 4 << 20;
     let opened = files::open_regular(path)?;

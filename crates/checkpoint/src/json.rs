@@ -1,20 +1,21 @@
-//! Strict JSON: duplicate keys are errors (most parsers keep the last one), depth and size are
-//! bounded.
+//! Strict JSON: duplicate keys are errors (most parsers keep the last value), and depth and size
+//! are limited.
 use crate::error::{CheckpointError, Defect, DefectKind};
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// The largest configuration file that is read, in bytes. Real ones have a few KiB.
+/// Maximum size of a configuration file, in bytes. Real files have a few KiB.
 pub const CONFIG_BYTES_MAX: u64 = 16 << 20;
 
-/// Marks duplicate keys in serde's error messages.
+/// Prefix of serde's error messages about duplicate keys, by which they are recognized.
 pub(crate) const DUPLICATE: &str = "duplicate key ";
 
-/// Parses an object without duplicate keys. serde_json itself refuses more than 128 levels.
+/// Parses a JSON object without duplicate keys. serde_json itself rejects more than 128 levels of
+/// nesting.
 ///
 /// # Errors
-/// A [`Defect`] if the text is anything else.
+/// A [`Defect`] if the text is not such an object.
 pub fn object(file: &Path, text: &str) -> Result<Map<String, Value>, CheckpointError> {
     match value(text) {
         Ok(Value::Object(map)) => Ok(map),
@@ -25,7 +26,7 @@ pub fn object(file: &Path, text: &str) -> Result<Map<String, Value>, CheckpointE
     }
 }
 
-/// A serde error as a defect.
+/// Converts a serde error to a defect.
 pub(crate) fn refusal(file: &Path, kind: DefectKind, error: &serde_json::Error) -> CheckpointError {
     let message = error.to_string();
     if let Some((_, rest)) = message.split_once(DUPLICATE) {

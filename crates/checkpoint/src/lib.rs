@@ -1,9 +1,10 @@
-//! Model checkpoints on disk: finding them, reading safetensors and GGUF headers and
-//! configurations, checking that they agree, and writing synthetic ones. Weights are not read.
+//! Model checkpoints on disk: locating them, reading safetensors and GGUF headers and
+//! configurations, checking that headers and configuration agree, and writing synthetic
+//! checkpoints. Weights are not read.
 //!
 //! [`locate()`] finds a model; [`Checkpoint::open`] reads and checks everything but the weights. An
-//! opened checkpoint has every tensor that its configuration implies, with the right shape and a
-//! byte range within its file.
+//! opened checkpoint contains every tensor that its configuration requires, with the right shape
+//! and a byte range within its file.
 
 mod checkpoint;
 mod config;

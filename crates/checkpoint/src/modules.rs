@@ -1,16 +1,17 @@
-//! The units of placement, under accelerate's names.
+//! The units of placement, with the names that accelerate uses.
 use crate::ModelConfig;
 use serde::Serialize;
 
 /// A part of a model that is placed on one device as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Module {
-    /// accelerate's name: `model.embed_tokens`, `model.layers.0`, ..., `model.norm`, `lm_head`.
+    /// The name in accelerate: `model.embed_tokens`, `model.layers.0`, ..., `model.norm`,
+    /// `lm_head`.
     pub name: String,
     pub kind: ModuleKind,
 }
 
-/// The part of the model.
+/// Which part of the model a module is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum ModuleKind {
     Embedding,
@@ -31,8 +32,8 @@ impl ModuleKind {
     }
 }
 
-/// The `layers + 3` modules of a model, in the order of the forward pass. A tied head is among
-/// them, without bytes.
+/// The `layers + 3` modules of a model, in the order of the forward pass. A tied head is included,
+/// although it has no bytes.
 pub fn modules(config: &ModelConfig) -> Vec<Module> {
     let named = |name: &str, kind| Module { name: name.to_owned(), kind };
     let layer = |i| named(&format!("model.layers.{i}"), ModuleKind::Layer(i));

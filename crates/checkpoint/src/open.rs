@@ -1,4 +1,4 @@
-//! Opening a checkpoint: reads and checks all headers, and no weights.
+//! Opening a checkpoint: reads and checks all headers, but no weights.
 use crate::checkpoint::{Checkpoint, CheckpointFormat};
 use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::{GenerationConfig, ModelConfig, files, gguf, hf, json, reconcile, safetensors};
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 type Result<T> = std::result::Result<T, CheckpointError>;
 
 impl Checkpoint {
-    /// Opens a `.gguf` file, or a folder of safetensors files or with a single GGUF file.
+    /// Opens a `.gguf` file, a folder of safetensors files, or a folder with a single GGUF file.
     ///
     /// # Errors
-    /// A [`Defect`] where a file breaks its format or contradicts another, `NotFound` where one is
-    /// missing, `Io` where reading fails.
+    /// A [`Defect`] if a file violates its format or contradicts another file, `NotFound` if a file
+    /// is missing, `Io` if reading fails.
     pub fn open(path: &Path) -> Result<Checkpoint> {
         let metadata = std::fs::metadata(path)
             .map_err(|source| CheckpointError::io(path, "read its metadata", 0, source))?;

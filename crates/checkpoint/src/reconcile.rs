@@ -1,5 +1,5 @@
-//! Checks the tensors against the configuration: every expected tensor exists with its shape, and
-//! no other does.
+//! Checks the tensors against the configuration: every expected tensor must exist with the right
+//! shape, and there must be no other tensors.
 use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::expected::{ExpectedTensor, Requirement, TensorContent};
 use crate::{Dtype, Inventory, ModelConfig, TensorEntry, expected_tensors};
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// Checks the inventory and drops tensors that the model does not use (buffers that old versions of
-/// transformers stored).
+/// Checks the inventory and removes tensors that the model does not use (buffers that old versions
+/// of transformers stored).
 pub(crate) fn reconcile(
     root: &Path,
     config: &ModelConfig,
@@ -130,15 +130,16 @@ fn unexpected(inventory: &Inventory, entry: &TensorEntry) -> CheckpointError {
     }
 }
 
-/// Buffers that older versions of transformers stored, although the configuration implies them.
+/// Whether a tensor is a buffer that older versions of transformers stored, although its values
+/// follow from the configuration.
 fn is_buffer(name: &str) -> bool {
     const BUFFERS: [&str; 4] =
         ["rotary_emb.inv_freq", ".masked_bias", ".attn.bias", ".position_ids"];
     BUFFERS.iter().any(|buffer| name.ends_with(buffer))
 }
 
-/// The quantization method that a tensor's name implies, for checkpoints whose configuration names
-/// none.
+/// The quantization method that a tensor's name indicates, for checkpoints whose configuration does
+/// not state one.
 fn quantized_by(name: &str) -> Option<&'static str> {
     const MARKERS: [(&str, &str); 11] = [
         (".SCB", "bitsandbytes int8"),
@@ -172,8 +173,9 @@ fn note_dtypes(config: &ModelConfig, inventory: &Inventory, notes: &mut Vec<Stri
     }
 }
 
-/// Resolves a stored head in a model with tied embeddings, as transformers does: a head that equals
-/// the embedding is tied, a different one is not, and a head without an embedding serves as both.
+/// Decides what a stored head means in a model with tied embeddings, as transformers does: a head
+/// that equals the embedding is tied, a different head is not tied, and a head without an embedding
+/// is used as both.
 pub(crate) fn settle_tied_head(
     config: &mut ModelConfig,
     inventory: &mut Inventory,
@@ -196,7 +198,7 @@ pub(crate) fn settle_tied_head(
         return Ok(());
     };
     if head.shape != embedding.shape {
-        return Ok(()); // `reconcile` reports the shape.
+        return Ok(()); // `reconcile` reports the shape mismatch.
     }
     if head.dtype == embedding.dtype && samples_agree(inventory, &head, &embedding)? {
         notes
@@ -210,7 +212,8 @@ pub(crate) fn settle_tied_head(
     Ok(())
 }
 
-/// Compares 64 pages spread over both tensors. A head that was trained separately differs in all.
+/// Compares 64 samples of 4 KiB at equal distances in both tensors. A separately trained head
+/// differs from the embedding in all of them.
 fn samples_agree(inventory: &Inventory, a: &TensorEntry, b: &TensorEntry) -> Result<bool> {
     const SAMPLES: u64 = 64;
     const SAMPLE_BYTES: u64 = 4096;

@@ -1,9 +1,11 @@
-//! Rotary position embedding (RoPE, Su et al. 2021): the frequencies under each scaling, rounded as
-//! in transformers (`modeling_rope_utils.py`): tensor operations in f32, Python's scalars in f64.
+//! Rotary position embedding (RoPE, Su et al. 2021): the frequencies for each kind of scaling.
+//! Rounding follows transformers (`modeling_rope_utils.py`): tensor operations in f32, Python
+//! scalars in f64.
 use serde::Serialize;
 use std::f64::consts::PI;
 
-/// Which dimensions rotate together: `i` and `i + rotary_dim / 2`, or `2 i` and `2 i + 1`.
+/// Which dimensions of a head RoPE rotates together: `i` and `i + rotary_dim / 2` (`Halves`), or `2
+/// i` and `2 i + 1` (`Interleaved`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Pairing {
     Halves,
@@ -15,7 +17,7 @@ pub enum Pairing {
 pub struct RopeConfig {
     /// Base of the frequencies.
     pub theta: f64,
-    /// Dimensions of a head that rotate; even.
+    /// Number of dimensions of a head that are rotated; even.
     pub rotary_dim: usize,
     pub pairing: Pairing,
     pub scaling: RopeScaling,
@@ -28,7 +30,8 @@ pub enum RopeScaling {
     Linear {
         factor: f64,
     },
-    /// `original_max_positions` is the model's `max_position_embeddings`, as in transformers.
+    /// Dynamic NTK scaling. `original_max_positions` is the model's `max_position_embeddings`, as
+    /// in transformers.
     Dynamic {
         factor: f64,
         original_max_positions: usize,
@@ -49,8 +52,9 @@ pub enum RopeScaling {
         mscale_all_dim: Option<f64>,
         truncate: bool,
     },
-    /// A divisor for each of the `rotary_dim / 2` frequencies, others for contexts beyond the
-    /// original one. The configuration's reader always fills in `attention_factor`.
+    /// LongRoPE: a divisor for each of the `rotary_dim / 2` frequencies. `short_factor` applies up
+    /// to the original context length, `long_factor` beyond it. Configuration readers always set
+    /// `attention_factor`.
     LongRope {
         short_factor: Vec<f64>,
         long_factor: Vec<f64>,
@@ -60,10 +64,10 @@ pub enum RopeScaling {
 }
 
 impl RopeConfig {
-    /// The angle by which each pair rotates from one position to the next: `[rotary_dim / 2]`.
+    /// The angle in radians by which each pair of dimensions rotates from one position to the next:
+    /// `[rotary_dim / 2]`.
     ///
-    /// `context` is the number of positions in use; only dynamic and LongRoPE scaling depend on
-    /// it.
+    /// `context` is the number of positions in use; only dynamic and LongRoPE scaling depend on it.
     pub fn inverse_frequencies(&self, context: usize) -> Vec<f32> {
         match &self.scaling {
             RopeScaling::None => self.inverse(self.theta),
@@ -89,7 +93,7 @@ impl RopeConfig {
         }
     }
 
-    /// What cosines and sines are multiplied with.
+    /// The factor that multiplies all cosines and sines.
     pub fn attention_scaling(&self) -> f32 {
         match &self.scaling {
             RopeScaling::Yarn { factor, attention_factor, mscale, mscale_all_dim, .. } => {
@@ -107,7 +111,7 @@ impl RopeConfig {
         }
     }
 
-    /// `base^(2 i / dim)` for each pair.
+    /// `base^(2 i / rotary_dim)` for each pair `i` of dimensions.
     fn powers(&self, base: f64) -> Vec<f32> {
         let (base, dim) = (f64::from(base as f32), self.rotary_dim as f32);
         let exponent = |i: usize| f64::from((2 * i) as f32 / dim);
@@ -124,8 +128,8 @@ impl RopeConfig {
         self.theta * ((factor * length / original) - (factor - 1.0)).powf(dim / (dim - 2.0))
     }
 
-    /// One frequency under Llama 3.1's scaling: divides those of long wavelengths, keeps those of
-    /// short ones, interpolates between.
+    /// Llama 3.1's scaling of one frequency: divides low frequencies by `factor`, keeps high ones,
+    /// and interpolates in between.
     fn llama3(&self, f: f32) -> f32 {
         let RopeScaling::Llama3 {
             factor,
@@ -161,7 +165,8 @@ impl RopeConfig {
         self.powers(self.theta).into_iter().enumerate().map(blend).collect()
     }
 
-    /// The range of pairs over which YaRN blends from extrapolation to interpolation.
+    /// The range of pair indices over which YaRN blends from the original frequencies
+    /// (extrapolation) to the divided ones (interpolation).
     fn yarn_range(&self) -> (f64, f64) {
         let RopeScaling::Yarn { original_max_positions, beta_fast, beta_slow, truncate, .. } =
             self.scaling
@@ -182,7 +187,8 @@ impl RopeConfig {
     }
 }
 
-/// YaRN's attention factor: `0.1 m ln(scale) + 1`.
+/// YaRN's attention factor for `scale` and multiplier `m`: `0.1 m ln(scale) + 1`, or 1 for `scale
+/// <= 1`.
 pub(crate) fn yarn_mscale(scale: f64, m: f64) -> f64 {
     if scale <= 1.0 { 1.0 } else { 0.1 * m * scale.ln() + 1.0 }
 }

@@ -1,5 +1,5 @@
-//! Broken and hostile checkpoints. Each fault has its defect kind here, and in `docs/faults.md` its
-//! exit code and the texts that its message must contain.
+//! Broken and hostile checkpoints. `FAULTS` states the expected defect kind of each fault; the
+//! table in `docs/faults.md` states its exit code and the texts that its message must contain.
 mod support;
 #[path = "../../../tests/faults/table.rs"]
 mod table;
@@ -57,7 +57,7 @@ fn fifo(path: &Path) {
     .unwrap();
 }
 
-/// The first tensor of the second shard, and its entry.
+/// The name and the header entry of the first tensor of the second shard.
 fn first_entry(m: &Model) -> (String, Value) {
     let (header, _) = support::read_shard(&second(m));
     let map = header.as_object().unwrap();
@@ -81,7 +81,7 @@ fn config(m: &Model, key: &str, value: Value) {
     m.config(|c| drop(c.insert(key.into(), value)));
 }
 
-/// Adds a tensor of `bytes` zeros to the second shard and to the index.
+/// Adds a tensor of `bytes` zero bytes to the second shard and to the index.
 fn add_tensor(m: &Model, name: &str, dtype: &str, shape: &[usize], bytes: usize) {
     let path = second(m);
     let (mut header, mut data) = support::read_shard(&path);
@@ -94,7 +94,7 @@ fn add_tensor(m: &Model, name: &str, dtype: &str, shape: &[usize], bytes: usize)
 
 #[rustfmt::skip]
 const FAULTS: &[Fault] = &[
-    // files
+    // Faults of the files.
     absent("no config.json", |m| fs::remove_file(m.path("config.json")).unwrap()),
     absent("a shard is absent", |m| fs::remove_file(second(m)).unwrap()),
     absent("a shard is a dangling link", |m| {
@@ -143,7 +143,7 @@ const FAULTS: &[Fault] = &[
         }
         fs::rename(m.path(INDEX), m.path("pytorch_model.bin")).unwrap();
     }, DefectKind::Pickle),
-    // index
+    // Faults of the index.
     bad("no index over several shards", |m| fs::remove_file(m.path(INDEX)).unwrap(), DefectKind::IndexMissing),
     bad("two indexes", |m| assert!(fs::copy(m.path(INDEX), m.path("model.fp16.safetensors.index.json")).is_ok()),
         DefectKind::SeveralIndexes),
@@ -181,7 +181,7 @@ const FAULTS: &[Fault] = &[
         data.resize(at + 64, 0);
         write(&path, &shard_bytes(&header.to_string(), &data));
     }, DefectKind::TensorInTwoShards),
-    // shard: length and JSON of the header
+    // Faults of a shard's header: its length and its JSON.
     bad("an empty shard", |m| write(&second(m), b""), DefectKind::HeaderTruncated),
     bad("a shard of seven bytes", |m| write(&second(m), b"1234567"), DefectKind::HeaderTruncated),
     bad("header length 0", |m| length(m, 0), DefectKind::HeaderLength),
@@ -223,7 +223,7 @@ const FAULTS: &[Fault] = &[
     bad("a negative dimension", |m| edit_first(m, |e| e["shape"] = json!([-1, 4])), DefectKind::HeaderNotJson),
     bad("a broken dimension", |m| edit_first(m, |e| e["shape"] = json!([1.5])), DefectKind::HeaderNotJson),
     bad("three offsets", |m| edit_first(m, |e| e["data_offsets"] = json!([0, 1, 2])), DefectKind::HeaderNotJson),
-    // shard: tensors against the file
+    // Faults of a shard's tensors, compared with the file.
     bad("an unknown dtype", |m| edit_first(m, |e| e["dtype"] = json!("F7_E3M3")), DefectKind::UnknownDtype),
     bad("a shape that overflows", |m| edit_first(m, |e| e["shape"] = json!([u64::MAX, 2])), DefectKind::ShapeOverflow),
     bad("a size that overflows", |m| edit_first(m, |e| e["shape"] = json!([1u64 << 63, 1])), DefectKind::ShapeOverflow),
@@ -256,7 +256,7 @@ const FAULTS: &[Fault] = &[
         bytes.extend(fs::read(m.shard(1, 3)).unwrap());
         write(&second(m), &bytes);
     }, DefectKind::TrailingBytes),
-    // configuration
+    // Faults of the configuration.
     bad("config.json is empty", |m| write(&m.path("config.json"), b""), DefectKind::NotJson),
     bad("config.json is a list", |m| write(&m.path("config.json"), b"[1]"), DefectKind::WrongType),
     bad("config.json is not UTF-8", |m| write(&m.path("config.json"), b"\xff\xfe{}"), DefectKind::NotJson),
@@ -294,7 +294,7 @@ const FAULTS: &[Fault] = &[
     bad("an eos list with a word in the generation config", |m| m.set_json("generation_config.json", &json!({ "eos_token_id": [2, "x"] })),
         DefectKind::ConfigValue),
     bad("a generation config that is no JSON", |m| write(&m.path("generation_config.json"), b"{"), DefectKind::NotJson),
-    // configuration against tensors
+    // Contradictions between configuration and tensors.
     bad("a layer too few", |m| config(m, "num_hidden_layers", json!(3)), DefectKind::TensorMissing),
     bad("a layer too many", |m| config(m, "num_hidden_layers", json!(1)), DefectKind::TensorUnexpected),
     bad("another vocabulary", |m| config(m, "vocab_size", json!(65)), DefectKind::ShapeMismatch),
@@ -332,7 +332,7 @@ const FAULTS: &[Fault] = &[
     }, DefectKind::TiedContradiction),
 ];
 
-/// The kind of error behind an exit code of docs/faults.md.
+/// The error kind for an exit code in docs/faults.md.
 fn kind_of(exit: u8) -> ErrorKind {
     match exit {
         65 => ErrorKind::BadInput,
@@ -416,7 +416,7 @@ fn a_missing_path_is_not_found() {
     assert!(error.to_string().contains("/no/such/model"));
 }
 
-/// The error is that of the first broken shard, independent of thread timing.
+/// If several shards are broken, the error is that of the first one, independent of thread timing.
 #[test]
 fn the_first_broken_shard_is_reported() {
     let model = Model::new(8);

@@ -1,4 +1,4 @@
-//! GGUF files: their configuration and tensors, and the errors of broken ones.
+//! Tests of GGUF files: configuration and tensors of valid files, and the errors for broken ones.
 mod support;
 
 use checkpoint::*;

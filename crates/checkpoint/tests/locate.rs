@@ -1,4 +1,4 @@
-//! Models are found by path, alias and hub name.
+//! Tests that models are found by path, alias and hub name.
 use checkpoint::{SearchPaths, locate};
 use error_kind::{ErrorKind, HasKind};
 use std::fs;

@@ -1,4 +1,5 @@
-//! Readers return for any bytes, and what they accept keeps their guarantees.
+//! Property tests: the readers return without a panic for any bytes, and accepted headers keep the
+//! documented guarantees.
 mod support;
 
 use checkpoint::*;
@@ -10,7 +11,8 @@ use std::path::Path;
 const FILE: &str = "fuzzed";
 const DTYPES: [&str; 6] = ["F32", "BF16", "U8", "F64", "F8_E4M3", "F4"];
 
-/// The JSON of a valid header, its tensors in any order, and the bytes of its data.
+/// The JSON of a valid header with its tensors in random order, and the size of the data section in
+/// bytes.
 fn valid_header() -> impl Strategy<Value = (String, u64)> {
     vec((0..DTYPES.len(), vec(0u64..6, 0..4)), 1..20).prop_shuffle().prop_map(|tensors| {
         let (mut map, mut at) = (serde_json::Map::new(), 0u64);
@@ -30,7 +32,8 @@ fn valid_header() -> impl Strategy<Value = (String, u64)> {
     })
 }
 
-/// The guarantee of an accepted header: every byte of data belongs to exactly one tensor.
+/// Checks the guarantee for an accepted header: every byte of the data section belongs to exactly
+/// one tensor.
 fn check(tensors: &[HeaderTensor], data_start: u64, file_bytes: u64) {
     let mut at = data_start;
     for t in tensors {

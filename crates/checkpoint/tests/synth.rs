@@ -1,4 +1,4 @@
-//! Synthetic checkpoints open and match their request.
+//! Tests that synthetic checkpoints can be opened and have the requested shapes and sizes.
 mod support;
 
 use checkpoint::*;
@@ -20,7 +20,7 @@ fn make(like: &str, shards: Option<usize>, folder: &Path) -> SynthReport {
         .unwrap_or_else(|e| panic!("{like}: {e}"))
 }
 
-/// Shards, tensors and bytes of each model, as on the hub.
+/// The numbers of tensors and bytes are those of the checkpoints on the Hugging Face hub.
 #[test]
 fn every_known_model_opens_and_has_its_size() {
     let real = [
@@ -77,7 +77,7 @@ fn bytes_depend_on_the_seed_alone() {
         let temp = tempfile::tempdir().unwrap();
         let (config, folder) = (temp.path().join("config.json"), temp.path().join("m"));
         let mut value = llama_config();
-        value["vocab_size"] = json!(9000); // more than one stream
+        value["vocab_size"] = json!(9000); // the embedding needs several noise streams
         fs::write(&config, value.to_string()).unwrap();
         let fill = Fill::Random { seed };
         synth(&request(config.to_str().unwrap(), Some(2), fill, folder.clone()), &|_| true)
@@ -142,7 +142,7 @@ fn existing_files_are_never_overwritten() {
     Checkpoint::open(&empty).unwrap();
 }
 
-/// A checkpoint is written completely or not at all.
+/// A failed or interrupted write leaves no files behind.
 #[test]
 fn an_interrupted_write_leaves_nothing() {
     let temp = tempfile::tempdir().unwrap();
@@ -167,7 +167,7 @@ fn invalid_requests_are_refused() {
     assert!(unknown.to_string().contains("llama-3.3-70b"), "{unknown}");
     assert_eq!(ask("smollm2", Some(0)).kind(), ErrorKind::Usage);
     assert_eq!(ask("/no/such/config.json", None).kind(), ErrorKind::NotFound);
-    // With more shards than tensors, there is a shard for each tensor.
+    // If more shards than tensors are requested, each tensor gets its own shard.
     let many = make("smollm2", Some(9999), &temp.path().join("many"));
     assert_eq!(many.shards, 272);
 }
@@ -185,7 +185,8 @@ fn identities_distinguish_models() {
         identity
     };
     assert_eq!(full(&a), full(&b));
-    // One bit of a weight changes the identity of the content, not that of the header.
+    // One flipped bit of a weight changes the identity from content, but not the identity from
+    // headers.
     let path = b.shard(2, 3);
     let mut bytes = fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;

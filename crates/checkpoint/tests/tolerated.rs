@@ -1,4 +1,4 @@
-//! Checkpoints with harmless oddities open, with a note.
+//! Tests that checkpoints with harmless irregularities can be opened and produce a note.
 mod support;
 
 use checkpoint::*;
@@ -118,7 +118,8 @@ fn dtypes_may_differ_from_the_configuration_and_from_each_other() {
     assert!(noted(&open(&model), "says F16"));
     model.config(|c| drop(c.insert("dtype".into(), json!("float8_e4m3fn"))));
     assert!(noted(&open(&model), "float8_e4m3fn"));
-    // f32 in place of bf16 would change the shape, so the last tensor's data are widened.
+    // Relabeling bf16 data as f32 would contradict the size, so the data of the last tensor are
+    // extended.
     let path = model.path("model.safetensors");
     let (mut header, mut data) = read_shard(&path);
     let map = header.as_object_mut().unwrap();
@@ -136,7 +137,7 @@ fn dtypes_may_differ_from_the_configuration_and_from_each_other() {
     assert_eq!(open(&model).inventory.get("lm_head.weight").unwrap().dtype, Dtype::F32);
 }
 
-/// A tied model that stores both matrices.
+/// A model with tied embeddings whose file contains both the embedding and the head.
 fn both_heads(equal: bool) -> Model {
     let model = Model::new(1);
     model.config(|c| drop(c.insert("tie_word_embeddings".into(), json!(true))));

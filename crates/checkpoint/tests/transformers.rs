@@ -1,4 +1,5 @@
-//! Configurations are read as by transformers (`fixtures/make.py` writes the expectations).
+//! Tests that configurations are interpreted as in transformers. `fixtures/make.py` generates the
+//! expected values.
 use checkpoint::*;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -21,7 +22,8 @@ fn cases() -> Vec<(String, Value)> {
     cases.iter().map(|(name, case)| (name.clone(), case.clone())).collect()
 }
 
-/// A configuration that transformers saved again, under its new keys, has the same meaning.
+/// A configuration that transformers loaded and saved, with its current key names, has the same
+/// meaning as the original.
 #[test]
 fn a_saved_configuration_equals_the_original() {
     for (name, case) in cases() {
@@ -57,8 +59,8 @@ fn rotary_frequencies_are_those_of_transformers() {
             let ours = rope.inverse_frequencies(context);
             assert_eq!(ours.len(), theirs.len(), "{name}");
             for (a, b) in ours.iter().zip(&theirs) {
-                // Torch's vectorized pow is occasionally off by one unit in the last place, which
-                // scalings pass on.
+                // PyTorch's vectorized pow is occasionally off by one unit in the last place, and
+                // scaling can propagate that error.
                 assert!(
                     (a - b).abs() <= 4.0 * f32::EPSILON * b.abs(),
                     "{name} at {context}: {a:e} is not {b:e}"
@@ -82,12 +84,12 @@ fn softmax_scale_is_that_of_transformers() {
     }
 }
 
-/// A configuration with nothing but its class has the defaults of the class.
+/// A configuration that states only its class has the defaults of the class.
 #[test]
 fn defaults_are_those_of_the_configuration_classes() {
     let all = fixtures();
     for (kind, theirs) in all["defaults"].as_object().unwrap() {
-        // DeepSeek-V2 has no default for this required key.
+        // `num_experts_per_tok` is required: DeepSeek-V2 has no default for it.
         let config = parse(&serde_json::json!({ "model_type": kind, "num_experts_per_tok": 4 }));
         let number = |key: &str| theirs[key].as_u64().map(|n| n as usize);
         assert_eq!(Some(config.vocab_size), number("vocab_size"), "{kind}");

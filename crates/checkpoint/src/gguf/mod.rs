@@ -1,4 +1,4 @@
-//! GGUF files: metadata, tokenizer and weights in one file.
+//! GGUF: metadata, tokenizer and weights in one file.
 mod config;
 mod names;
 mod reader;
@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 
 type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// Elements of a tensor of RoPE factors.
+/// Maximum number of elements of a tensor of RoPE factors.
 const FACTORS_MAX: usize = 1 << 16;
 
-/// Opens a GGUF file: reads its header, and no weights.
+/// Opens a GGUF file: reads the header and the RoPE factors, but no weights.
 pub(crate) fn open(path: &Path) -> Result<Checkpoint> {
     let opened = files::open_regular(path)?;
     let gguf = read_gguf(path, BufReader::with_capacity(1 << 20, &opened.file), opened.bytes)?;
@@ -78,7 +78,8 @@ fn is_factors(name: &str) -> bool {
     matches!(name, "rope_freqs.weight" | "rope_factors_short.weight" | "rope_factors_long.weight")
 }
 
-/// The values of a short F32 tensor, if the file has one of this name.
+/// The values of a short one-dimensional F32 tensor; `None` if the file has no tensor with this
+/// name.
 fn factors(
     path: &Path,
     file: &std::fs::File,

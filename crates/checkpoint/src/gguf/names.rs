@@ -1,11 +1,11 @@
-//! GGUF's tensor names -> Hugging Face's. A fused tensor becomes several entries over parts of its
-//! bytes.
+//! Converts GGUF tensor names to Hugging Face names. A fused tensor becomes several entries, each
+//! with a part of its byte range.
 use super::reader::GgufTensor;
 use crate::TensorEntry;
 use crate::config::ModelConfig;
 use crate::family::Family;
 
-/// The entries of one tensor; `None` where the family has no tensor of this name.
+/// The inventory entries for one GGUF tensor; `None` if the family has no tensor with this name.
 pub(super) fn entries(config: &ModelConfig, tensor: &GgufTensor) -> Option<Vec<TensorEntry>> {
     let top = |name: &str| Some(vec![entry(tensor, name.to_owned())]);
     match tensor.name.as_str() {
@@ -37,7 +37,7 @@ pub(super) fn entries(config: &ModelConfig, tensor: &GgufTensor) -> Option<Vec<T
     Some(vec![entry(tensor, format!("{prefix}.{name}.{kind}"))])
 }
 
-/// The name of a part of a transformer layer.
+/// The Hugging Face name of a GGUF tensor within a transformer layer.
 fn layer_part(family: Family, part: &str) -> Option<&'static str> {
     use Family::{DeepseekV2, Olmo2, Phi, Phi3, Qwen3, Qwen3Moe};
     Some(match (family, part) {
@@ -90,7 +90,8 @@ fn qkv_rows(config: &ModelConfig) -> [(&'static str, usize); 3] {
     [("q", queries), ("k", keys), ("v", keys)]
 }
 
-/// Splits a matrix by rows, or a bias; `None` where the parts do not add up to the tensor.
+/// Splits a matrix or a bias by rows; `None` if the row counts of the parts do not add up to the
+/// rows of the tensor.
 fn split_rows(
     tensor: &GgufTensor,
     parts: &[(&str, usize)],
@@ -114,7 +115,7 @@ fn split_rows(
     Some(parts.iter().map(split).collect())
 }
 
-/// `[experts, out, in]` -> one matrix for each expert.
+/// Splits a tensor `[experts, out, in]` into one matrix `[out, in]` per expert.
 fn split_experts(tensor: &GgufTensor, name: impl Fn(usize) -> String) -> Option<Vec<TensorEntry>> {
     let [experts, rows, cols] = *tensor.shape.as_slice() else { return None };
     if experts == 0 || experts > 1 << 16 {

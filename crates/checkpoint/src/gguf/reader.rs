@@ -1,4 +1,4 @@
-//! The header of a GGUF file, versions 2 and 3: metadata, tensor table, start of the data.
+//! The header of a GGUF file, versions 2 and 3: metadata, tensor table, and start of the data.
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>
 use super::source::GgufSource;
 use super::tensor_types::{dtype, type_name};
@@ -16,13 +16,13 @@ const DIMENSIONS_MAX: u32 = 4;
 const ALIGNMENT_DEFAULT: u64 = 32;
 const ALIGNMENT_MAX: u64 = 1 << 20;
 
-/// The header of a GGUF file. Tensors have their GGUF names and the file's order.
+/// The header of a GGUF file. Tensors have their GGUF names and are in the order of the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GgufFile {
     pub metadata: GgufMetadata,
-    /// Checked against the file's size and each other.
+    /// The tensor table. Byte ranges are within the file and do not overlap.
     pub tensors: Vec<GgufTensor>,
-    /// Offset of the data.
+    /// Offset of the tensor data in the file, in bytes.
     pub data_start: u64,
 }
 
@@ -31,9 +31,9 @@ pub struct GgufFile {
 pub struct GgufTensor {
     pub name: String,
     pub dtype: Dtype,
-    /// Row-major: the file's dimensions in reverse.
+    /// Row-major shape: the dimensions of the file in reverse order.
     pub shape: Vec<usize>,
-    /// Bytes from the start of the file.
+    /// Offset of the tensor's data from the start of the file, in bytes.
     pub offset: u64,
     /// Size in bytes.
     pub bytes: u64,
@@ -42,8 +42,8 @@ pub struct GgufTensor {
 /// Reads the header of a GGUF file that is `file_bytes` long.
 ///
 /// # Errors
-/// A [`Defect`] where it breaks the format or has an unsupported tensor type, `Io` where reading
-/// fails.
+/// A [`Defect`] if the header violates the format or has an unsupported tensor type, `Io` if
+/// reading fails.
 pub fn read_gguf(file: &Path, reader: impl Read, file_bytes: u64) -> Result<GgufFile> {
     let mut source = GgufSource::new(file, reader, file_bytes);
     let version = version(&mut source)?;
@@ -182,7 +182,8 @@ fn list(source: &mut GgufSource<impl Read>, key: &str) -> Result<GgufValue> {
     })
 }
 
-/// Grows as it reads, so that a hostile count reserves no memory.
+/// Reads `count` items. The list grows with the items that are read, so that a hostile count cannot
+/// cause a large allocation.
 fn repeat<T>(count: usize, mut read: impl FnMut() -> Result<T>) -> Result<Vec<T>> {
     let mut list = Vec::with_capacity(count.min(1 << 16));
     for _ in 0..count {
@@ -205,7 +206,8 @@ fn alignment(file: &Path, metadata: &GgufMetadata) -> Result<u64> {
     }
 }
 
-/// An entry of the tensor table. Its offset still counts from the start of the data.
+/// Reads one entry of the tensor table. The offset is still relative to the start of the tensor
+/// data.
 fn tensor(source: &mut GgufSource<impl Read>, alignment: u64) -> Result<GgufTensor> {
     let name = source.string()?;
     let dimensions = source.u32()?;
@@ -238,7 +240,8 @@ fn tensor(source: &mut GgufSource<impl Read>, alignment: u64) -> Result<GgufTens
             .tensor(&name)
             .into());
     }
-    // Quantization blocks run along rows: the innermost dimension is a multiple of a block.
+    // Quantization blocks are within rows: the innermost dimension must be a multiple of the block
+    // size.
     let whole = reversed[0].is_multiple_of(dtype.block_elements() as u64);
     let elements = reversed.iter().try_fold(1u64, |product, d| product.checked_mul(*d));
     let shape = reversed.iter().rev().map(|d| usize::try_from(*d).ok()).collect::<Option<Vec<_>>>();
@@ -260,8 +263,8 @@ struct DataExtent {
     file_bytes: u64,
 }
 
-/// Makes offsets count from the start of the file, and checks that tensors follow each other with
-/// nothing but padding in between.
+/// Makes tensor offsets relative to the start of the file, and checks that the tensors are
+/// contiguous except for padding.
 fn resolve_offsets(file: &Path, tensors: &mut [GgufTensor], extent: DataExtent) -> Result<()> {
     let mut order: Vec<usize> = (0..tensors.len()).collect();
     order.sort_by(|a, b| tensors[*a].name.cmp(&tensors[*b].name));

@@ -1,5 +1,5 @@
-//! Reads little-endian values from a stream of known length: no length or count in a hostile file
-//! makes it allocate more than the file holds.
+//! Reads little-endian values from a stream of known length. A length or count in a hostile file
+//! cannot cause a larger allocation than the file's size permits.
 use crate::error::{CheckpointError, Defect, DefectKind};
 use std::io::Read;
 use std::path::Path;
@@ -8,7 +8,7 @@ type Result<T> = std::result::Result<T, CheckpointError>;
 
 const STRING_BYTES_MAX: u64 = 64 << 20;
 
-/// A GGUF file and the position in it.
+/// A GGUF file and the current position in it.
 pub(super) struct GgufSource<'a, R> {
     pub file: &'a Path,
     inner: R,
@@ -21,7 +21,7 @@ impl<'a, R: Read> GgufSource<'a, R> {
         GgufSource { file, inner, at: 0, bytes }
     }
 
-    /// Bytes read so far.
+    /// The current position: bytes read so far.
     pub fn at(&self) -> u64 {
         self.at
     }
@@ -70,7 +70,8 @@ impl<'a, R: Read> GgufSource<'a, R> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// A count of items that take at least `bytes_each` bytes.
+    /// Reads a count of items, each of which takes at least `bytes_each` bytes of the file. An
+    /// error if the remaining file is too short for them.
     pub fn count(&mut self, what: &str, bytes_each: u64) -> Result<usize> {
         let count = self.u64()?;
         let possible = self.left() / bytes_each;

@@ -1,7 +1,7 @@
-//! ggml's numbers of tensor types (`ggml.h`, `enum ggml_type`).
+//! The numeric tensor types of ggml (`ggml.h`, `enum ggml_type`).
 use crate::Dtype;
 
-/// The dtype of a tensor type; `None` for types that are not read.
+/// The dtype of a tensor type; `None` for types that are not supported.
 pub(super) fn dtype(kind: u32) -> Option<Dtype> {
     Some(match kind {
         0 => Dtype::F32,
@@ -19,7 +19,7 @@ pub(super) fn dtype(kind: u32) -> Option<Dtype> {
     })
 }
 
-/// The name of a tensor type that is not read.
+/// The name of an unsupported tensor type, for messages.
 pub(super) fn type_name(kind: u32) -> String {
     const NAMES: [(u32, &str); 23] = [
         (9, "Q8_1"),

@@ -1,4 +1,5 @@
-//! Bounds and relations between hyper-parameters, which later code relies on.
+//! Checks that hyper-parameters are within bounds and consistent with each other. Later code relies
+//! on these checks.
 use super::keys::{ConfigKeys, Result};
 use crate::config::{ExpertStorage, ModelConfig};
 use crate::error::{CheckpointError, Defect, DefectKind};
@@ -8,7 +9,7 @@ pub(super) const LAYERS_MAX: usize = 1 << 12;
 const WIDTH_MAX: usize = 1 << 20;
 const VOCAB_MAX: usize = 1 << 24;
 const HEADS_MAX: usize = 1 << 14;
-/// Experts of all layers together.
+/// Maximum total number of experts in all layers.
 const EXPERTS_MAX: usize = 1 << 22;
 
 pub(super) fn check(

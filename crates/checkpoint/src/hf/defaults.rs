@@ -1,4 +1,5 @@
-//! The defaults of transformers' configuration classes (5.x), for keys that a `config.json` omits.
+//! The defaults of the configuration classes of transformers 5.x, for keys that are absent from
+//! `config.json`.
 use crate::family::Family;
 
 /// The defaults of one configuration class.
@@ -8,7 +9,7 @@ pub(super) struct ConfigDefaults {
     pub intermediate_size: usize,
     pub layers: usize,
     pub heads: usize,
-    /// `None`: the number of heads, which a null in the file always means.
+    /// `None`: the number of attention heads, which is also the meaning of null in the file.
     pub kv_heads: Option<usize>,
     /// `None`: `hidden_size / heads`.
     pub head_dim: Option<usize>,

@@ -1,11 +1,12 @@
-//! Mixtures of experts and latent attention.
+//! Reads the hyper-parameters of mixtures of experts and of latent attention from `config.json`.
 use super::keys::{ConfigKeys, Result};
 use super::{check, quantized};
 use crate::config::{ClampedSwiglu, ExpertStorage, Mla, Moe, Routing};
 use crate::family::Family;
 
 pub(super) fn mla(keys: &ConfigKeys) -> Result<Mla> {
-    // An absent key means the class's default, null means no low-rank pair.
+    // If the key is absent, the default of the class applies. Null means a single query matrix
+    // instead of a low-rank pair.
     let q_lora_rank = if keys.has("q_lora_rank") { keys.count("q_lora_rank")? } else { Some(1536) };
     Ok(Mla {
         q_lora_rank,
@@ -29,7 +30,7 @@ pub(super) fn moe(
     }
 }
 
-/// Whether each layer has experts.
+/// For each layer, whether it has a mixture of experts instead of a dense MLP.
 pub(super) fn sparse_layers(keys: &ConfigKeys, family: Family, layers: usize) -> Result<Vec<bool>> {
     let layers = 0..layers.min(check::LAYERS_MAX);
     match family {
@@ -54,7 +55,7 @@ pub(super) fn sparse_layers(keys: &ConfigKeys, family: Family, layers: usize) ->
     }
 }
 
-/// The number of experts, under the family's own key or the alias that transformers maps to it.
+/// The number of experts, from the family's own key or from the alias that transformers accepts.
 fn experts(keys: &ConfigKeys, own: &str, other: &str, default: usize) -> Result<usize> {
     Ok(keys.count(own)?.or(keys.count(other)?).unwrap_or(default))
 }

@@ -1,14 +1,16 @@
-//! Typed access to the keys of `config.json`, with errors that name key, expected and found.
+//! Typed access to the keys of `config.json`. Errors name the key, the expected value and the value
+//! found.
 use crate::error::{CheckpointError, Defect, DefectKind};
 use serde_json::{Map, Value};
 use std::path::Path;
 
 pub(crate) type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// Bound of every integer: no dimension of a model comes near it.
+/// Exclusive upper limit of all integers; far above every dimension of a real model.
 const NUMBER_MAX: u64 = 1 << 32;
 
-/// The keys of one JSON object of `file`. `within` is the object's own key and a dot, or empty.
+/// The keys of one JSON object in `file`. `within` is the prefix for messages: empty for the
+/// top-level object, otherwise the object's key and a dot.
 #[derive(Clone, Copy)]
 pub(crate) struct ConfigKeys<'a> {
     pub file: &'a Path,
@@ -17,12 +19,12 @@ pub(crate) struct ConfigKeys<'a> {
 }
 
 impl<'a> ConfigKeys<'a> {
-    /// The value; `None` where it is absent or null.
+    /// The value of a key; `None` if it is absent or null.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key).filter(|v| !v.is_null())
     }
 
-    /// Whether the key is present, even as null.
+    /// Whether the key is present, including with the value null.
     pub fn has(&self, key: &str) -> bool {
         self.map.contains_key(key)
     }
@@ -42,7 +44,7 @@ impl<'a> ConfigKeys<'a> {
         defect.key(&format!("{}{key}", self.within)).into()
     }
 
-    /// A positive integer.
+    /// A positive integer; `None` if the key is absent or null.
     pub fn count(&self, key: &str) -> Result<Option<usize>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         match value.as_u64() {
@@ -53,7 +55,7 @@ impl<'a> ConfigKeys<'a> {
         }
     }
 
-    /// An integer, 0 included.
+    /// A nonnegative integer; `None` if the key is absent or null.
     pub fn count_or_zero(&self, key: &str) -> Result<Option<usize>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         match value.as_u64() {
@@ -108,7 +110,7 @@ impl<'a> ConfigKeys<'a> {
         Ok(values)
     }
 
-    /// Token ids: one, a list, or null for none; `default` where the key is absent.
+    /// Token ids: one id, a list, or null for none; `default` if the key is absent.
     pub fn ids(&self, key: &str, default: &[u32]) -> Result<Vec<u32>> {
         let Some(value) = self.map.get(key) else { return Ok(default.to_vec()) };
         crate::generation::ids(value)

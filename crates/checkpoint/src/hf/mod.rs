@@ -1,4 +1,5 @@
-//! `config.json` -> [`ModelConfig`], with the defaults of transformers' configuration classes.
+//! Converts `config.json` to a [`ModelConfig`], with the defaults of transformers' configuration
+//! classes.
 mod check;
 mod defaults;
 mod experts;
@@ -16,10 +17,11 @@ use keys::{ConfigKeys, Result};
 use reader::HfConfigReader;
 use std::path::Path;
 
-/// Reads the text of a `config.json`. Oddities that do no harm go to `notes`.
+/// Parses the text of a `config.json`. Harmless irregularities are reported in `notes`.
 ///
 /// # Errors
-/// A [`Defect`] of a key.
+/// A [`Defect`] if the text is not valid JSON, the architecture or quantization is unsupported, or
+/// a key is missing, invalid or out of bounds.
 pub fn parse_config(file: &Path, text: &str, notes: &mut Vec<String>) -> Result<ModelConfig> {
     let map = json::object(file, text)?;
     let keys = ConfigKeys { file, map: &map, within: "" };
@@ -52,7 +54,8 @@ fn class(keys: &ConfigKeys) -> Result<(String, Family)> {
     }
 }
 
-/// `qwen3_moe` -> `Qwen3MoeForCausalLM`, for configurations that name no class.
+/// The class name for a `model_type`, such as `Qwen3MoeForCausalLM` for `qwen3_moe`. It is used for
+/// configurations without `architectures`.
 fn class_of_type(kind: &str) -> String {
     let plain = kind.replace('_', "");
     let matches = |class: &str| {
@@ -119,7 +122,8 @@ impl HfConfigReader<'_> {
         })
     }
 
-    /// A dimension. Its absence is noted, since the class's default seldom fits.
+    /// A positive integer that is a dimension of the model. If the key is absent, a note reports
+    /// the default, since the default of the class seldom fits.
     fn size(&mut self, key: &str, default: usize) -> Result<usize> {
         if let Some(n) = self.keys.count(key)? {
             return Ok(n);

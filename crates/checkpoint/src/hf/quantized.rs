@@ -1,10 +1,11 @@
-//! Quantized checkpoints: gpt-oss's MXFP4 experts are supported, other methods are refused by name.
+//! Quantized checkpoints: gpt-oss's MXFP4 experts are supported; other methods are rejected with an
+//! error that names the method.
 use super::keys::ConfigKeys;
 use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::family::Family;
 use serde_json::Value;
 
-/// Refuses quantization methods that are not supported.
+/// Returns an error for a quantization method that is not supported.
 pub(super) fn refuse(keys: &ConfigKeys, family: Family) -> Result<(), CheckpointError> {
     for key in ["quantization_config", "compression_config"] {
         let Some(settings) = keys.get(key) else { continue };

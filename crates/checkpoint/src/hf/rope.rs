@@ -1,4 +1,5 @@
-//! RoPE: `rope_parameters`, or `rope_scaling` with `rope_theta` beside it.
+//! Reads the parameters of RoPE from `config.json`: from the object `rope_parameters`, or from the
+//! object `rope_scaling` and the top-level key `rope_theta`.
 use super::keys::{ConfigKeys, Result};
 use super::reader::HfConfigReader;
 use crate::config::Mla;
@@ -34,8 +35,8 @@ pub(super) fn read(reader: &mut HfConfigReader, shape: RopeShape) -> Result<Rope
     Ok(RopeConfig { theta, rotary_dim, pairing, scaling })
 }
 
-/// `rope_scaling` takes precedence over `rope_parameters`, as in transformers; an empty object
-/// counts as absent.
+/// The object with the parameters of RoPE. As in transformers, `rope_scaling` takes precedence over
+/// `rope_parameters`, and an empty object is treated as absent.
 fn parameters(reader: &HfConfigReader) -> Result<Map<String, Value>> {
     for key in ["rope_scaling", "rope_parameters"] {
         match reader.keys.get(key) {
@@ -58,7 +59,7 @@ fn parameters(reader: &HfConfigReader) -> Result<Map<String, Value>> {
     Ok(if reader.family == Family::GptOss { gpt_oss_default() } else { Map::new() })
 }
 
-/// The default of transformers' `GptOssConfig`.
+/// The default RoPE parameters of `GptOssConfig` in transformers.
 fn gpt_oss_default() -> Map<String, Value> {
     let value = json!({
         "rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": false,
@@ -79,7 +80,7 @@ enum RopeType {
 
 fn kind(inner: &ConfigKeys, family: Family) -> Result<RopeType> {
     let word = inner.text("rope_type")?.or(inner.text("type")?).unwrap_or("default");
-    // Early Phi-3 configurations call LongRoPE "su" or "yarn".
+    // Early Phi-3 configurations name LongRoPE "su" or "yarn".
     let phi3 = family == Family::Phi3;
     match word {
         "default" => Ok(RopeType::Default),
@@ -165,8 +166,8 @@ impl ScalingReader<'_> {
         self.inner.missing(key, "a number above 0, which this rope_type requires")
     }
 
-    /// The context length of pre-training. The key beside the object takes precedence over the one
-    /// within, as in transformers.
+    /// The context length of pre-training. As in transformers, the key at the top level takes
+    /// precedence over the key inside the RoPE object.
     fn original(&self) -> Result<usize> {
         let key = "original_max_position_embeddings";
         if let Some(n) = self.outer.count(key)? {
@@ -184,7 +185,7 @@ impl ScalingReader<'_> {
 
     fn yarn(&self) -> Result<RopeScaling> {
         let original = self.original()?;
-        // Zero and null both mean the default, as with Python's `or`.
+        // Zero and null both select the default, as `or` does in the Python code of transformers.
         let or = |key: &str, default: f64| {
             Ok::<_, CheckpointError>(
                 self.inner.number(key)?.filter(|n| *n != 0.0).unwrap_or(default),

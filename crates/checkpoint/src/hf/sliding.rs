@@ -3,7 +3,7 @@ use super::keys::Result;
 use super::reader::HfConfigReader;
 use crate::family::Family;
 
-/// The window, and whether each layer uses it.
+/// The window in positions, and for each layer whether it uses the window.
 pub(super) fn read(
     reader: &mut HfConfigReader,
     layers: usize,
@@ -15,7 +15,7 @@ pub(super) fn read(
         Mistral | Phi3 | GptOss => true,
         _ => switched && keys.flag("use_sliding_window", false)?,
     };
-    // An absent key means the class's default, null means no window.
+    // If the key is absent, the default of the class applies. Null means no window.
     let default = if keys.has("sliding_window") { None } else { reader.defaults.sliding_window };
     let Some(window) = keys.count_or_zero("sliding_window")?.or(default).filter(|w| uses && *w > 0)
     else {

@@ -1,6 +1,6 @@
-//! Short names of the models of the study.
+//! Short names for the models of the study.
 
-/// Alias and hub name, in the order of the help text.
+/// Pairs of alias and hub name, in the order of the help text.
 pub const ALIASES: [(&str, &str); 20] = [
     ("smollm2-135m-instruct", "HuggingFaceTB/SmolLM2-135M-Instruct"),
     ("smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct"),
@@ -24,12 +24,12 @@ pub const ALIASES: [(&str, &str); 20] = [
     ("phi-3-mini-4k-instruct", "microsoft/Phi-3-mini-4k-instruct"),
 ];
 
-/// The hub name of an alias; any other text unchanged.
+/// The hub name for an alias; any other text is returned unchanged.
 pub fn hub_name(model: &str) -> &str {
     resolve_alias(model).unwrap_or(model)
 }
 
-/// The hub name of an alias in any case; `None` if there is no such alias.
+/// The hub name for an alias, ignoring case; `None` if there is no such alias.
 pub fn resolve_alias(name: &str) -> Option<&'static str> {
     ALIASES.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name)).map(|(_, hub)| *hub)
 }

@@ -1,11 +1,12 @@
-//! The cache of huggingface_hub: `models--org--name/refs/main` names a folder of `snapshots/`,
-//! whose files are links into `blobs/`.
+//! The cache of huggingface_hub: the file `models--org--name/refs/main` contains a commit, which is
+//! the name of a folder in `snapshots/`. The files of that folder are links into `blobs/`.
 use std::path::{Path, PathBuf};
 
-/// The snapshot of a repository folder: the revision's, `main`'s, or the only one.
+/// The snapshot folder of a repository folder: that of `revision`, else that of `main`, else the
+/// only one.
 ///
 /// # Errors
-/// The reason why there is none, for the list of searched places.
+/// The reason why there is no snapshot, for the list of searched locations.
 pub(super) fn snapshot(repository: &Path, revision: Option<&str>) -> Result<PathBuf, String> {
     if !repository.is_dir() {
         return Err("absent".to_owned());
@@ -29,7 +30,7 @@ pub(super) fn snapshot(repository: &Path, revision: Option<&str>) -> Result<Path
     }
 }
 
-/// The commit of a ref, if it is a plain name.
+/// The commit that a ref contains; `None` if the content is not a plain name.
 fn commit(repository: &Path, reference: &str) -> Option<String> {
     let text = crate::files::read_text(&repository.join("refs").join(reference), 4096).ok()??;
     let commit = text.trim();

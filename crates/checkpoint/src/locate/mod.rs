@@ -1,4 +1,4 @@
-//! Finds a model by path, hub name, `org--name` folder or alias. Contacts no network.
+//! Finds a model on disk by path, hub name, `org--name` folder or alias. Does not use the network.
 mod aliases;
 mod hub;
 mod paths;
@@ -8,13 +8,13 @@ pub use aliases::{ALIASES, hub_name, resolve_alias};
 pub use paths::SearchPaths;
 use std::path::{Path, PathBuf};
 
-/// Finds a model: the folder or `.gguf` file that [`Checkpoint::open`](crate::Checkpoint::open)
-/// takes.
+/// Finds a model: returns the folder or `.gguf` file for
+/// [`Checkpoint::open`](crate::Checkpoint::open).
 ///
 /// `model` is a path, a hub name (`org/name`, optionally with `@revision`), or an alias.
 ///
 /// # Errors
-/// `NotFound` with every place that was searched, and what was found there.
+/// `NotFound` with every searched location and what was found there.
 pub fn locate(model: &str, search: &SearchPaths) -> Result<PathBuf, CheckpointError> {
     let mut tried = Vec::new();
     let path = Path::new(model);
@@ -44,7 +44,7 @@ pub(crate) struct HubName<'a> {
 }
 
 impl<'a> HubName<'a> {
-    /// `org/name` or `org/name@revision`; `None` for anything else.
+    /// Parses `org/name` or `org/name@revision`; `None` for any other text.
     fn parse(text: &'a str) -> Option<Self> {
         let (name, revision) = match text.split_once('@') {
             Some((name, revision)) => (name, Some(revision)),
@@ -63,7 +63,8 @@ impl<'a> HubName<'a> {
     }
 }
 
-/// Resolves an existing path. A hub cache's `models--org--name` folder means its snapshot.
+/// Resolves an existing path. For a hub cache's `models--org--name` folder, the result is its
+/// snapshot.
 fn from_path(path: &Path) -> Result<PathBuf, CheckpointError> {
     let metadata = std::fs::metadata(path)
         .map_err(|source| CheckpointError::io(path, "read its metadata", 0, source))?;
@@ -77,7 +78,7 @@ fn from_path(path: &Path) -> Result<PathBuf, CheckpointError> {
     Ok(path.to_owned())
 }
 
-/// Searches folders and hub caches for a hub name.
+/// Searches model folders and hub caches for a hub name.
 fn find_hub_name(
     hub_name: &HubName,
     search: &SearchPaths,
@@ -106,7 +107,7 @@ fn find_hub_name(
     first_model(search.hub_caches.iter().map(|hub| hub.join(&flat)), tried)
 }
 
-/// Searches the caches for a folder or GGUF file of a plain name.
+/// Searches the model folders for a folder or GGUF file with a name that is not a hub name.
 fn find_plain(name: &str, search: &SearchPaths, tried: &mut Vec<String>) -> Option<PathBuf> {
     if name.is_empty() || name.contains('/') || name == ".." {
         return None;
@@ -136,7 +137,7 @@ fn first_model(folders: impl Iterator<Item = PathBuf>, tried: &mut Vec<String>) 
     None
 }
 
-/// Whether a folder has a configuration or a GGUF file, valid or not.
+/// Whether a folder contains a `config.json` or a GGUF file, valid or not.
 fn holds_model(folder: &Path) -> bool {
     let config = std::fs::symlink_metadata(folder.join("config.json")).is_ok();
     config || crate::gguf::files_in(folder).is_ok_and(|files| !files.is_empty())

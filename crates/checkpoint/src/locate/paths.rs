@@ -3,24 +3,25 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// The folders that are searched for models. A value, so that tests can choose their own.
+/// The folders that are searched for models. Tests can pass folders of their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SearchPaths {
-    /// Folders of `org--name` folders and `.gguf` files. `vendomini fetch` writes to the first,
-    /// `models` in this program's cache.
+    /// Folders that contain `org--name` folders and `.gguf` files. `vendomini fetch` writes to the
+    /// first, which is `models` in this program's cache.
     pub model_folders: Vec<PathBuf>,
-    /// Hub caches: folders of `models--org--name` folders.
+    /// Hub caches: folders that contain `models--org--name` folders.
     pub hub_caches: Vec<PathBuf>,
 }
 
 impl SearchPaths {
-    /// The folders of `VENDOMINI_CACHE`, `HF_HUB_CACHE` and `HF_HOME`, or their defaults below the
-    /// home folder, and the working folder.
+    /// The folders given by the environment variables `VENDOMINI_CACHE`, `HF_HUB_CACHE` and
+    /// `HF_HOME`, or their defaults in the home folder, and the working folder.
     pub fn from_env() -> Self {
         SearchPaths::from_variables(&|key| env::var_os(key))
     }
 
-    /// The same for another environment, such as that of a job to be submitted.
+    /// As [`SearchPaths::from_env`], but with the variables of another environment, such as that of
+    /// a job to be submitted.
     pub fn from_variables(variable: &dyn Fn(&str) -> Option<OsString>) -> Self {
         let folder = |key: &str| variable(key).filter(|v| !v.is_empty()).map(PathBuf::from);
         let home = folder("HOME");

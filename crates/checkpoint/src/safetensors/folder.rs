@@ -1,4 +1,5 @@
-//! Chooses the files of a folder that form the checkpoint, and checks headers against the index.
+//! Selects the files of a folder that form the checkpoint, and checks their headers against the
+//! index.
 use super::index::{INDEX_BYTES_MAX, ShardIndex, parse_index};
 use super::shard::{ReadShard, read_shards};
 use crate::error::{CheckpointError, Defect, DefectKind};
@@ -11,21 +12,21 @@ type Result<T> = std::result::Result<T, CheckpointError>;
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
 
-/// The files of a folder by role: sorted names without the folder.
+/// The files of a folder by kind: sorted file names without the folder.
 struct FolderListing {
     indexes: Vec<String>,
     weights: Vec<String>,
     pickles: Vec<String>,
 }
 
-/// Whether a folder has safetensors files or an index of them.
+/// Whether a folder contains safetensors files or their index.
 pub(crate) fn has_weights(root: &Path) -> Result<bool> {
     let listing = list(root)?;
     Ok(!listing.indexes.is_empty() || !listing.weights.is_empty())
 }
 
-/// Reads index and headers of a folder. `original/` and `consolidated*` hold the same model in
-/// another form and are ignored.
+/// Reads the index and the headers of a folder. `original/` and `consolidated*` contain the same
+/// model in another format and are ignored.
 pub(crate) fn read_folder(root: &Path, notes: &mut Vec<String>) -> Result<Inventory> {
     let listing = list(root)?;
     let index = choose_index(root, &listing)?;
@@ -91,8 +92,8 @@ fn choose_index<'a>(root: &Path, listing: &'a FolderListing) -> Result<Option<&'
     }
 }
 
-/// Checks that every shard of the index exists. An index without any of its shards, beside a single
-/// file, is stale.
+/// Checks that every shard of the index exists. If none exists, but there is a single unsharded
+/// file, the index is reported as stale.
 fn check_present(
     root: &Path,
     index: &ShardIndex,
@@ -160,7 +161,8 @@ fn choose_single(root: &Path, listing: &FolderListing, notes: &mut Vec<String>) 
     }
 }
 
-/// The number of shards in a shard's name: 30 for `model-00001-of-00030.safetensors`.
+/// The total number of shards according to a shard's name: 30 for
+/// `model-00001-of-00030.safetensors`.
 fn shards_of(name: &str) -> Option<usize> {
     let (_, count) = name.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
     count.parse().ok()
@@ -200,7 +202,7 @@ fn refuse_twice(shards: &[ReadShard]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the index maps exactly the tensors of the headers, each to its shard.
+/// Checks that the index lists exactly the tensors of the headers, each with the right shard.
 fn check_agreement(file: &Path, index: &ShardIndex, shards: &[ReadShard]) -> Result<()> {
     let mut held: HashMap<&str, usize> = HashMap::new();
     for (at, read) in shards.iter().enumerate() {
@@ -215,7 +217,8 @@ fn check_agreement(file: &Path, index: &ShardIndex, shards: &[ReadShard]) -> Res
         let expected = format!("it in {}", index.shards[*shard]);
         return Err(Defect::new(kind.0, file, expected, kind.1).tensor(name).into());
     }
-    // The rest is not in the index. The smallest name makes the message deterministic.
+    // The remaining tensors are not in the index. Reporting the smallest name makes the message
+    // deterministic.
     if let Some((name, at)) = held.into_iter().min() {
         let found = format!("it in {}", index.shards[at]);
         return Err(Defect::new(

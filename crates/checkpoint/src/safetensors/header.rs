@@ -1,5 +1,5 @@
 //! The header of a safetensors file: JSON with the byte range of each tensor. The ranges must cover
-//! the data exactly.
+//! the data section exactly.
 use crate::Dtype;
 use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::json::{self, DUPLICATE};
@@ -8,31 +8,31 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The largest header that is read. Real headers exceed the 100 MB limit of the reference
+/// Maximum size of a header, in bytes. Some real headers exceed the 100 MB limit of the reference
 /// implementation.
 pub const HEADER_BYTES_MAX: u64 = 512 << 20;
 const TENSORS_MAX: usize = 4 << 20;
 const DIMENSIONS_MAX: usize = 16;
 const NAME_BYTES_MAX: usize = 4096;
 
-/// One tensor of a header, checked against its file.
+/// One tensor of a header, checked against the size of its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderTensor {
     pub name: String,
     pub dtype: Dtype,
-    /// Row-major.
+    /// Row-major shape.
     pub shape: Vec<usize>,
-    /// Bytes from the start of the file.
+    /// Offset of the tensor's data from the start of the file, in bytes.
     pub offset: u64,
     pub bytes: u64,
 }
 
-/// Parses the JSON of a header. `data_start` is the offset of the data, `file_bytes` the size of
-/// the file. The tensors come sorted by offset and cover the data exactly.
+/// Parses the JSON of a header. `data_start` is the offset of the data section, `file_bytes` the
+/// size of the file. The returned tensors are sorted by offset and cover the data section exactly.
 ///
 /// # Errors
-/// A [`Defect`]: not JSON, duplicate names, unknown dtype, overflow, sizes that disagree, overlaps,
-/// holes, truncation, trailing bytes.
+/// A [`Defect`]: not JSON, duplicate names, unknown dtype, overflow, inconsistent sizes, overlaps,
+/// holes, truncation, or trailing bytes.
 pub fn parse_header(
     file: &Path,
     json: &[u8],
@@ -121,7 +121,8 @@ fn check_tensor(
     Ok(HeaderTensor { name, dtype, shape, offset, bytes })
 }
 
-/// The reference implementation keeps the last of two entries; which one is right is unknown.
+/// Returns an error for two entries with one name. The reference implementation keeps the last one,
+/// but either may be the right one.
 fn refuse_duplicates(file: &Path, tensors: &mut [HeaderTensor]) -> Result<(), CheckpointError> {
     tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     match tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {

@@ -1,4 +1,4 @@
-//! `model.safetensors.index.json`: the map from tensors to shards.
+//! `model.safetensors.index.json`: the map from tensor names to shards.
 use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::json::{self, DUPLICATE};
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
@@ -6,26 +6,26 @@ use serde::{Deserialize, de};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The largest index that is read, in bytes.
+/// Maximum size of an index, in bytes.
 pub const INDEX_BYTES_MAX: u64 = 512 << 20;
 const TENSORS_MAX: usize = 4 << 20;
 
 /// The content of an index file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardIndex {
-    /// File names, sorted, without duplicates.
+    /// File names of the shards, sorted, without duplicates.
     pub shards: Vec<String>,
-    /// Tensor name and index into `shards`, sorted by name.
+    /// Pairs of tensor name and index into `shards`, sorted by name.
     pub weight_map: Vec<(String, usize)>,
-    /// Bytes of all tensors, according to the metadata.
+    /// Total bytes of all tensors, as stated in the index's metadata.
     pub total_bytes: Option<u64>,
 }
 
 /// Parses the text of an index.
 ///
 /// # Errors
-/// A [`Defect`]: not JSON, no `weight_map`, duplicate tensors, a shard that is not the plain name
-/// of a safetensors file.
+/// A [`Defect`]: not JSON, no `weight_map`, duplicate tensors, or a shard name that is not a plain
+/// file name of a safetensors file.
 pub fn parse_index(file: &Path, text: &str) -> Result<ShardIndex, CheckpointError> {
     let raw: RawIndex = serde_json::from_str(text)
         .map_err(|error| json::refusal(file, DefectKind::NotJson, &error))?;
@@ -60,7 +60,8 @@ pub fn parse_index(file: &Path, text: &str) -> Result<ShardIndex, CheckpointErro
     Ok(ShardIndex { shards, weight_map, total_bytes: raw.total_bytes })
 }
 
-/// Checks that a shard is a safetensors file beside its index: no folder, no `..`, no root.
+/// Checks that a shard name refers to a safetensors file in the folder of the index: no subfolder,
+/// no `..`, no absolute path.
 fn check_name(file: &Path, shard: &str) -> Result<(), CheckpointError> {
     let plain =
         !shard.contains(['/', '\\', '\0']) && shard != "." && shard != ".." && shard.len() <= 255;
@@ -123,7 +124,7 @@ impl<'de> Visitor<'de> for IndexVisitor {
     }
 }
 
-/// `total_size`, which some writers store as a float.
+/// The value of `total_size`, which some writers store as a float.
 fn total_bytes(metadata: &serde_json::Value) -> Option<u64> {
     let total = metadata.get("total_size")?;
     total.as_u64().or_else(|| {

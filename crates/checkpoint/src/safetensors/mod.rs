@@ -1,4 +1,4 @@
-//! Checkpoints of safetensors files: index and headers, checked against each other.
+//! Safetensors checkpoints: the index and the headers, checked against each other.
 mod folder;
 mod header;
 mod index;

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes of the first read, which most headers fit into.
+/// Bytes of the first read of a file; most headers fit into it.
 const FIRST_READ_BYTES: usize = 64 << 10;
-/// Threads: on a network mount each header costs a round trip.
+/// Maximum number of reader threads. On a network file system each header costs a round trip, so
+/// that parallel reads save time.
 const READERS_MAX: usize = 16;
 
 /// A shard and the tensors of its header.
@@ -18,7 +19,7 @@ pub(super) struct ReadShard {
     pub tensors: Vec<HeaderTensor>,
 }
 
-/// Reads all headers. Where several fail, returns the error of the first shard.
+/// Reads the headers of all files. If several fail, returns the error of the first file in `paths`.
 pub(super) fn read_shards(paths: &[PathBuf]) -> Result<Vec<ReadShard>, CheckpointError> {
     if let [one] = paths {
         return Ok(vec![read_shard(one)?]);
@@ -60,7 +61,7 @@ fn read_shard(path: &Path) -> Result<ReadShard, CheckpointError> {
     Ok(ReadShard { shard, tensors })
 }
 
-/// The header's JSON, and the offset of the data.
+/// Returns the JSON of the header and the offset of the data section.
 fn read_header(path: &Path, opened: &RegularFile) -> Result<(Vec<u8>, u64), CheckpointError> {
     let mut first = vec![0; FIRST_READ_BYTES.min(opened.bytes as usize)];
     files::read_at(path, &opened.file, &mut first, 0)?;

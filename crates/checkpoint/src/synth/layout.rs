@@ -1,18 +1,18 @@
-//! Distributes the tensors over shards, and makes headers and index.
+//! Distributes the tensors of a synthetic checkpoint over shards, and generates headers and index.
 use crate::expected::{ExpectedTensor, Requirement, TensorContent};
 use crate::{Dtype, ModelConfig, expected_tensors};
 use serde_json::{Map, Value, json};
 
-/// A tensor and its place in a shard.
+/// A tensor and its position in a shard.
 pub(super) struct PlannedTensor {
     pub tensor: ExpectedTensor,
     pub dtype: Dtype,
     pub bytes: u64,
-    /// From the start of the shard's data.
+    /// Offset of the tensor from the start of the shard's data section, in bytes.
     pub begin: u64,
 }
 
-/// One file and its tensors, in order.
+/// One shard file and its tensors, in file order.
 pub(super) struct PlannedShard {
     pub name: String,
     pub tensors: Vec<PlannedTensor>,
@@ -46,7 +46,7 @@ pub(super) fn shards(config: &ModelConfig, count: usize) -> Vec<PlannedShard> {
     shards
 }
 
-/// Bytes of all tensors.
+/// Total bytes of all tensors of a model.
 pub(super) fn total_bytes(config: &ModelConfig) -> u64 {
     tensors(config).iter().map(|t| t.bytes).sum()
 }
@@ -75,7 +75,8 @@ fn name(at: usize, count: usize) -> String {
     }
 }
 
-/// The header of a shard, length included, padded so that the data start at a multiple of 8.
+/// The header of a shard, including the 8-byte length, padded so that the data section starts at a
+/// multiple of 8.
 pub(super) fn header(shard: &PlannedShard) -> Vec<u8> {
     let mut map = Map::new();
     map.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
@@ -90,7 +91,7 @@ pub(super) fn header(shard: &PlannedShard) -> Vec<u8> {
     header
 }
 
-/// The index file.
+/// The JSON text of the index file.
 pub(super) fn index(shards: &[PlannedShard]) -> String {
     let mut map = Map::new();
     for shard in shards {

@@ -1,5 +1,5 @@
-//! Writes synthetic checkpoints of any known model's shape, sparse or with random weights, to try a
-//! load without the weights.
+//! Writes synthetic checkpoints with the shape of any known model, sparse or with random weights,
+//! to test loading without the real weights.
 mod layout;
 mod noise;
 mod presets;
@@ -14,21 +14,22 @@ use std::time::Instant;
 
 type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// Bytes of a shard where the request names no number of shards.
+/// Target size of a shard in bytes, if the request does not specify a number of shards.
 const SHARD_BYTES: u64 = 5_000_000_000;
 const SHARDS_MAX: usize = 9999;
 
-/// The configuration of a synthetic checkpoint.
+/// The source of a synthetic checkpoint's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SynthSource {
-    /// A name of [`PRESETS`], or its alias or hub name.
+    /// A model name in [`PRESETS`], its alias, or its hub name.
     Name(String),
-    /// A `config.json`, or a folder with one.
+    /// The path of a `config.json`, or of a folder that contains one.
     Config(PathBuf),
 }
 
 impl SynthSource {
-    /// Parses `--like`: an existing path or a `.json` file, else a name.
+    /// Parses the value of `--like`: a preset name, else an existing path or a `.json` file, else
+    /// an unknown name.
     pub fn parse(text: &str) -> Self {
         let path = Path::new(text);
         if preset(text).is_none() && (path.exists() || text.ends_with(".json")) {
@@ -41,31 +42,32 @@ impl SynthSource {
 /// The content of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fill {
-    /// Holes: zeros that take no disk space.
+    /// Zeros, written as file holes that take no disk space.
     Sparse,
-    /// Approximately normal with a standard deviation of 0.02, norms around 1.
+    /// Approximately normal values with a standard deviation of 0.02 and a mean of 0, or of 1 for
+    /// norms.
     Random {
-        /// Equal seeds make equal bytes.
+        /// Equal seeds generate equal bytes.
         seed: u64,
     },
 }
 
-/// A checkpoint to write.
+/// A request to write a synthetic checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SynthRequest {
     pub like: SynthSource,
     /// Number of shards; `None`: shards of 5 GB.
     pub shards: Option<usize>,
     pub fill: Fill,
-    /// A new folder, or an existing empty one.
+    /// The target: a new folder, or an existing empty one.
     pub folder: PathBuf,
 }
 
-/// A checkpoint that was written.
+/// The result of writing a synthetic checkpoint.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct SynthReport {
     pub folder: PathBuf,
-    /// The class in transformers.
+    /// The name of the model class in transformers.
     pub class_name: String,
     pub shards: usize,
     pub tensors: usize,
@@ -73,13 +75,14 @@ pub struct SynthReport {
     pub seconds: f64,
 }
 
-/// Writes a checkpoint, atomically: to a folder beside the target, which is renamed when complete.
+/// Writes a synthetic checkpoint atomically: writes to a folder beside the target, and renames that
+/// folder when it is complete.
 ///
-/// `progress` gets the bytes of each write and returns whether to continue.
+/// `progress` receives the number of bytes of each write and returns whether to continue.
 ///
 /// # Errors
-/// `InvalidArgument` for an invalid name or folder, a `Defect` or `NotFound` for a bad
-/// configuration, `Io` where the disk fails or is full.
+/// `InvalidArgument` for an invalid name or folder, a `Defect` or `NotFound` for an invalid or
+/// missing configuration, `Io` if writing fails or the disk is full.
 pub fn synth(
     request: &SynthRequest,
     progress: &(dyn Fn(u64) -> bool + Sync),
@@ -163,7 +166,7 @@ fn shard_count(requested: Option<usize>, weights_bytes: u64) -> Result<usize> {
     }
 }
 
-/// Checks that the target is new or empty: nothing is overwritten.
+/// Checks that the target is new or empty, so that nothing is overwritten.
 fn require_free(folder: &Path) -> Result<()> {
     let remedy = "Name another folder, or remove that one first";
     match fs::symlink_metadata(folder) {
@@ -210,7 +213,8 @@ fn generation(config: &ModelConfig) -> String {
     format!("{value:#}\n")
 }
 
-/// The folder that a checkpoint is written to. Dropping it removes what was not committed.
+/// The temporary folder of a checkpoint that is being written. Dropping it without a commit removes
+/// the folder.
 struct PartialFolder {
     folder: PathBuf,
 }
@@ -226,7 +230,7 @@ impl PartialFolder {
             std::process::id()
         ));
         if folder.exists() {
-            // Left by a killed process with the same pid.
+            // A killed process with the same process id left this folder behind.
             fs::remove_dir_all(&folder)
                 .map_err(|e| CheckpointError::io(&folder, "clear it", 0, e))?;
         }
@@ -247,8 +251,8 @@ impl PartialFolder {
 
 impl Drop for PartialFolder {
     fn drop(&mut self) {
-        // After a commit the folder has another name; after a failure the error is already
-        // returned.
+        // After a commit this path no longer exists, so removing it fails; after a failed write,
+        // the first error is the one that is returned.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

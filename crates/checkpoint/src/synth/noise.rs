@@ -3,21 +3,21 @@ use crate::Dtype;
 use crate::expected::TensorContent;
 use base::{GOLDEN_GAMMA, SplitMix64, mix64};
 
-/// Bytes of one stream of random numbers. Each stream has its own seed, so that threads fill them
-/// independently.
+/// Bytes of one stream of random numbers. Each stream has its own seed, so that threads can
+/// generate streams independently.
 pub(super) const STREAM_BYTES: usize = 240 << 10;
 const TABLE_BITS: u32 = 12;
 
-/// Precomputed random values of one dtype, since a table lookup is faster than a conversion.
+/// Precomputed random values of one dtype, since a table look-up is faster than a conversion.
 pub(super) struct NoiseTable {
-    /// Little-endian, `width` bytes an entry.
+    /// Entries of `width` bytes, little-endian.
     entries: Vec<u8>,
     width: usize,
 }
 
 impl NoiseTable {
-    /// 4096 approximately normal values with a standard deviation of 0.02: weights around 0, norms
-    /// around 1.
+    /// Creates a table of 4096 approximately normal values with a standard deviation of 0.02 and a
+    /// mean of 0, or of 1 for norms.
     pub fn new(dtype: Dtype, content: TensorContent, seed: u64) -> Self {
         let mean = if content == TensorContent::NormWeight { 1.0 } else { 0.0 };
         let mut random = NoiseRng::new(&[seed, 0x7AB1E]);
@@ -30,7 +30,7 @@ impl NoiseTable {
         NoiseTable { entries, width }
     }
 
-    /// Fills one stream: `out` is at most [`STREAM_BYTES`] long.
+    /// Fills `out` with the values of one stream; `out` has at most [`STREAM_BYTES`] bytes.
     pub fn fill(&self, out: &mut [u8], seed: u64, tensor: u64, stream: u64) {
         let mut random = NoiseRng::new(&[seed, tensor, stream]);
         match self.width {
@@ -63,7 +63,7 @@ fn push(
 ) {
     match (content, dtype) {
         (TensorContent::Fp4Blocks, _) => entries.push(random.next() as u8),
-        // 2^-8 .. 2^-6, times values up to 6.
+        // Scales from 2^-8 to 2^-6; the 4-bit elements that they multiply have magnitudes up to 6.
         (TensorContent::Fp4Scales, _) => entries.push(119 + (random.next() % 3) as u8),
         (_, Dtype::F32) => entries.extend((value as f32).to_le_bytes()),
         (_, Dtype::F16) => entries.extend(half::f16::from_f64(value).to_le_bytes()),
@@ -71,7 +71,7 @@ fn push(
     }
 }
 
-/// SplitMix64, seeded by a sequence of numbers.
+/// SplitMix64, seeded with a sequence of numbers.
 pub(super) struct NoiseRng(SplitMix64);
 
 impl NoiseRng {

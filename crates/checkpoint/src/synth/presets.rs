@@ -1,7 +1,7 @@
 //! The published configurations of the models of the study.
 use crate::locate::hub_name;
 
-/// Name and `config.json` of each model that `synth --like` knows.
+/// Name and `config.json` of each model that `synth --like` accepts by name.
 pub const PRESETS: [(&str, &str); 14] = [
     ("llama-3.3-70b", include_str!("presets/llama-3.3-70b.json")),
     ("llama-3.1-8b", include_str!("presets/llama-3.1-8b.json")),
@@ -19,7 +19,7 @@ pub const PRESETS: [(&str, &str); 14] = [
     ("smollm2-135m", include_str!("presets/smollm2-135m.json")),
 ];
 
-/// The `config.json` of a model by preset name, alias or hub name.
+/// The `config.json` text of a preset, given its name, alias or hub name.
 pub fn preset(name: &str) -> Option<&'static str> {
     let requested = hub_name(name);
     let same = |known: &str| {

@@ -1,4 +1,5 @@
-//! Writes the shards: sparse, or with random weights from all cores in large chunks.
+//! Writes the shard files: sparse, or with random weights, which all cores generate and write in
+//! large chunks.
 use super::layout::{PlannedShard, header};
 use super::noise::{NoiseRng, NoiseTable, STREAM_BYTES};
 use crate::Dtype;
@@ -12,11 +13,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// Bytes that a thread generates and writes at a time: 35 streams, 8.2 MiB.
+/// Bytes that a thread generates and writes at once: 35 streams, 8.2 MiB.
 const CHUNK_BYTES: usize = 35 * STREAM_BYTES;
 const WRITERS_MAX: usize = 32;
 
-/// A shard's file with its header and its final size.
+/// An open shard file that has its header and its final size.
 pub(super) struct ShardFile<'a> {
     path: PathBuf,
     file: File,
@@ -24,7 +25,7 @@ pub(super) struct ShardFile<'a> {
     shard: &'a PlannedShard,
 }
 
-/// Creates the files with valid headers and holes for data.
+/// Creates the shard files with valid headers; the data sections are file holes.
 pub(super) fn create<'a>(folder: &Path, shards: &'a [PlannedShard]) -> Result<Vec<ShardFile<'a>>> {
     let create = |shard: &'a PlannedShard| {
         let path = folder.join(&shard.name);
@@ -41,17 +42,17 @@ pub(super) fn create<'a>(folder: &Path, shards: &'a [PlannedShard]) -> Result<Ve
     shards.iter().map(create).collect()
 }
 
-/// A part of a tensor.
+/// A range of a tensor's bytes that one thread fills.
 struct NoiseChunk {
     file: usize,
     tensor: usize,
-    /// From the start of the tensor.
+    /// Offset from the start of the tensor, in bytes.
     begin: u64,
     bytes: usize,
 }
 
-/// Fills the files with random weights. `progress` gets the bytes of each write and returns whether
-/// to continue.
+/// Fills the files with random weights. `progress` receives the number of bytes of each write and
+/// returns whether to continue.
 pub(super) fn fill(
     files: &[ShardFile],
     seed: u64,
@@ -125,7 +126,7 @@ fn write_chunk(
         .map_err(|e| CheckpointError::io(&file.path, "write it", at, e))
 }
 
-/// FNV-1a over the name, mixed by the generator.
+/// The seed of a tensor: FNV-1a of its name, mixed by the random number generator.
 fn name_seed(name: &str) -> u64 {
     let hash = name
         .bytes()

@@ -1,4 +1,4 @@
-//! Small checkpoints for tests to modify.
+//! Small checkpoints that tests can modify.
 #![allow(dead_code)]
 use checkpoint::*;
 use serde_json::{Map, Value, json};
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// A Llama of two layers and four heads in a temporary folder.
+/// A checkpoint in a temporary folder, by default a Llama with two layers and four heads.
 pub struct Model {
     pub temp: TempDir,
     pub folder: PathBuf,
@@ -21,7 +21,7 @@ pub fn llama_config() -> Value {
 }
 
 impl Model {
-    /// The Llama with random weights in `shards` shards.
+    /// The small Llama with random weights, in `shards` shards.
     pub fn new(shards: usize) -> Self {
         Self::of(&llama_config(), shards)
     }
@@ -76,14 +76,14 @@ impl Model {
         self.set_json(name, &value);
     }
 
-    /// Edits a shard's header and keeps its data.
+    /// Edits the header of a shard and keeps the shard's data.
     pub fn header(&self, shard: &Path, change: impl FnOnce(&mut Map<String, Value>)) {
         let (mut header, data) = read_shard(shard);
         change(header.as_object_mut().unwrap());
         fs::write(shard, shard_bytes(&header.to_string(), &data)).unwrap();
     }
 
-    /// Replaces a shard's header by a text.
+    /// Replaces the header of a shard by a text.
     pub fn header_text(&self, shard: &Path, text: &str) {
         let (_, data) = read_shard(shard);
         fs::write(shard, shard_bytes(text, &data)).unwrap();
@@ -103,7 +103,7 @@ pub fn shard_bytes(header: &str, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A GGUF file to write.
+/// The content of a GGUF file to write.
 #[derive(Clone)]
 pub struct Gguf {
     pub magic: [u8; 4],
@@ -132,7 +132,7 @@ pub fn text(s: &str) -> Vec<u8> {
 }
 
 impl Gguf {
-    /// The same Llama, with weights of one dtype.
+    /// The small Llama of [`Model::new`] as GGUF, with F32 weights.
     pub fn llama() -> Self {
         let mut gguf = Gguf::empty("llama");
         gguf.tensor("token_embd.weight", &[32, 64], 0);
@@ -157,7 +157,8 @@ impl Gguf {
         gguf
     }
 
-    /// The hyper-parameters of the same Llama under another architecture's keys, without tensors.
+    /// The hyper-parameters of the small Llama under the keys of another architecture, without
+    /// tensors.
     pub fn empty(arch: &str) -> Self {
         let mut gguf = Gguf {
             magic: *b"GGUF",

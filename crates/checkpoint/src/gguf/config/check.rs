@@ -1,4 +1,4 @@
-//! What is refused: forms of a model that are not supported, and hyper-parameters out of bounds.
+//! Rejects unsupported model variants and hyper-parameters that are out of bounds.
 use super::keys::{GgufKeys, Result};
 use crate::config::ModelConfig;
 use crate::error::{Defect, DefectKind};

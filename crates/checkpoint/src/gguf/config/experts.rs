@@ -1,4 +1,4 @@
-//! Latent attention and mixtures of experts of a GGUF file.
+//! Reads the hyper-parameters of latent attention and of mixtures of experts from a GGUF file.
 use super::keys::{GgufKeys, Result};
 use crate::config::{ExpertStorage, Mla, Moe, Routing};
 use crate::family::Family;
@@ -25,7 +25,7 @@ impl GgufKeys<'_> {
         })
     }
 
-    /// Whether each layer has experts.
+    /// For each layer, whether it has a mixture of experts instead of a dense MLP.
     pub fn sparse_layers(&self, layers: usize) -> Vec<bool> {
         let sparse = self.family.traits().experts;
         let dense = self.metadata.get_u64(&self.key("leading_dense_block_count")).unwrap_or(0);
@@ -49,7 +49,7 @@ impl GgufKeys<'_> {
             storage: ExpertStorage::Separate,
             routing: Routing {
                 softmax_after_choice: false,
-                // llama.cpp normalizes for every model of this architecture.
+                // llama.cpp normalizes the expert weights of every qwen3moe model.
                 normalize: qwen
                     || self.metadata.get_bool(&self.key("expert_weights_norm")).unwrap_or(false),
                 scale: self.number("expert_weights_scale")?.filter(|s| *s != 0.0).unwrap_or(1.0),

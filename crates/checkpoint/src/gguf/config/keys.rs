@@ -1,5 +1,5 @@
-//! Typed access to the hyper-parameters of a GGUF file, with errors that name key, expected and
-//! found.
+//! Typed access to the hyper-parameters of a GGUF file. Errors name the key, the expected value and
+//! the value found.
 use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::family::Family;
 use crate::gguf::reader::GgufTensor;
@@ -8,7 +8,8 @@ use std::path::Path;
 
 pub(super) type Result<T> = std::result::Result<T, CheckpointError>;
 
-/// The hyper-parameters of an architecture (`llama.block_count`), and the tensors beside them.
+/// The hyper-parameters of an architecture (such as `llama.block_count`), and the tensors of the
+/// file.
 pub(super) struct GgufKeys<'a> {
     pub file: &'a Path,
     pub metadata: &'a GgufMetadata,
@@ -44,7 +45,7 @@ impl GgufKeys<'_> {
         Defect::new(DefectKind::Unsupported, self.file, expected, found).key(key).into()
     }
 
-    /// A positive integer, or a list with the same one for each layer.
+    /// A positive integer, or a list that contains the same positive integer for every layer.
     pub fn count(&self, name: &str) -> Result<Option<usize>> {
         let key = self.key(name);
         let Some(value) = self.metadata.get(&key) else { return Ok(None) };

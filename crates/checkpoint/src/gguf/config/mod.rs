@@ -1,5 +1,5 @@
-//! GGUF hyper-parameters -> [`ModelConfig`]. Keys:
-//! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>
+//! Converts GGUF hyper-parameters to a [`ModelConfig`]. The keys are documented in
+//! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 mod check;
 mod experts;
 mod keys;
@@ -15,10 +15,11 @@ pub(super) use rope::RopeFactors;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The hyper-parameters of a GGUF file.
+/// Reads the hyper-parameters of a GGUF file.
 ///
 /// # Errors
-/// A [`Defect`] of a key.
+/// A [`Defect`] if the architecture is unknown or unsupported, or a key is missing, invalid or out
+/// of bounds.
 pub(super) fn read_config(
     file: &Path,
     gguf: &GgufFile,
@@ -93,7 +94,8 @@ impl GgufKeys<'_> {
     }
 
     fn vocab_size(&self) -> Result<usize> {
-        // The rows of the embedding, which may be padded; `vocab_size` is often absent.
+        // The number of rows of the embedding, which may be padded. The key `vocab_size` is often
+        // absent.
         let rows = self
             .tensors
             .iter()
@@ -107,7 +109,7 @@ impl GgufKeys<'_> {
         }
     }
 
-    /// The dtype of the largest share of the bytes.
+    /// The dtype that accounts for the most bytes of the file's tensors.
     fn main_dtype(&self) -> Option<Dtype> {
         let mut bytes: BTreeMap<Dtype, u64> = BTreeMap::new();
         for tensor in self.tensors {

@@ -1,17 +1,18 @@
-//! RoPE of a GGUF file: keys under `rope.`, and factors that some files store as tensors.
+//! RoPE of a GGUF file: the keys under `rope.`, and the frequency factors that some files store as
+//! tensors.
 use super::keys::{GgufKeys, Result};
 use crate::config::Mla;
 use crate::error::{Defect, DefectKind};
 use crate::rope::{RopeConfig, RopeScaling};
 
-/// Factors of the frequencies that a file stores as tensors.
+/// Divisors of the RoPE frequencies that a file stores as tensors.
 #[derive(Default)]
 pub(in crate::gguf) struct RopeFactors {
-    /// `rope_freqs.weight`: Llama 3's scaling as a divisor of each frequency.
+    /// `rope_freqs.weight`: Llama 3's scaling, for all context lengths.
     pub all: Option<Vec<f64>>,
-    /// `rope_factors_short.weight` of LongRoPE.
+    /// `rope_factors_short.weight`: LongRoPE's factors up to the original context length.
     pub short: Option<Vec<f64>>,
-    /// `rope_factors_long.weight` of LongRoPE.
+    /// `rope_factors_long.weight`: LongRoPE's factors beyond the original context length.
     pub long: Option<Vec<f64>>,
 }
 
@@ -93,8 +94,8 @@ impl GgufKeys<'_> {
     }
 
     fn yarn(&self, factor: f64, original: usize) -> Result<RopeScaling> {
-        // DeepSeek-V2: the key holds 0.1 * mscale_all_dim, and mscale equals mscale_all_dim in its
-        // files.
+        // DeepSeek-V2: the key contains 0.1 * mscale_all_dim. In the published models mscale equals
+        // mscale_all_dim.
         let mscale = self.number("rope.scaling.yarn_log_multiplier")?.map(|m| m * 10.0);
         Ok(RopeScaling::Yarn {
             factor,
