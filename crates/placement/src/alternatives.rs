@@ -1,5 +1,5 @@
-//! The smallest single changes of limits or hardware that reach a goal; each is planned before it
-//! is named.
+//! Suggests the smallest single changes of limits or hardware that reach a goal. Each change is
+//! planned before it is suggested.
 use crate::footprint::KV_BLOCK_TOKENS;
 use crate::solver::Solver;
 use crate::{
@@ -7,24 +7,25 @@ use crate::{
     short_text,
 };
 
-/// The goal of a change.
+/// The goal of a suggested change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Goal {
-    /// Every module has a tier.
+    /// The model fits: every module has a tier.
     Fits,
-    /// Every module is in memory.
+    /// No module is on disk.
     NothingOnDisk,
     /// Every module is on a GPU.
     NoSpill,
 }
 
-/// The most host memory that is suggested, in GiB.
+/// Maximum host memory that a suggestion adds, in GiB.
 const HOST_GIB_MAX: u64 = 4096;
-/// The most GPUs that are suggested: no node has more.
+/// Maximum number of GPUs of a suggested machine; larger nodes are not assumed.
 const GPUS_MAX: usize = 8;
 
-/// All single changes that reach the goal: first those that cost nothing, then context, then the
-/// model's dtype, then hardware.
+/// All single changes that reach the goal: first larger or no typed budgets, then a shorter
+/// context, fewer sequences and int8 keys and values, then int8 weights, then more host memory, the
+/// disk tier and more GPUs.
 pub(crate) fn that_reach(
     solver: &Solver,
     machine: &Machine,
@@ -66,8 +67,8 @@ impl ChangeSearch<'_> {
         })
     }
 
-    /// The fewest GiB more on each GPU's typed budget. A larger budget does not help once the GPU
-    /// itself is full.
+    /// The smallest number of GiB that reaches the goal when it is added to the typed budget of
+    /// each GPU. Once a GPU's memory is full, a larger budget has no effect.
     fn larger_gpu_budgets(&self) -> Option<Change> {
         let typed: Vec<Tier> = self
             .limits
@@ -172,7 +173,7 @@ impl ChangeSearch<'_> {
             host: grown(&self.machine.host, gib << 30),
             ..self.machine.clone()
         };
-        // A typed budget for the host has to grow as well.
+        // A typed budget of host memory has to grow by the same amount.
         let limits = |gib: u64| match self.limits.max_memory.get(Tier::Cpu) {
             Some(typed) => {
                 let size = crate::ByteSize::plain(typed.saturating_add(gib << 30));
@@ -225,7 +226,7 @@ impl ChangeSearch<'_> {
     }
 }
 
-/// The host with `more` bytes of memory, available memory and limits.
+/// The host with `more` additional bytes of total memory, of available memory, and of every limit.
 fn grown(host: &Host, more: u64) -> Host {
     let mut host = host.clone();
     host.total_bytes = host.total_bytes.saturating_add(more);
@@ -238,7 +239,8 @@ fn grown(host: &Host, more: u64) -> Host {
     host
 }
 
-/// The largest of 1 to `max` that is good, given that small ones are; binary search.
+/// The largest `n` from 1 to `max` for which `good(n)` holds, if `good` holds for small numbers and
+/// fails for large ones; binary search.
 fn largest(max: usize, good: impl Fn(usize) -> bool) -> Option<usize> {
     if max == 0 || !good(1) {
         return None;
@@ -251,7 +253,8 @@ fn largest(max: usize, good: impl Fn(usize) -> bool) -> Option<usize> {
     Some(low)
 }
 
-/// The smallest of 1 to `max` that is good, given that larger ones are; binary search.
+/// The smallest `n` from 1 to `max` for which `good(n)` holds, if `good` fails for small numbers
+/// and holds for large ones; binary search.
 fn smallest(max: usize, good: impl Fn(usize) -> bool) -> Option<usize> {
     let (mut low, mut high) = (0, 1);
     if max == 0 {

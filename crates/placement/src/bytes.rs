@@ -1,18 +1,19 @@
-//! Sizes as people type them: GB is 10^9 bytes, GiB is 2^30; messages show both.
+//! Sizes as users type them: GB is 10^9 bytes, GiB is 2^30 bytes. Messages show both.
 use serde::{Serialize, Serializer};
 
-/// The accepted forms, for messages.
+/// The accepted forms of a size, for messages.
 pub const SIZE_FORMS: &str = "a number with KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (powers of 1024), such as 71GiB, \
                               1.5TB or 4096";
 
-/// A unit of bytes.
+/// A unit of bytes and its factor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Unit {
     name: &'static str,
     bytes: u64,
 }
 
-/// Binary before decimal, and plain bytes last, so that `GiB` is not taken for `B`.
+/// Units in the order of comparison: binary before decimal ones, and plain bytes last, so that
+/// `GiB` is not mistaken for `B`.
 const UNITS: [Unit; 9] = [
     Unit { name: "KiB", bytes: 1 << 10 },
     Unit { name: "MiB", bytes: 1 << 20 },
@@ -25,22 +26,22 @@ const UNITS: [Unit; 9] = [
     Unit { name: "B", bytes: 1 },
 ];
 
-/// A size, and how it was typed.
+/// A size in bytes, and the text that the user typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ByteSize {
     pub bytes: u64,
-    /// As typed, without spaces: `71GB`.
+    /// The typed text without spaces: `71GB`.
     pub typed: String,
-    /// The same number in the binary unit of the same letter, if a decimal one was typed: `71GB`
-    /// -> `71GiB`.
+    /// If a decimal unit was typed, the same number in the corresponding binary unit, as text and
+    /// bytes: `71GiB` for `71GB`.
     binary_twin: Option<(String, u64)>,
 }
 
 impl ByteSize {
-    /// Parses `71GiB`, `71 GB`, `1.5TB`, `4096`.
+    /// Parses a size such as `71GiB`, `71 GB`, `1.5TB` or `4096`.
     ///
     /// # Errors
-    /// What is wrong with it, for a message that already names the option.
+    /// The reason why the text is not a size, for a message that already names the option.
     pub fn parse(text: &str) -> Result<ByteSize, String> {
         let typed: String = text.chars().filter(|c| !c.is_whitespace()).collect();
         let digits = typed
@@ -54,12 +55,13 @@ impl ByteSize {
         Ok(ByteSize { bytes, typed, binary_twin })
     }
 
-    /// A plain number of bytes.
+    /// A size given as a number of bytes.
     pub fn plain(bytes: u64) -> ByteSize {
         ByteSize { bytes, typed: bytes.to_string(), binary_twin: None }
     }
 
-    /// The same number in the binary unit: for `71GB`, `("71GiB", 76235669504)`.
+    /// If a decimal unit was typed, the same number in the binary unit: `("71GiB", 76235669504)`
+    /// for `71GB`.
     pub fn binary_twin(&self) -> Option<(&str, u64)> {
         self.binary_twin.as_ref().map(|(typed, bytes)| (typed.as_str(), *bytes))
     }
@@ -78,7 +80,7 @@ fn unit(letters: &str) -> Result<Unit, String> {
     }
     let found = UNITS.iter().find(|unit| unit.name.eq_ignore_ascii_case(letters));
     match found {
-        // accelerate reads a lower-case b as bits, which is never intended.
+        // accelerate reads a lower-case b as bits, which users never intend.
         Some(unit) if letters.len() == 2 && letters.ends_with('b') => Err(format!(
             "a small b would mean bits: write {} or {}iB instead of {letters}",
             unit.name,
@@ -89,7 +91,8 @@ fn unit(letters: &str) -> Result<Unit, String> {
     }
 }
 
-/// `number * factor`, exact and rounded down; `None` if it is not a number or too large.
+/// `number * factor`, exact and rounded down; `None` if `number` is not a decimal number or the
+/// result is too large.
 fn scaled(number: &str, factor: u64) -> Option<u64> {
     let number = number.replace('_', "");
     let (whole, fraction) = number.split_once('.').unwrap_or((&number, ""));
@@ -117,12 +120,12 @@ fn binary_twin(number: &str, unit: Unit) -> Option<(String, u64)> {
     Some((format!("{number}{name}"), scaled(number, twin.bytes)?))
 }
 
-/// `76235669504 bytes (76.24 GB, 71.00 GiB)`.
+/// Formats a size in bytes and both units: `76235669504 bytes (76.24 GB, 71.00 GiB)`.
 pub fn bytes_text(bytes: u64) -> String {
     format!("{bytes} bytes ({})", both_units(bytes))
 }
 
-/// `76.24 GB, 71.00 GiB`.
+/// Formats a size in both units: `76.24 GB, 71.00 GiB`.
 pub fn both_units(bytes: u64) -> String {
     let b = bytes as f64;
     match bytes {
@@ -132,7 +135,7 @@ pub fn both_units(bytes: u64) -> String {
     }
 }
 
-/// `71.00 GiB`, for text that already gave the bytes.
+/// Formats a size in GiB, for text that has already stated the bytes: `71.00 GiB`.
 pub fn short_text(bytes: u64) -> String {
     let b = bytes as f64;
     match bytes {

@@ -1,21 +1,21 @@
-//! A change of limits or machine that would make a plan reach a goal.
+//! Changes of limits or machine that make a plan reach a goal.
 use serde::Serialize;
 
-/// A change of limits or machine.
+/// A change of limits or machine that makes a plan reach a goal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     #[serde(flatten)]
     pub kind: ChangeKind,
-    /// A description with the option to type.
+    /// A description of the change, with the option to type.
     pub text: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 pub enum ChangeKind {
-    /// The typed budgets in binary units.
+    /// The same numbers in `--max-memory`, but in binary units.
     BinaryUnits,
-    /// No typed budgets.
+    /// No `--max-memory`.
     WithoutMaxMemory,
     /// A shorter context.
     Context { tokens: usize },
@@ -23,22 +23,22 @@ pub enum ChangeKind {
     Concurrency { sequences: usize },
     /// Weights in int8.
     Int8,
-    /// Keys and values in int8.
+    /// Keys and values of the KV cache in int8.
     KvInt8,
     /// More host memory.
     HostMemory { more_bytes: u64 },
-    /// Layers may stay in the files.
+    /// The disk tier: layers may stay in the checkpoint's files.
     Disk,
-    /// Larger typed budgets of the GPUs.
+    /// Larger typed budgets (`--max-memory`) of the GPUs.
     GpuBudgets {
-        /// More bytes on each GPU with a typed budget.
+        /// Bytes to add to the budget of each GPU that has a typed one.
         more_bytes: u64,
     },
     /// More GPUs.
     Gpu {
         count: usize,
         name: String,
-        /// Memory of each.
+        /// Bytes of memory of each GPU.
         bytes: u64,
     },
 }

@@ -1,13 +1,13 @@
-//! A plan as text: in full (memory per device, device map with reasons, predictions, suggestions),
-//! or as a summary of a few lines.
+//! Formats a plan as text: in full (memory per device, device map with reasons, predictions,
+//! suggestions), or as a summary of a few lines.
 
 use crate::{Plan, RateSource, Spill, Tier, TierPlan, both_units, bytes_text, short_text};
 
-/// Consecutive layers, or one other module.
+/// A range of consecutive layers, or one other module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ModuleRange {
     stem: String,
-    /// First and last layer.
+    /// Indices of the first and the last layer; `None` for a module that is not a layer.
     numbers: Option<(usize, usize)>,
 }
 
@@ -22,7 +22,7 @@ impl std::fmt::Display for ModuleRange {
     }
 }
 
-/// Modules on one tier for one reason.
+/// Modules on one tier that have the same reason.
 struct ModuleGroup<'a> {
     tier: Tier,
     reason: &'a str,
@@ -32,7 +32,7 @@ struct ModuleGroup<'a> {
 }
 
 impl Plan {
-    /// The whole plan, in lines of about 110 columns.
+    /// The whole plan as text, in lines of about 110 columns.
     pub fn describe(&self) -> String {
         let mut lines = vec![format!(
             "weights {} in {}; context {} x {} in {} KV blocks of {}",
@@ -70,7 +70,7 @@ impl Plan {
     }
 
     /// The plan in a few lines: sizes, the limit of each device, the device map in two lines, and
-    /// what the reader can change.
+    /// options that the user can change.
     pub fn summary(&self) -> Vec<String> {
         let mut lines = vec![format!(
             "{} of weights in {}; context {} x {}, KV cache in {}",
@@ -101,7 +101,7 @@ impl Plan {
         lines
     }
 
-    /// Where the modules are, and what that makes of each device: two lines of at most
+    /// The device map, and the weights and number of modules on each device: two lines of at most
     /// `SUMMARY_COLUMNS` columns.
     fn device_map_in_two_lines(&self) -> [String; 2] {
         let tiers: Vec<Tier> = self.tiers.iter().map(|tier| tier.tier).collect();
@@ -119,8 +119,8 @@ impl Plan {
         [format!("device map ({}): {map}", self.mode), format!("  {sizes}")].map(clipped)
     }
 
-    /// The device map as spans of neighbors on one tier: `model.embed_tokens, model.layers.0-39 ->
-    /// 0; model.layers.40-79, model.norm, lm_head -> cpu`.
+    /// The device map as spans of consecutive modules on one tier: `model.embed_tokens,
+    /// model.layers.0-39 -> 0; model.layers.40-79, model.norm, lm_head -> cpu`.
     fn spans(&self) -> String {
         let mut spans: Vec<(Tier, Vec<ModuleRange>)> = Vec::new();
         for (name, tier) in &self.device_map {
@@ -135,7 +135,7 @@ impl Plan {
         spans.iter().map(text).collect::<Vec<_>>().join("; ")
     }
 
-    /// The device map with consecutive layers of one tier joined: `model.layers.0-39 -> 0`.
+    /// The device map with consecutive layers on one tier joined: `model.layers.0-39 -> 0`.
     pub fn runs(&self) -> String {
         let mut parts: Vec<String> = Vec::new();
         let mut modules = self.device_map.iter().peekable();
@@ -162,12 +162,12 @@ impl Plan {
         }
     }
 
-    /// The tiers that have a limit.
+    /// The tiers that have a memory limit: GPUs and host memory.
     fn limits(&self) -> impl Iterator<Item = &TierPlan> {
         self.tiers.iter().filter(|tier| tier.tier != Tier::Disk)
     }
 
-    /// The limit on weights of each device, in bytes.
+    /// For each device, a line with its limit on weights in bytes.
     fn limits_in_bytes(&self) -> impl Iterator<Item = String> {
         self.limits().map(|tier| {
             format!(
@@ -179,7 +179,7 @@ impl Plan {
         })
     }
 
-    /// A table with a row for each device, in GiB.
+    /// A table of planned memory with a row for each device, in GiB.
     fn table(&self) -> Vec<String> {
         let name = |tier: &TierPlan| match tier.tier {
             Tier::Gpu(gpu) => format!("{gpu} {}", tier.name),
@@ -267,7 +267,8 @@ impl Plan {
         lines
     }
 
-    /// `0, 1 at 2039 GB/s (described), disk at 2.0 GB/s (described)`.
+    /// The bandwidths of the tiers and their sources: `0, 1 at 2039 GB/s (described), disk at 2.0
+    /// GB/s (described)`.
     fn rates_text(&self) -> String {
         let mut groups: Vec<(u64, RateSource, Vec<String>)> = Vec::new();
         for rate in &self.rates {
@@ -299,13 +300,13 @@ fn range_of(name: &str) -> ModuleRange {
     }
 }
 
-/// Whether a module is the layer after a range.
+/// Whether the module `name` is the layer that follows a range of layers.
 fn continues(range: &ModuleRange, name: &str) -> bool {
     let next = range_of(name);
     matches!((range.numbers, next.numbers), (Some((_, last)), Some((first, _))) if range.stem == next.stem && first == last + 1)
 }
 
-/// Extends the last range by a module, or begins a new one.
+/// Adds a module to the last range if it is the next layer; otherwise starts a new range.
 fn append(ranges: &mut Vec<ModuleRange>, name: &str) {
     match ranges.last_mut() {
         Some(range) if continues(range, name) => {
@@ -323,7 +324,7 @@ fn count_text(modules: usize) -> String {
     if modules == 1 { "1 module".to_owned() } else { format!("{modules} modules") }
 }
 
-/// `GPU 0`, `cpu`, `disk`.
+/// The name of a tier for people: `GPU 0`, `cpu`, `disk`.
 fn device_name(tier: Tier) -> String {
     match tier {
         Tier::Gpu(gpu) => format!("GPU {gpu}"),
@@ -331,7 +332,8 @@ fn device_name(tier: Tier) -> String {
     }
 }
 
-/// Width of a summary's device map, which leaves room for an indentation on 100 columns.
+/// Maximum width of the device map in a summary, so that it fits on 100 columns with an
+/// indentation.
 const SUMMARY_COLUMNS: usize = 96;
 
 fn clipped(line: String) -> String {

@@ -1,19 +1,19 @@
-//! Why no plan could be made: what is short, or which option is wrong.
+//! The reasons why no plan can be made: a shortage of memory, or an invalid option.
 use crate::{Change, RungOutcome};
 use error_kind::{ErrorKind, HasKind};
 
-/// Why no plan could be made.
+/// The reason why no plan can be made.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PlanError {
-    /// A machine file that does not parse.
+    /// A machine file that cannot be parsed.
     #[error("machine file {file}, line {line}: {why}")]
     MachineFile {
         file: String,
-        /// Counted from 1; 0 if it is about the file as a whole.
+        /// Line number, starting at 1; 0 if the error concerns the file as a whole.
         line: u64,
         why: String,
     },
-    /// A part of `--max-memory` that does not parse.
+    /// A part of `--max-memory` that cannot be parsed.
     #[error(
         "--max-memory: {part:?}: {why}. It takes TIER=SIZE, separated by commas, where TIER is 0, 1, ..., cpu or disk: \
              0=71GiB,1=71GB,cpu=64GiB,disk=1TB (GB is 10^9 bytes, GiB is 2^30)"
@@ -22,40 +22,40 @@ pub enum PlanError {
     /// A setting with an unknown or invalid value.
     #[error("{key}: expected {expected}, found {found}")]
     Setting { key: &'static str, expected: String, found: String },
-    /// The device map names a module or tier that does not exist, or leaves a module out.
+    /// The device map contains an unknown module or tier, or does not cover every module.
     #[error("--device-map: {module}: expected {expected}, found {found}")]
     DeviceMap {
-        /// The module, or the unknown key.
+        /// The module that is not covered, or the unknown key.
         module: String,
         expected: String,
         found: String,
     },
     #[error("does not fit: {shortage}{}", changes_text(.changes))]
     DoesNotFit {
-        /// What is short, by how many bytes, on which tier.
+        /// What does not fit, on which tier, and how many bytes are missing.
         shortage: Box<Shortage>,
-        /// Changes that make it fit, the smallest first. Each was planned and does.
+        /// Changes that make the model fit, in order of preference. Each was planned and fits.
         changes: Vec<Change>,
     },
     /// No rung of the ladder fits.
     #[error("does not fit on any rung that is allowed: {shortage}{}\n{}", changes_text(.changes), rungs_text(.rungs))]
     NoRungFits {
-        /// The shortage as configured.
+        /// The shortage of the plan as configured.
         shortage: Box<Shortage>,
-        /// Changes that make the configured plan fit, the smallest first.
+        /// Changes that make a plan fit. Each was planned and fits.
         changes: Vec<Change>,
         rungs: Vec<RungOutcome>,
     },
 }
 
-/// What is short, by how many bytes, on which tier.
+/// A shortage: the modules that do not fit, the tier, its limit, and the missing bytes.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, thiserror::Error)]
 #[error("{what} on {tier}: {} needed, {} there under {limit}, {} short",
         crate::bytes_text(*need_bytes), crate::bytes_text(*have_bytes), crate::bytes_text(*short_bytes))]
 pub struct Shortage {
     pub what: String,
     pub tier: crate::Tier,
-    /// The limit that is too small.
+    /// The name of the limit that is too small.
     pub limit: String,
     pub need_bytes: u64,
     pub have_bytes: u64,

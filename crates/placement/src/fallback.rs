@@ -1,30 +1,31 @@
-//! Which fallbacks a load may take when the plan as configured does not fit.
+//! The policy that decides which fallbacks a load may use if the plan as configured does not fit.
 use crate::PlanError;
 use serde::Serialize;
 
-/// The rungs below the first that may be taken.
+/// The rungs below the first that a load may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Fallback {
-    /// Any rung below the first.
+    /// Whether any rung below the first is allowed.
     pub any: bool,
-    /// Rungs that drop typed limits.
+    /// Whether rungs may drop typed limits.
     pub over_limit: bool,
-    /// Rungs that change the dtype.
+    /// Whether rungs may change the dtype.
     pub int8: bool,
 }
 
 impl Fallback {
-    /// Every rung: the default of `load` and `generate`.
+    /// Allows every rung: the default of `load` and `generate`.
     pub const AUTO: Fallback = Fallback { any: true, over_limit: true, int8: true };
-    /// Only rungs that keep the dtype and typed limits: the default of `run` and `submit`.
+    /// Allows only rungs that keep the dtype and typed limits: the default of `run` and `submit`.
     pub const KEEP: Fallback = Fallback { any: true, over_limit: false, int8: false };
-    /// As configured, or not at all.
+    /// Allows only the plan as configured.
     pub const NONE: Fallback = Fallback { any: false, over_limit: false, int8: false };
 
-    /// Reads `auto`, `keep`, `none`, or `allow=over-limit,int8` (which is `keep` and those).
+    /// Parses `auto`, `keep`, `none`, or `allow=over-limit,int8` (`keep` with the listed
+    /// permissions).
     ///
     /// # Errors
-    /// [`PlanError::Setting`] with the choices.
+    /// [`PlanError::Setting`] with the accepted values.
     pub fn parse(text: &str) -> Result<Fallback, PlanError> {
         let wrong = || PlanError::Setting {
             key: "--fallback",

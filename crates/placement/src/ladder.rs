@@ -1,5 +1,5 @@
-//! The ladder of fallbacks: as configured -> without `max_memory` -> sequential -> int8 -> the disk
-//! tier -> refuse.
+//! The ladder of fallbacks: as configured -> without `max_memory` -> sequential -> int8 -> disk
+//! tier -> error.
 use crate::planner::Planner;
 use crate::{
     Change, ChangeKind, DeviceMapMode, DtypeChoice, Fallback, LimitFound, Limits, Machine,
@@ -8,20 +8,20 @@ use crate::{
 use checkpoint::{Inventory, ModelConfig};
 use serde::{Deserialize, Serialize};
 
-/// The rung that fits and its plan, with every rung tried before.
+/// The rung that fits and its plan, with the outcomes of all rungs tried.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ladder {
     pub rung: Rung,
     pub plan: Plan,
-    /// In order; the last is the rung that was taken.
+    /// Outcomes in the order of the attempts; the last is that of the rung that fits.
     pub tried: Vec<RungOutcome>,
 }
 
 /// Tries the rungs from the top until a plan fits.
 ///
 /// # Errors
-/// [`PlanError::NoRungFits`] with the shortage as configured, the smallest change that fits, and
-/// each rung's outcome.
+/// [`PlanError::NoRungFits`] with the shortage of the plan as configured, changes that make a plan
+/// fit, and the outcome of each rung.
 pub fn ladder(
     config: &ModelConfig,
     inventory: &Inventory,
@@ -33,15 +33,15 @@ pub fn ladder(
     ladder_below(&planner, machine, limits, fallback, &[])
 }
 
-/// A rung whose plan fitted and whose load ran out of memory.
+/// A rung whose plan fit, but whose load ran out of memory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedRung {
     pub rung: Rung,
     /// The loader's error, or how its process ended.
     pub why: String,
-    /// Host memory allowed for the next plan: see [`Plan::host_bytes_if_too_much`].
+    /// Host memory allowed for the next plan, in bytes: see [`Plan::host_bytes_if_too_much`].
     pub next_host_bytes: u64,
-    /// The GPU that ran out of memory; `None`: the host did.
+    /// The GPU that ran out of memory; `None`: the host ran out of memory.
     #[serde(default)]
     pub gpu: Option<GpuLeft>,
 }
@@ -50,12 +50,12 @@ pub struct FailedRung {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GpuLeft {
     pub gpu: usize,
-    /// Memory of the GPU allowed for the next plan: see [`Plan::gpu_bytes_if_too_much`].
+    /// Memory of the GPU allowed for the next plan, in bytes: see [`Plan::gpu_bytes_if_too_much`].
     pub next_bytes: u64,
 }
 
 impl FailedRung {
-    /// Lowers the machine's memory: there is less than the failed plan assumed.
+    /// Lowers the machine's memory, since less was available than the failed plan assumed.
     fn take_from(&self, machine: &mut Machine) {
         match self.gpu {
             Some(GpuLeft { gpu, next_bytes }) => {
@@ -65,7 +65,8 @@ impl FailedRung {
             }
             None => {
                 let what = format!("less than what ran out on the rung {}", self.rung.name());
-                // A plan uses 90% of a limit, and these bytes are already the usable part.
+                // The planner uses 90% of a limit. `next_host_bytes` is already usable memory, so
+                // the limit is larger by that factor.
                 let bytes = self.next_host_bytes / 9 * 10;
                 machine.host.limits.push(LimitFound { what, bytes, used_bytes: 0 });
             }
@@ -73,11 +74,11 @@ impl FailedRung {
     }
 }
 
-/// Continues below the rungs whose loads failed; `machine` is what is free now. With no failed
-/// rung, this is [`ladder()`].
+/// Continues below the rungs whose loads failed. `machine` has the memory that is free now. If no
+/// rung failed, the result is that of [`ladder()`].
 ///
 /// # Errors
-/// As [`ladder()`].
+/// As for [`ladder()`].
 pub fn ladder_below(
     planner: &Planner,
     machine: &Machine,
@@ -132,8 +133,8 @@ struct RungShortage {
     changes: Vec<Change>,
 }
 
-/// The first rung's shortage, and the changes that would make any rung fit. The lowest rung needs
-/// the smallest change and comes first.
+/// The error if no rung fits: the shortage of the first rung, and the changes that make some rung
+/// fit. The changes of the lowest rung are the smallest and come first.
 fn refusal(
     planner: &Planner,
     machine: &Machine,
@@ -142,8 +143,8 @@ fn refusal(
     rungs: Vec<RungOutcome>,
 ) -> PlanError {
     if short.is_empty() {
-        // After a failed load no rung may be left to plan: the error is then that of the configured
-        // limits.
+        // After failed loads there may be no rung left to plan. The error is then that of the
+        // configured limits.
         match planner.plan(machine, limits) {
             Err(PlanError::DoesNotFit { shortage, changes }) => {
                 short.push(RungShortage { rung: Rung::AsConfigured, shortage, changes });
@@ -165,7 +166,8 @@ fn refusal(
             changes.push(Change { text, kind: change.kind.clone() });
         }
     }
-    // A change that needs a rung which the policy forbids names its permission.
+    // Int8 and the disk tier are rungs themselves: as changes they remain only if the policy
+    // excludes their rungs. Their texts name the option that permits them.
     let allowed = |change: &&Change| matches!(change.kind, ChangeKind::Disk | ChangeKind::Int8);
     changes.extend(
         short.iter().take(1).flat_map(|short| short.changes.iter().filter(allowed).cloned()),
@@ -185,7 +187,7 @@ fn planned_and_failed(planner: &Planner, machine: &Machine, limits: &Limits) -> 
     Box::new(Shortage { what, tier: crate::Tier::Cpu, limit, need_bytes, have_bytes, short_bytes })
 }
 
-/// The limits of a rung, or why it is not tried.
+/// The limits of a rung, or the state and the reason if it is not tried.
 type Step = Result<Limits, (RungState, &'static str)>;
 
 fn step(
@@ -201,7 +203,7 @@ fn step(
         return not_allowed("--fallback none");
     }
     let over = if fallback.over_limit { MaxMemory::default() } else { limits.max_memory.clone() };
-    // A typed limit for the disk allows the disk tier, even where this rung drops the limit.
+    // A typed limit for the disk allows the disk tier, even if this rung drops the limit.
     let free = Limits { max_memory: over, disk: limits.allows_disk(), ..limits.clone() };
     match rung {
         Rung::AsConfigured => Ok(limits.clone()),

@@ -1,8 +1,9 @@
 //! Pure planning: inventory x machine x limits -> [`Plan`], with reasons, and the [`ladder()`] of
-//! fallbacks. No I/O, no hardware.
+//! fallbacks. No I/O, no access to hardware.
 //!
-//! A [`Machine`] is a value: probed by `device`, or read from a file with [`Machine::from_yaml`].
-//! What everything takes is in [`footprint`], where the engine finds the same constants.
+//! A [`Machine`] is a plain value, probed by `device` or read from a file with
+//! [`Machine::from_yaml`]. The memory needs of everything but weights are in [`footprint`]; the
+//! engine uses the same constants.
 
 mod alternatives;
 mod assign;

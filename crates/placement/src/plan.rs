@@ -3,57 +3,58 @@ use crate::{Change, Machine, RateSource, Shortage, Tier};
 use serde::Serialize;
 use serde::ser::Serializer;
 
-/// A placement of every module, with its reasons and predictions.
+/// A placement of every module, with reasons and predictions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
-    /// Module -> tier, in accelerate's names and the order in which a token visits them.
+    /// Pairs of module name (in accelerate's form) and tier, in the order of the forward pass.
     #[serde(serialize_with = "as_map")]
     pub device_map: Vec<(String, Tier)>,
-    /// The mode of the device map.
+    /// The name of the device map's mode.
     pub mode: &'static str,
-    /// The dtype that was chosen.
+    /// The chosen dtype of the weights.
     pub dtype: &'static str,
     /// The KV cache's dtype: `bf16`, `f32` or `int8`.
     pub kv_dtype: &'static str,
-    /// Tokens of a sequence at most.
+    /// Maximum number of tokens in a sequence.
     pub context: usize,
-    /// Sequences at a time.
+    /// Maximum number of sequences that run at the same time.
     pub concurrency: usize,
-    /// KV blocks.
+    /// Number of KV blocks.
     pub kv_blocks: usize,
-    /// Weights of all modules once loaded.
+    /// Bytes of the weights of all modules after loading.
     pub weights_bytes: u64,
-    /// Weights of all modules as stored.
+    /// Bytes of the weights of all modules as stored.
     pub stored_bytes: u64,
-    /// GPUs, host, disk.
+    /// The tiers: GPUs, then host memory, then disk.
     pub tiers: Vec<TierPlan>,
-    /// Each module with its bytes and the reason for its tier.
+    /// Each module with its tier, bytes and reason.
     pub modules: Vec<ModulePlan>,
-    /// Modules off the GPUs, if there are GPUs.
+    /// The modules off the GPUs; `None` if there are none, the machine has no GPUs, or the device
+    /// map requires it.
     pub spill: Option<Spill>,
-    /// Modules on disk that no option put there.
+    /// The modules on disk; `None` if there are none or the device map requires it.
     pub disk_spill: Option<Spill>,
-    /// Predicted seconds of the load, if the disk's rate is known.
+    /// Predicted duration of the load in seconds, if the disk's bandwidth is known.
     pub predicted_load_s: Option<f64>,
-    /// Predicted tokens a second of one short sequence, if the rates of all tiers in use are
-    /// known.
+    /// Predicted decoding speed of one short sequence in tokens per second, if the bandwidths of
+    /// all tiers in use are known.
     pub predicted_decode_tok_s: Option<f64>,
-    /// The same for a sequence that fills the context.
+    /// Predicted decoding speed of one sequence that fills the context, in tokens per second.
     pub predicted_decode_tok_s_full: Option<f64>,
-    /// The rates behind the predictions, for each tier in use whose rate is known.
+    /// The bandwidths used for the predictions, for each tier in use with a known bandwidth.
     pub rates: Vec<TierRate>,
-    /// `--max-memory` as typed, and what it means.
+    /// The limits of `--max-memory` as typed, and their meaning in bytes.
     pub max_memory: Vec<TypedLimit>,
-    /// Problems that the reader should act on.
+    /// Problems that the user should act on.
     pub warnings: Vec<String>,
-    /// Facts worth knowing.
+    /// Other information for the user.
     pub notes: Vec<String>,
 }
 
-/// A module's tier, bytes and reason.
+/// The tier of a module, its bytes and the reason.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ModulePlan {
-    /// The module's name, as accelerate has it.
+    /// The module's name in accelerate.
     pub name: String,
     pub tier: Tier,
     pub weights_bytes: u64,
@@ -62,37 +63,37 @@ pub struct ModulePlan {
     pub reason: Reason,
 }
 
-/// Why a module is where it is.
+/// The reason for the tier of a module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// One sentence.
+    /// The reason in one sentence.
     #[serde(rename = "reason")]
     pub text: String,
-    /// The limit that keeps the module from a better tier, if any.
+    /// The name of the limit that keeps the module from a faster tier, if any.
     pub bound_by: Option<String>,
-    /// Bytes by which that limit is short.
+    /// Bytes that are missing under that limit.
     pub short_bytes: u64,
-    /// The next best tier.
+    /// The next best tier for the module.
     pub alternative: Option<String>,
 }
 
-/// Planned bytes of one tier.
+/// The planned bytes of one tier.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TierPlan {
     pub tier: Tier,
     pub name: String,
-    /// Bytes that may be used for everything.
+    /// Bytes available for everything.
     pub available_bytes: u64,
     /// Bytes allowed for weights.
     pub budget_bytes: u64,
-    /// The limit behind the budget.
+    /// The name of the limit that determines the budget.
     pub budget_name: String,
-    /// On the disk tier these stay in the checkpoint's files.
+    /// Bytes of weights. On the disk tier they stay in the checkpoint's files.
     pub weights_bytes: u64,
     pub kv_bytes: u64,
     pub activations_bytes: u64,
     pub staging_bytes: u64,
-    /// Driver and context on a GPU; the program on the host.
+    /// Bytes reserved: for driver and context on a GPU, for the program on the host.
     pub reserve_bytes: u64,
 }
 
@@ -110,7 +111,7 @@ impl TierPlan {
 }
 
 impl Plan {
-    /// Peak host memory of the program on this plan's machine, virtual GPUs included.
+    /// Peak host memory of the program on this plan's machine in bytes, including virtual GPUs.
     pub fn resident_bytes(&self, machine: &Machine) -> u64 {
         let in_memory = |tier: &&TierPlan| match tier.tier {
             Tier::Cpu => true,
@@ -120,13 +121,14 @@ impl Plan {
         self.tiers.iter().filter(in_memory).map(TierPlan::total_bytes).sum()
     }
 
-    /// Host memory allowed for the next plan after this one ran out: the available amount is
-    /// unknown, so a quarter of this plan's weights there is given up.
+    /// Bytes of host memory allowed for the next plan if the load of this plan ran out of host
+    /// memory. How much was available is unknown; the result is this plan's total minus a quarter
+    /// of its weights in host memory.
     pub fn host_bytes_if_too_much(&self) -> u64 {
         self.bytes_if_too_much(Tier::Cpu)
     }
 
-    /// The same for a GPU's memory.
+    /// As [`Plan::host_bytes_if_too_much`], but for the memory of a GPU.
     pub fn gpu_bytes_if_too_much(&self, gpu: usize) -> u64 {
         self.bytes_if_too_much(Tier::Gpu(gpu))
     }
@@ -145,27 +147,28 @@ pub struct TierRate {
     pub source: RateSource,
 }
 
-/// One part of `--max-memory`.
+/// One limit of `--max-memory`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TypedLimit {
     pub tier: Tier,
-    /// As typed: `71GB`.
+    /// The typed size: `71GB`.
     pub typed: String,
     pub bytes: u64,
-    /// As typed and in both units.
+    /// The limit as typed, and its size in bytes, GB and GiB.
     pub text: String,
 }
 
-/// Modules on a slower tier than they could be: off the GPUs, or on disk.
+/// Modules on a slower tier than necessary: off the GPUs, or on disk.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Spill {
-    /// Bytes of their weights.
+    /// Bytes of the weights of these modules.
     pub bytes: u64,
-    /// Number of modules.
+    /// Number of these modules.
     pub modules: usize,
-    /// The shortage: on the GPUs for one more module, in host memory for all of them.
+    /// The shortage: for modules off the GPUs, the smallest one of a GPU for one more module; for
+    /// modules on disk, that of host memory for all of them.
     pub shortage: Option<Shortage>,
-    /// Changes that avoid the spill, the smallest first. Each was planned and does.
+    /// Changes that avoid the spill. Each was planned and avoids it.
     pub changes: Vec<Change>,
 }
 

@@ -1,4 +1,4 @@
-//! From inventory, machine and limits to a [`Plan`] with reasons, predictions and warnings.
+//! Makes a [`Plan`] with reasons, predictions and warnings from inventory, machine and limits.
 use crate::alternatives::{self, Goal};
 use crate::assign::{AssignError, HostNeed};
 use crate::footprint::Weights;
@@ -9,11 +9,12 @@ use crate::{
 };
 use checkpoint::{Inventory, ModelConfig};
 
-/// Plans the tier of each module of a model. Never queries hardware.
+/// Plans the tier of each module of a model. Never accesses hardware.
 ///
 /// # Errors
-/// [`PlanError::DoesNotFit`] with the shortage and the smallest change that fits;
-/// [`PlanError::DeviceMap`] for a wrong map.
+/// [`PlanError::DoesNotFit`] with the shortage and changes that make the model fit;
+/// [`PlanError::DeviceMap`] for an invalid map; [`PlanError::Setting`] for a context or concurrency
+/// of 0.
 pub fn plan(
     config: &ModelConfig,
     inventory: &Inventory,
@@ -23,7 +24,7 @@ pub fn plan(
     Planner::new(config, inventory).plan(machine, limits)
 }
 
-/// Plans one model several times: its tensors are counted once for each dtype.
+/// Plans one model several times. The bytes of its tensors are counted only once per dtype.
 pub struct Planner<'a> {
     solver: Solver<'a>,
 }
@@ -33,15 +34,15 @@ impl<'a> Planner<'a> {
         Planner { solver: Solver::new(config, inventory) }
     }
 
-    /// The model's weights in a dtype.
+    /// The bytes of the model's weights in a dtype.
     pub fn weights(&self, dtype: DtypeChoice) -> &Weights {
         self.solver.weights(dtype)
     }
 
-    /// As [`plan`].
+    /// As the function [`plan`].
     ///
     /// # Errors
-    /// As [`plan`].
+    /// As for [`plan`].
     pub fn plan(&self, machine: &Machine, limits: &Limits) -> Result<Plan, PlanError> {
         check(limits)?;
         let solution = self
@@ -142,7 +143,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// Whether the device map itself fixes every module's tier, so that no spill is reported.
+/// Whether the device map prescribes the tiers off the GPUs, so that no spill is reported.
 fn is_fixed_by_map(limits: &Limits) -> bool {
     matches!(limits.mode, DeviceMapMode::Cpu | DeviceMapMode::Disk | DeviceMapMode::Explicit(_))
 }
@@ -166,8 +167,8 @@ fn tiers(solution: &Solution) -> Vec<TierPlan> {
         let on = assigned.tiers.iter().zip(&problem.items).filter(|(at, _)| **at == tier);
         on.map(|(_, item)| bytes(item)).sum()
     };
-    // Assignments assume that each GPU holds the head's logits; reported and allocated is what each
-    // GPU holds in the end.
+    // The search assumes that each GPU holds the logits of the head. Only the GPU with the head
+    // allocates them, so they are subtracted from the others.
     let has_head = |tier: Tier| assigned.tiers[problem.head()] == tier;
     let unused = |tier: Tier| if has_head(tier) { 0 } else { problem.logits };
     let mut tiers = Vec::new();

@@ -1,15 +1,15 @@
-//! Predicts load time and tokens a second from measured, described or data-sheet bandwidths.
+//! Predicts load time and tokens per second from measured, described or data-sheet bandwidths.
 use crate::problem::Problem;
 use crate::score::{DISK_ROW_NS, HOP_NS};
 use crate::{Machine, Rate, Tier, TierRate, short_text};
 
-/// Predictions; `None` where a rate is unknown.
+/// The predictions of a plan; `None` if a required bandwidth is unknown.
 pub(crate) struct Prediction {
     pub load_s: Option<f64>,
     pub decode_tok_s: Option<f64>,
     pub decode_tok_s_full: Option<f64>,
     pub rates: Vec<TierRate>,
-    /// Missing rates, and what modules off the GPUs cost.
+    /// Notes about unknown bandwidths, and about the time that modules off the GPUs take.
     pub notes: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn predict(
     }
 }
 
-/// The rates of the tiers in use, and a note for each unknown one.
+/// The bandwidths of the tiers in use, and a note for each unknown one.
 fn rates(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> (Vec<TierRate>, Vec<String>) {
     let computes_on = |tier: Tier| {
         (0..tiers.len()).any(|at| compute_tier(tiers[at]) == tier && reads(problem, at))
@@ -65,8 +65,8 @@ fn rates(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> (Vec<TierRate>
     (known, notes)
 }
 
-/// If GPUs compute a part of the model: the time of the rest on the CPU, and of sending it to a GPU
-/// instead.
+/// A note if GPUs compute only a part of the model: the time per token of the rest on the CPU, and
+/// the time to send its weights to a GPU instead.
 fn off_the_gpus(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option<String> {
     let real = |tier: &Tier| matches!(tier, Tier::Gpu(gpu) if !machine.gpus[*gpu].is_virtual);
     let bytes_on = |tier: Tier| -> u64 {
@@ -106,7 +106,8 @@ fn off_the_gpus(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option<
     ))
 }
 
-/// The disk or the slowest link, whichever takes longer: they overlap.
+/// Load time in seconds: that of the disk or of the slowest GPU link, whichever is longer, since
+/// both work at the same time.
 fn load_s(problem: &Problem, machine: &Machine, tiers: &[Tier], stored_bytes: u64) -> Option<f64> {
     let rate = machine.rate(Tier::Disk)?.bytes_per_s as f64;
     let sum = |tier: Tier| -> u64 {
@@ -127,7 +128,7 @@ fn load_s(problem: &Problem, machine: &Machine, tiers: &[Tier], stored_bytes: u6
     Some(link_s.fold(disk_s, f64::max))
 }
 
-/// Seconds of one token that reads `kv_share` of the planned keys and values.
+/// Seconds to decode one token that reads the fraction `kv_share` of the planned keys and values.
 fn token_s(problem: &Problem, machine: &Machine, tiers: &[Tier], kv_share: f64) -> Option<f64> {
     let mut seconds = 0.0;
     for (index, tier) in tiers.iter().enumerate() {
@@ -149,7 +150,7 @@ fn token_s(problem: &Problem, machine: &Machine, tiers: &[Tier], kv_share: f64) 
     Some(seconds + cuts as f64 * HOP_NS as f64 / 1e9)
 }
 
-/// The tier that computes a module: disk modules are computed on the CPU.
+/// The tier that computes a module. The CPU computes modules on disk.
 fn compute_tier(tier: Tier) -> Tier {
     if tier == Tier::Disk { Tier::Cpu } else { tier }
 }
@@ -165,7 +166,8 @@ mod tests {
     use crate::{DeviceMapMode, DtypeChoice, Limits, MaxMemory};
     use checkpoint::ModuleKind;
 
-    /// Embedding, two layers of 10 GB, norm, head of 1 GB, each 1 GB of keys and values a layer.
+    /// Embedding and head of 1 GB each, two layers of 10 GB of weights and 1 GB of keys and values
+    /// each, and a norm of 0 bytes.
     fn problem(machine: &Machine) -> Problem {
         let module = |kind, bytes, active_bytes| ModuleWeights {
             name: String::new(),
@@ -213,16 +215,18 @@ mod tests {
         let problem = problem(&machine);
         let (gpu, cpu, disk) = (Tier::Gpu(0), Tier::Cpu, Tier::Disk);
         let predicted = predict(&problem, &machine, &[cpu, gpu, disk, cpu, cpu], 22_000_000_000, 2);
-        // The embedding, a layer and the head come from the disk; the layer on disk stays there.
+        // The embedding, one layer and the head are read from disk during the load; the layer on
+        // the disk tier is not.
         assert!((predicted.load_s.unwrap() - 12.0).abs() < 1e-9);
         let hops = 3.0 * HOP_NS as f64 / 1e9;
         let token_s = 0.01 + 10.0 + 0.01 + hops;
         assert!((1.0 / predicted.decode_tok_s.unwrap() - token_s).abs() < 1e-9);
-        // Of two sequences' keys and values, one reads half: 0.5 GB on the GPU and on the CPU.
+        // With two sequences, one reads half of the keys and values: 0.5 GB on the GPU and 0.5 GB
+        // on the CPU.
         let full_s = token_s + 0.0005 + 0.005;
         assert!((1.0 / predicted.decode_tok_s_full.unwrap() - full_s).abs() < 1e-9);
         assert_eq!(predicted.rates.len(), 3);
-        // All on the GPU: its link is slower than the disk would be twice over.
+        // All modules on the GPU and a very fast disk: the link determines the load time.
         let fast_disk = Machine {
             disk: crate::Disk { read_bytes_per_s: Some(1 << 40), ..machine.disk.clone() },
             ..machine
@@ -239,7 +243,8 @@ mod tests {
         };
         let (gpu, cpu, disk) = (Tier::Gpu(0), Tier::Cpu, Tier::Disk);
         let text = "gpus: [{name: c, memory: 20GiB, read: 1TB/s, link: 2GB/s}]\nhost: {memory: 64GiB, read: 100GB/s}\ndisk: {read: 1GB/s}\n";
-        // A layer and the head: 11 GB. The embedding is only looked up.
+        // One layer and the head have 11 GB. The embedding does not count, since only one row is
+        // read.
         let told = notes(text, &[cpu, gpu, cpu, cpu, cpu]);
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("0.110 s a token at 100.0 GB/s (described)"), "{told:?}");
@@ -248,7 +253,7 @@ mod tests {
         assert!(told[0].contains("10.010 s a token from memory at 100.0 GB/s"), "{told:?}");
         assert!(notes(text, &[cpu, gpu, gpu, gpu, gpu]).is_empty());
         assert!(notes(text, &[cpu; 5]).is_empty());
-        // No rate is known: the note still says where the layers are computed.
+        // No bandwidth is known: the note still states where the layers are computed.
         let told = notes(
             "gpus: [{name: c, memory: 20GiB}]\nhost: {memory: 64GiB}\n",
             &[cpu, gpu, gpu, cpu, cpu],
@@ -258,7 +263,7 @@ mod tests {
                 .any(|note| note.contains("off the GPUs are computed on the CPU. Prompts too")),
             "{told:?}"
         );
-        // Virtual GPUs are host memory.
+        // Virtual GPUs are host memory, so there is no note.
         let text = text.replace("link: 2GB/s", "virtual: true");
         assert!(notes(&text, &[cpu, gpu, cpu, cpu, cpu]).is_empty());
     }

@@ -1,4 +1,4 @@
-//! The placement problem in numbers: modules with their bytes, tiers with their budgets.
+//! The placement problem in numbers: bytes of modules and budgets of tiers.
 use crate::footprint::{
     DRIVER_BYTES, Footprint, GPU_PINNED_BYTES, GPU_STAGING_BYTES, PINNED_RING_BYTES, PROGRAM_BYTES,
     READERS_MAX, STAGING_PER_READER_BYTES, Weights,
@@ -12,28 +12,28 @@ use checkpoint::ModuleKind;
 pub(crate) struct ModuleBytes {
     pub kind: ModuleKind,
     pub weights: u64,
-    /// Bytes of its keys and values.
+    /// Bytes of the module's keys and values.
     pub kv: u64,
-    /// Bytes that decoding one token reads.
+    /// Bytes that are read to decode one token.
     pub active: u64,
 }
 
-/// A GPU's budgets.
+/// The budgets of a GPU, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GpuBudget {
     pub name: String,
     /// Bytes allowed for weights.
     pub budget: u64,
-    /// The limit behind the budget.
+    /// The name of the limit that determines the budget.
     pub budget_name: String,
     pub free: u64,
     pub fixed: FixedBytes,
-    /// Memory bandwidth in bytes a second.
+    /// Memory bandwidth in bytes per second.
     pub rate: u64,
     pub is_virtual: bool,
 }
 
-/// Bytes of a tier in use besides weights, keys and values.
+/// Bytes that a tier uses in addition to weights, keys and values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct FixedBytes {
     pub activations: u64,
@@ -48,7 +48,7 @@ impl FixedBytes {
 }
 
 impl GpuBudget {
-    /// Bytes for weights, keys and values together.
+    /// Bytes available for weights, keys and values together.
     pub fn space(&self) -> u64 {
         self.free.saturating_sub(self.fixed.total())
     }
@@ -57,27 +57,28 @@ impl GpuBudget {
         weights <= self.budget && weights.saturating_add(kv) <= self.space()
     }
 
-    /// Whether swapping the two GPUs changes nothing.
+    /// Whether the two GPUs are interchangeable: same budget, space and bandwidth.
     pub fn is_twin(&self, other: &GpuBudget) -> bool {
         (self.budget, self.space(), self.rate) == (other.budget, other.space(), other.rate)
     }
 }
 
-/// Budgets of host memory.
+/// The budgets of host memory, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostBudget {
-    /// The strictest limit's name.
+    /// The name of the strictest limit on host memory.
     pub limit: String,
-    /// Bytes available under it.
+    /// Bytes available under that limit.
     pub available: u64,
-    /// Bytes of it that the program may use: 90%.
+    /// Bytes that the program may use: 90% of `available`.
     pub usable: u64,
     /// Bytes allowed for weights.
     pub budget: u64,
     pub budget_name: String,
-    /// `activations` apply only if the CPU computes; otherwise `crossing` does.
+    /// Bytes in addition to weights, keys and values. If the CPU does not compute, `crossing`
+    /// replaces `activations`.
     pub fixed: FixedBytes,
-    /// Host bytes of a pass if only GPUs compute.
+    /// Bytes of the host's buffers for a forward pass if only GPUs compute.
     pub crossing: u64,
     pub rate: u64,
 }
@@ -88,17 +89,17 @@ impl HostBudget {
     }
 }
 
-/// Everything that an assignment depends on.
+/// All values that an assignment depends on.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
-    /// Embedding, layers, norm, head.
+    /// Embedding, layers, norm and head, in this order.
     pub items: Vec<ModuleBytes>,
     pub tied: bool,
     pub gpus: Vec<GpuBudget>,
     pub host: HostBudget,
-    /// The part of `activations` that a GPU without the head does not need.
+    /// Bytes of logits: the part of `activations` that a GPU without the head does not need.
     pub logits: u64,
-    /// Bytes that may stay on disk; 0: none.
+    /// Bytes of weights that may stay on disk; 0: the disk tier is not allowed.
     pub disk_budget: u64,
     pub disk_rate: u64,
 }
@@ -152,14 +153,14 @@ impl Problem {
         self.items.len() - 1
     }
 
-    /// Whether a module may be streamed from disk in each pass. The norm may not: it is a few
-    /// kilobytes.
+    /// Whether a module may be streamed from disk in each forward pass. The norm may not, since it
+    /// has only a few kilobytes.
     pub fn may_stream(&self, index: usize) -> bool {
         self.disk_budget > 0 && index != self.norm()
     }
 
-    /// Whether the CPU multiplies with the module if it is off the GPUs. An untied embedding is
-    /// only looked up.
+    /// Whether a forward pass computes with all weights of the module. Of an untied embedding it
+    /// only looks up rows.
     pub fn is_computed(&self, index: usize) -> bool {
         index != 0 || self.tied
     }
@@ -236,8 +237,8 @@ fn host(machine: &Machine, footprint: &Footprint, limits: &Limits) -> HostBudget
     }
 }
 
-/// The bandwidth that orders placements: described or ordinary, never just measured, since a load
-/// must not go elsewhere because a neighbor was busy.
+/// The bandwidth for comparing placements: from a machine file, otherwise that of an ordinary node.
+/// Measurements are not used, since a busy neighbor on the node must not change the placement.
 fn ordering_rate(machine: &Machine, rate: Option<u64>, ordinary: u64) -> u64 {
     rate.filter(|_| machine.described).unwrap_or(ordinary).max(1)
 }

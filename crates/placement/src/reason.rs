@@ -1,4 +1,5 @@
-//! Reasons for each module's tier: the limit that bound it, the bytes short, the next alternative.
+//! Reasons for each module's tier: the limit that excludes a faster tier, the missing bytes, and
+//! the next alternative.
 use crate::problem::Problem;
 use crate::{DeviceMapMode, Reason, Shortage, Tier, short_text};
 
@@ -17,7 +18,7 @@ pub(crate) fn reasons(problem: &Problem, tiers: &[Tier], mode: &DeviceMapMode) -
         .collect()
 }
 
-/// The smallest shortage of any GPU to hold one more of the modules off the GPUs.
+/// The smallest number of bytes that any GPU lacks to hold one more of the modules off the GPUs.
 pub(crate) fn nearest_shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shortage> {
     let left: Vec<GpuFree> = (0..problem.gpus.len()).map(|gpu| left(problem, tiers, gpu)).collect();
     let off = tiers
@@ -36,7 +37,8 @@ fn left(problem: &Problem, tiers: &[Tier], gpu: usize) -> GpuFree {
     GpuFree { weights: of.budget.saturating_sub(weights), space: of.space().saturating_sub(all) }
 }
 
-/// The shortage of a GPU to hold one more module, by its tighter limit.
+/// The shortage of a GPU for one more module, under the limit that lacks more bytes: the budget for
+/// weights, or the GPU's memory.
 fn short(problem: &Problem, left: &GpuFree, gpu: usize, index: usize) -> Shortage {
     let item = &problem.items[index];
     let of = &problem.gpus[gpu];

@@ -1,25 +1,25 @@
-//! The rungs of the ladder of fallbacks, and what became of each.
+//! The rungs of the ladder of fallbacks, and the outcome of each.
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
-/// One attempt of the ladder, in the order of the attempts.
+/// One attempt of the ladder; the variants are in the order of the attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rung {
     /// The limits as configured.
     AsConfigured,
-    /// Budgets from free memory, without the typed ones.
+    /// Without typed budgets; the budgets follow from free memory.
     WithoutMaxMemory,
     /// Each GPU is filled before the next.
     Sequential,
     /// Weights quantized to int8 in blocks of 32.
     Int8,
-    /// Modules that fit in no memory stay in the checkpoint's files.
+    /// Modules that do not fit into memory stay in the checkpoint's files.
     DiskTier,
 }
 
 impl Rung {
-    /// From the top down.
+    /// All rungs in the order of the attempts.
     pub const ALL: [Rung; 5] =
         [Rung::AsConfigured, Rung::WithoutMaxMemory, Rung::Sequential, Rung::Int8, Rung::DiskTier];
 
@@ -37,7 +37,7 @@ impl Rung {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RungOutcome {
     pub rung: Rung,
-    /// How it ended.
+    /// How the attempt ended.
     pub state: RungState,
     pub why: String,
 }
@@ -45,20 +45,20 @@ pub struct RungOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RungState {
-    /// Its plan is taken.
+    /// The plan of this rung fits and is used.
     Taken,
-    /// It does not fit.
+    /// The plan of this rung does not fit.
     TooSmall,
-    /// It cannot differ from a rung above.
+    /// Not tried: the plan cannot differ from that of an earlier rung.
     Skipped,
-    /// The policy does not allow it.
+    /// Not tried: the fallback policy does not allow it.
     NotAllowed,
-    /// An earlier attempt of this load ran out of memory on it.
+    /// An earlier attempt of this load used this rung and ran out of memory.
     Failed,
 }
 
 impl RungOutcome {
-    /// `fits`, or the state and why.
+    /// The outcome as text: `fits`, or the state and the reason.
     pub fn outcome(&self) -> String {
         let state = match self.state {
             RungState::Taken => return "fits".to_owned(),

@@ -1,24 +1,26 @@
-//! The order of placements: fewest bytes off the GPUs, least time, fewest cuts.
+//! The score that orders placements: fewest bytes off the GPUs, then least time per token, then
+//! fewest cuts.
 use crate::Tier;
 use crate::problem::Problem;
 
-/// Time of a change of tier for one token: a copy of one hidden state and the wait for it.
+/// Nanoseconds that a change of tier costs per token: the copy of one hidden state and its
+/// synchronization.
 pub(crate) const HOP_NS: u64 = 15_000;
-/// Time to look up one row of an embedding on disk.
+/// Nanoseconds to look up one row of an embedding on disk.
 pub(crate) const DISK_ROW_NS: u64 = 200_000;
 
-/// Smaller is better, from the first field to the last.
+/// The score of a placement. Smaller is better; fields are compared in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PlacementScore {
     /// Bytes of weights off the GPUs.
     pub off_bytes: u64,
-    /// Time of one token, hops included.
+    /// Nanoseconds per token, including changes of tier.
     pub time_ns: u64,
-    /// Changes of tier from module to module.
+    /// Number of changes of tier between consecutive modules.
     pub cuts: u64,
 }
 
-/// Nanoseconds to read `bytes` at `rate` bytes a second.
+/// Nanoseconds to read `bytes` at `rate` bytes per second.
 pub(crate) fn read_ns(bytes: u64, rate: u64) -> u64 {
     let ns = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
     u64::try_from(ns).unwrap_or(u64::MAX)
@@ -30,7 +32,7 @@ pub(crate) fn item_ns(problem: &Problem, index: usize, tier: Tier) -> u64 {
     match tier {
         Tier::Gpu(gpu) => read_ns(item.active, problem.gpus[gpu].rate),
         Tier::Cpu => read_ns(item.active, problem.host.rate),
-        // A streamed layer is read as a whole, all experts.
+        // A module on disk is read as a whole, with all experts.
         Tier::Disk if problem.is_computed(index) => read_ns(item.weights, problem.disk_rate),
         Tier::Disk => DISK_ROW_NS,
     }

@@ -6,14 +6,14 @@ use crate::{DtypeChoice, Limits, Machine, Shortage, Tier};
 use checkpoint::{Inventory, ModelConfig};
 use std::cell::OnceCell;
 
-/// Counts a model's tensors once for each dtype and solves placements of them.
+/// Solves placements of one model. The bytes of its tensors are counted only once per dtype.
 pub(crate) struct Solver<'a> {
     pub config: &'a ModelConfig,
     inventory: &'a Inventory,
     weights: [OnceCell<Weights>; 5],
 }
 
-/// A placement and the numbers it was made from.
+/// A placement, and the values that it was computed from.
 pub(crate) struct Solution<'p> {
     pub weights: &'p Weights,
     pub footprint: Footprint,
@@ -36,7 +36,7 @@ impl<'a> Solver<'a> {
         Solver { config, inventory, weights: Default::default() }
     }
 
-    /// The model's weights in a dtype.
+    /// The bytes of the model's weights in a dtype.
     pub fn weights(&self, dtype: DtypeChoice) -> &Weights {
         self.weights[dtype as usize].get_or_init(|| Weights::of(self.config, self.inventory, dtype))
     }
@@ -44,7 +44,8 @@ impl<'a> Solver<'a> {
     /// Assigns every module to a tier.
     ///
     /// # Errors
-    /// A device map that names what does not exist, or the bytes that are short.
+    /// [`AssignError::Wrong`] for an invalid device map, [`AssignError::Short`] if the model does
+    /// not fit.
     pub fn solve(&self, machine: &Machine, limits: &Limits) -> Result<Solution<'_>, AssignError> {
         let weights = self.weights(limits.dtype);
         let footprint = Footprint::of(self.config, limits);
@@ -58,7 +59,8 @@ impl<'a> Solver<'a> {
     }
 }
 
-/// Virtual GPUs are host memory: together with the host's own share they must fit.
+/// The shortage of host memory caused by virtual GPUs, which are parts of host memory: they and the
+/// host's other needs must fit into it together.
 fn virtual_shortage(problem: &Problem, tiers: &[Tier]) -> Option<Shortage> {
     let is_virtual = |tier: &Tier| matches!(tier, Tier::Gpu(gpu) if problem.gpus[*gpu].is_virtual);
     if !tiers.iter().any(is_virtual) {

@@ -1,10 +1,11 @@
-//! The closest known word to a misspelled one.
+//! Finds the known word that is closest to a misspelled one.
 
-/// The nearest of `known` to `word`, if it is near enough to be a typo.
+/// The word in `known` that is most similar to `word`; `None` if none is similar enough to be
+/// meant.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
     let part = |known: &str| word.len() >= 3 && (known.contains(&word) || word.contains(known));
-    // One typo is nearest; then a part of a word; then several typos.
+    // Rank: at most one typo first, then one word contained in the other, then several typos.
     let scored = known.into_iter().map(|k| {
         let changes = distance(&word, &k.to_ascii_lowercase());
         let rank = if changes <= 1 { 0 } else { 2 - u8::from(part(k)) };
@@ -14,7 +15,8 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     (rank < 2 || changes <= 1 + word.len() / 3).then_some(best)
 }
 
-/// Insertions, deletions and replacements between two words.
+/// Levenshtein distance: the number of insertions, deletions and replacements that turn one word
+/// into the other.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut row: Vec<usize> = (0..=b.len()).collect();

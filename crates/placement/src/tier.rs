@@ -1,19 +1,19 @@
 //! Tiers: a GPU, host memory, or the checkpoint's files.
 use serde::{Serialize, Serializer};
 
-/// Where a module's weights are.
+/// The location of a module's weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
     /// A GPU or virtual GPU, by its index in the machine's list.
     Gpu(usize),
-    /// Host memory, computed on the CPU.
+    /// Host memory; the CPU computes.
     Cpu,
-    /// The checkpoint's own files; read for each pass and computed on the CPU.
+    /// The checkpoint's own files. The weights are read in each forward pass, and the CPU computes.
     Disk,
 }
 
 impl Tier {
-    /// Parses accelerate's forms: `0`, `1`, `cuda:1`, `cpu`, `disk`.
+    /// Parses the names that accelerate accepts: `0`, `1`, `cuda:1`, `cpu`, `disk`.
     pub fn parse(text: &str) -> Option<Tier> {
         match text.trim() {
             "cpu" => Some(Tier::Cpu),
@@ -23,7 +23,7 @@ impl Tier {
         }
     }
 
-    /// Whether it is a GPU or a virtual GPU.
+    /// Whether the tier is a GPU or a virtual GPU.
     pub fn is_gpu(self) -> bool {
         matches!(self, Tier::Gpu(_))
     }
@@ -39,7 +39,7 @@ impl std::fmt::Display for Tier {
     }
 }
 
-/// In accelerate's form: a number for a GPU, a word for the rest.
+/// Serializes a tier as in accelerate: a number for a GPU, otherwise a name.
 impl Serialize for Tier {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self {

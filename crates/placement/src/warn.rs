@@ -1,4 +1,4 @@
-//! Warnings of a plan: problems that the reader should act on.
+//! Warnings of a plan: problems that the user should act on.
 use crate::solver::{Solution, Solver};
 use crate::{Limits, Machine, Tier, bytes_text, short_text};
 
@@ -15,7 +15,8 @@ pub(crate) fn warnings(
     warnings
 }
 
-/// The unit alone causes a spill: with `67GiB` instead of `67GB` nothing would leave the GPUs.
+/// Warns if only the decimal unit of a typed budget causes a spill: with `67GiB` instead of `67GB`,
+/// all modules would fit on the GPUs.
 fn unit(
     solver: &Solver,
     solution: &Solution,
@@ -36,7 +37,7 @@ fn unit(
     })
 }
 
-/// Budgets above the available memory.
+/// Warns about typed budgets that exceed the available memory.
 fn typed_too_much(solution: &Solution, machine: &Machine, limits: &Limits) -> Vec<String> {
     let host = &solution.problem.host;
     let mut warnings = Vec::new();
@@ -72,7 +73,7 @@ fn typed_too_much(solution: &Solution, machine: &Machine, limits: &Limits) -> Ve
     warnings
 }
 
-/// Layers that are read for every token over a network file system.
+/// Warns about weights that are read for every token over a network file system.
 fn slow_disk(solution: &Solution, machine: &Machine) -> Option<String> {
     let streamed =
         |(index, tier): (usize, &Tier)| *tier == Tier::Disk && solution.problem.is_computed(index);

@@ -1,5 +1,5 @@
-//! Every suggested change is applied and planned again: it fits, and a slightly smaller one does
-//! not.
+//! Tests that each suggested change reaches its goal when it is applied and planned again, and that
+//! the next smaller change does not.
 mod common;
 
 use common::{config, inventory, machine};
@@ -10,7 +10,7 @@ use placement::{
 
 type Question = (Machine, Limits);
 
-/// Limits and machine with a change applied, and with the next smaller change of its kind.
+/// Machine and limits with a change applied, and with the next smaller change of its kind.
 fn changed(change: &Change, machine: &Machine, limits: &Limits) -> (Question, Option<Question>) {
     let (machine, limits) = (machine.clone(), limits.clone());
     let with_limits = |limits: Limits| (machine.clone(), limits);
@@ -93,7 +93,7 @@ fn reaches(goal: Goal, planned: &Result<Plan, PlanError>) -> bool {
     })
 }
 
-/// Checks every suggestion and returns their kinds.
+/// Checks all suggestions for a model and a machine, and returns their kinds.
 fn checked(model: &str, machine_text: &str, change: impl Fn(&mut Limits)) -> Vec<&'static str> {
     let config = config(model);
     let inventory = inventory(&config);
@@ -190,6 +190,7 @@ fn a_model_partly_on_disk() {
     let disk = |limits: &mut Limits| limits.disk = true;
     assert_eq!(checked("llama-3.3-70b", "host: {memory: 24GiB}\n", disk), ["host"]);
     let gpu = format!("gpus: [{GPU}]\nhost: {{memory: 32GiB}}\n");
-    // Off the GPUs: int8 or a GPU. Off the disk: int8, host memory, a GPU.
+    // To move all modules to GPUs: int8 or another GPU. To move all modules off the disk: int8,
+    // more host memory or another GPU.
     assert_eq!(checked("llama-3.3-70b", &gpu, disk), ["int8", "gpu", "int8", "host", "gpu"]);
 }

@@ -1,4 +1,4 @@
-//! The ladder: each rung is planned, skipped or refused with a reason.
+//! Tests of the ladder: each rung is planned, skipped or refused with a reason.
 mod common;
 
 use common::{config, inventory, machine, shipped};
@@ -50,13 +50,13 @@ fn seventy_billion_on_24_gib_end_on_the_disk_tier() {
     let plan = &ladder.plan;
     let host = plan.tiers.iter().find(|tier| tier.tier == Tier::Cpu).unwrap();
     assert!(host.total_bytes() <= (24 << 30) / 10 * 9);
-    // The host is used as far as it goes: less than one more layer would fit.
+    // Host memory is used as far as possible: the rest is smaller than one more layer.
     assert!(host.total_bytes() + 1_711_308_800 > host.available_bytes, "{host:?}");
     assert_eq!(host.weights_bytes + plan.weights_on(Tier::Disk), plan.weights_bytes);
     let rate = plan.predicted_decode_tok_s.unwrap();
     assert!((0.01..0.02).contains(&rate), "{rate}");
-    // Norm and head cannot be looked up row by row; the embedding can, and is the first to stay on
-    // disk.
+    // The embedding is the first module to stay on disk, since it is read row by row; norm and head
+    // are not.
     assert_eq!(plan.device_map[0], ("model.embed_tokens".to_owned(), Tier::Disk));
 }
 
@@ -127,7 +127,7 @@ fn the_named_change_is_the_smallest() {
 
 #[test]
 fn refusal_lists_every_rung() {
-    // A context that no rung makes smaller.
+    // The KV cache of this context exceeds the host's memory on every rung.
     let error =
         climb("llama-3.3-70b", &host(8), |limits| limits.context = 131_072, "auto").unwrap_err();
     let PlanError::NoRungFits { rungs, changes, .. } = &error else { panic!("{error}") };
@@ -182,7 +182,8 @@ fn after_a_failed_load_the_next_rung_is_planned_from_free_memory() {
     let two = [one[0].clone(), failed(Rung::Int8, "again")];
     let ladder = below(Fallback::AUTO, &two).unwrap();
     assert_eq!((ladder.rung, ladder.tried[3].state), (Rung::DiskTier, RungState::Failed));
-    // Even if only the failure shows that memory is short, the next plan takes less.
+    // With 60 GiB of host memory the plan would fit. The failed load shows that less is available,
+    // so the next plan uses less.
     let ladder = ladder_below(&planner, &host(60), &limits, Fallback::KEEP, &one).unwrap();
     assert!(
         ladder.rung == Rung::DiskTier && ladder.plan.uses(Tier::Disk),

@@ -1,4 +1,4 @@
-//! Plans of the models that the study names, on the machines that are shipped.
+//! Tests of plans for the models of the study on the machines in `machines/`.
 mod common;
 
 use checkpoint::PRESETS;
@@ -29,7 +29,8 @@ fn every_model_on_every_machine_is_planned_to_the_byte() {
             let limits = Limits { disk: true, ..Limits::for_model(&config) };
             let plan = match planner.plan(&shipped(name), &limits) {
                 Ok(plan) => plan,
-                // Two of its layers, 16 GB, are more than a laptop has.
+                // The buffers for two of the model's layers, 16 GB, exceed the memory of the
+                // laptop.
                 Err(error) if (model, name) == ("deepseek-v2.5", "laptop") => {
                     assert_eq!(error.kind(), ErrorKind::OutOfMemory);
                     continue;
@@ -74,7 +75,7 @@ fn latent_attention_caches_one_latent_a_position() {
     let plan = planned("deepseek-v2.5", "a100-80gb-x4", |limits| limits.disk = true).unwrap();
     let kv: u64 = plan.tiers.iter().map(|tier| tier.kv_bytes).sum();
     assert_eq!(kv, 60 * 8192 * (512 + 64) * 2);
-    // 160 experts, 6 of them for a token.
+    // The model has 160 experts, of which a token uses 6.
     let config = config("deepseek-v2.5");
     let inventory = inventory(&config);
     let planner = Planner::new(&config, &inventory);
@@ -114,7 +115,7 @@ fn no_staging_is_planned_when_nothing_is_offloaded() {
     let plan = planned("llama-3.1-8b", "h100", |_| {}).unwrap();
     let host = plan.tiers.iter().find(|tier| tier.tier == Tier::Cpu).unwrap();
     assert_eq!((host.weights_bytes, host.kv_bytes), (0, 0));
-    // A chunk's hidden states and positions, and the logits of 64 rows.
+    // The hidden states and positions of a chunk of 512 tokens, and 64 rows of logits.
     assert_eq!(host.activations_bytes, 4 * (512 * 4097 + 64 * 128_256));
     assert!(host.total_bytes() < 512 << 20, "{host:?}");
 }
@@ -243,8 +244,8 @@ fn the_json_plan_has_accelerates_device_map() {
     );
 }
 
-/// Loose, for unoptimized builds on busy machines: the optimized planner is more than ten times
-/// faster.
+/// The limits are generous, for unoptimized builds on busy machines: the optimized planner is more
+/// than ten times faster.
 #[test]
 fn planning_takes_less_than_its_limit() {
     for (model, limit_ms) in [("llama-3.3-70b", 500), ("deepseek-v2.5", 5000)] {
@@ -265,7 +266,8 @@ fn planning_takes_less_than_its_limit() {
     }
 }
 
-/// What `load` would do with the 70B on each machine that is shipped: the rung, and what is where.
+/// Checks the rung and the tiers in use that `load` would choose for the 70B model on each machine
+/// in `machines/`.
 #[test]
 fn the_70b_on_each_shipped_machine() {
     let config = config("llama-3.3-70b");
@@ -295,14 +297,15 @@ fn the_70b_on_each_shipped_machine() {
         assert_eq!(plan.disk_spill.is_some(), disk);
     }
     let spill = |name: &str| on(name).plan.spill.map(|spill| spill.bytes).unwrap();
-    // 90% of an H200 is a little less than the weights are; of an H100, about half of them.
+    // 90% of an H200's memory is slightly less than the model's weights; 90% of an H100's is about
+    // half of them.
     assert!(
         spill("h200") < 10 << 30 && spill("h200") < spill("h100") && spill("h100") < spill("l40s")
     );
 }
 
-/// Every GPU that is shipped has a rate of its own, or the default of its name, which is then said
-/// to be one.
+/// A GPU without a described or measured rate has the data-sheet rate for its name, and the plan
+/// labels it as a default.
 #[test]
 fn a_default_rate_is_labeled_as_a_default() {
     let config = config("llama-3.1-8b");
@@ -335,7 +338,7 @@ fn balanced_low_0_spares_the_first_gpu() {
         weights[0] == 0 && weights[1..].iter().all(|gib| (18..24).contains(gib)),
         "{weights:?}"
     );
-    // Where the others cannot hold all, the first takes the rest alone.
+    // If the other GPUs cannot hold all modules, the first GPU holds only the rest.
     let plan = planned("llama-3.3-70b", "a100-80gb-x2", |limits| {
         limits.mode = DeviceMapMode::BalancedLow0
     })

@@ -1,9 +1,10 @@
-//! The predecessor's case: Llama-70B on two GPUs of 79.25 GiB, where the unit decided whether the
-//! load ever came back.
+//! The case on which the predecessor of this program failed: Llama-70B on two GPUs of 79.25 GiB,
+//! where the unit of `--max-memory` decided whether the load finished.
 //!
-//! accelerate 1.15's map of the same model on the same GPUs, for comparison:
+//! The modules off the GPUs, compared with the device map of accelerate 1.15 for the same model and
+//! GPUs:
 //!
-//! | a GPU | accelerate leaves off the GPUs | here |
+//! | limit per GPU | accelerate | this planner |
 //! |---|---|---|
 //! | 67GB | layers 75-79, norm, head: 10 657 906 688 bytes | two layers, embedding, head: 7 625 310 208 bytes |
 //! | 67GiB | the head | nothing |
@@ -48,10 +49,11 @@ fn the_model_has_the_predecessors_bytes() {
 fn at_67_gb_a_gpu_it_spills_and_says_that_the_unit_does_it() {
     let plan = planned("0=67GB,1=67GB", DeviceMapMode::Auto).unwrap();
     let spill = plan.spill.as_ref().expect("a spill");
-    // The least that can be off two times 67e9 bytes: two layers, the embedding and the head.
+    // The fewest bytes that two budgets of 67e9 bytes leave off the GPUs: two layers, the embedding
+    // and the head.
     assert_eq!(spill.modules, 4, "{:?}", off(&plan));
     assert_eq!(spill.bytes, 2 * 1_711_308_800 + 2 * 2_101_346_304);
-    // accelerate: five layers, the norm and the head.
+    // accelerate leaves five layers, the norm and the head off the GPUs.
     assert!(spill.bytes < 5 * 1_711_308_800 + 16_384 + 2_101_346_304);
     assert_eq!(spill.changes[0].kind, ChangeKind::BinaryUnits);
     assert_eq!(spill.changes[1].kind, ChangeKind::GpuBudgets { more_bytes: 4 << 30 });
@@ -91,13 +93,14 @@ fn at_67_gib_71_gb_and_71_gib_nothing_leaves_the_gpus() {
 
 #[test]
 fn the_smallest_budget_without_a_spill_is_the_computed_one() {
-    // Embedding and 40 layers on one GPU, 40 layers, norm and head on the other.
+    // Bytes of the embedding and 40 layers on one GPU; 40 layers, norm and head on the other have
+    // 16384 bytes more.
     let half = 40 * 1_711_308_800u64 + 2_101_346_304;
     let fits = planned(&format!("0={},1={}", half, half + 16384), DeviceMapMode::Auto).unwrap();
     assert!(fits.spill.is_none(), "{}", fits.runs());
     let spills = planned(&format!("0={},1={}", half, half + 16383), DeviceMapMode::Auto).unwrap();
     assert_eq!(spills.spill.map(|spill| spill.bytes), Some(16384));
-    // 70.6e9 bytes a GPU are enough, as the mission says.
+    // 70.6e9 bytes per GPU are slightly more than the larger half, and are enough.
     assert!(planned("0=70.6GB,1=70.6GB", DeviceMapMode::Auto).unwrap().spill.is_none());
 }
 
@@ -123,7 +126,7 @@ fn every_byte_has_a_tier_and_stays_within_it() {
             "{tier:?}"
         );
     }
-    // 8192 positions x 8 heads x (128 + 128) elements x 2 bytes, 80 layers.
+    // KV cache: 80 layers x 8192 positions x 8 heads x (128 + 128) elements x 2 bytes.
     assert_eq!(plan.tiers.iter().map(|tier| tier.kv_bytes).sum::<u64>(), 80 * 8192 * 8 * 256 * 2);
     assert!(
         plan.predicted_load_s.is_some_and(|s| (70.0..71.0).contains(&s)),

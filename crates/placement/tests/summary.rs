@@ -1,4 +1,4 @@
-//! The summary of a plan, which the command line prints when a model is loaded.
+//! Tests of the summary of a plan, which the command line prints when it loads a model.
 mod common;
 
 use common::{config, inventory, shipped};

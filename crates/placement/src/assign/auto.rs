@@ -1,11 +1,13 @@
-//! The best placement: the fewest bytes off the GPUs, then the least time a token, then the fewest
-//! cuts.
+//! The best placement: the fewest bytes off the GPUs, then the least time per token, then the
+//! fewest cuts.
 //!
-//! Embedding, norm and head go anywhere; layers form one contiguous run a GPU, in any order of
-//! GPUs, and at most one run off the GPUs. Within these shapes the search is exact: for each
-//! assignment of the three single modules, and each set of GPUs before the run off the GPUs,
-//! filling from both ends as far as possible leaves the smallest run between. Where layers differ
-//! in size, `pack` looks for orders that leave fewer bytes off the GPUs.
+//! Embedding, norm and head may be on any tier. The layers of each GPU are one contiguous run, GPUs
+//! may follow each other in any order, and at most one run of layers is off the GPUs. Among the
+//! placements of this shape the search is exact: for each assignment of embedding, norm and head,
+//! and for each set of GPUs that hold the layers before the run off the GPUs, these GPUs hold as
+//! many of the first layers as possible and the other GPUs as many of the last, so that the run in
+//! between is the smallest. If layers differ in size, `pack` searches for orders that leave fewer
+//! bytes off the GPUs.
 use super::cover::{Cover, LayerRun};
 use super::gpu_classes::{GpuClasses, PrefixSums};
 use super::{Assigned, OnGpus, pack, sequence, split};
@@ -14,28 +16,31 @@ use crate::score::{HOP_NS, PlacementScore, item_ns, score};
 use crate::{Shortage, Tier};
 use std::ops::Range;
 
-/// With more sets of GPUs than this, only the GPUs' own order is tried. Eight different GPUs make
-/// 256 sets.
+/// Assignments of embedding, norm and head that leave more sets of GPUs than this are not searched.
+/// If none remains, the GPUs are filled in their own order. Eight different GPUs form 256 sets.
 const SETS_MAX: usize = 1024;
 
-/// A placement of the single modules, and the layers that stay off the GPUs.
+/// An assignment of embedding, norm and head, and the run of layers that stays off the GPUs.
 struct PlacementCandidate {
     single: usize,
-    /// GPUs before the run off the GPUs.
+    /// The set of GPUs that hold the layers before the run off the GPUs.
     front: usize,
     off: Range<usize>,
     off_bytes: u64,
 }
 
-/// One assignment of embedding, norm and head.
+/// One assignment of embedding, norm and head to GPUs, and the classes of GPUs that it leaves for
+/// layers.
 struct SingleModules {
-    /// Pairs of module index and GPU.
+    /// Pairs of module index and GPU; modules that are not listed are off the GPUs.
     placed: Vec<(usize, usize)>,
     kinds: GpuClasses,
 }
 
+/// The best placement, as defined at the top of this file.
+///
 /// # Errors
-/// The shortage, if nothing fits.
+/// The shortage, if no placement fits.
 pub(super) fn best(problem: &Problem) -> Result<Assigned, Box<Shortage>> {
     let sums = PrefixSums::new(problem);
     let singles = singles(problem);
@@ -87,8 +92,8 @@ fn best_of(
     best
 }
 
-/// All assignments of embedding, norm and head to GPUs or off them. Of identical GPUs only the
-/// first unused one is tried.
+/// All assignments of embedding, norm and head to GPUs or off them. Among identical GPUs that have
+/// no module yet, only the first is tried.
 fn singles(problem: &Problem) -> Vec<SingleModules> {
     let mut items = vec![0, problem.norm(), problem.head()];
     if problem.tied {
@@ -122,7 +127,7 @@ fn has_untouched_twin_before(problem: &Problem, choice: &[(usize, usize)], gpu: 
         && (0..gpu).any(|other| !touched(other) && problem.gpus[other].is_twin(&problem.gpus[gpu]))
 }
 
-/// The smallest run off the GPUs for each set of GPUs before it.
+/// For each set of GPUs that hold the first layers, the smallest run of layers off the GPUs.
 fn candidates_of(
     problem: &Problem,
     sums: &PrefixSums,
@@ -162,7 +167,8 @@ fn candidates_of(
     (0..kinds.sets()).map(candidate).collect()
 }
 
-/// The best runs of a candidate.
+/// The GPU of each module under a candidate, with the best runs of layers; `None` if the GPUs
+/// cannot hold the runs.
 fn on_gpus(
     problem: &Problem,
     sums: &PrefixSums,
@@ -214,7 +220,7 @@ fn placed_runs(
     on_gpus
 }
 
-/// Renumbers identical GPUs in the order in which a token visits them.
+/// Renumbers identical GPUs in the order in which the forward pass uses them.
 fn in_gpus_order(problem: &Problem, mut tiers: Vec<Tier>) -> Vec<Tier> {
     let mut seen: Vec<usize> = Vec::new();
     for tier in &tiers {
@@ -239,8 +245,8 @@ fn in_gpus_order(problem: &Problem, mut tiers: Vec<Tier>) -> Vec<Tier> {
     tiers
 }
 
-/// A lower bound of the score without a spill: every module on the fastest GPU, and the fewest GPUs
-/// that can hold the bytes.
+/// A lower bound of the score of placements with all modules on GPUs: the time of the fastest GPU
+/// for every module, and the cuts between the fewest GPUs that can hold all weights.
 fn lower_bound(problem: &Problem) -> Option<PlacementScore> {
     let fastest = (0..problem.gpus.len()).max_by_key(|gpu| problem.gpus[*gpu].rate)?;
     let time: u64 =

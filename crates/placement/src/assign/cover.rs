@@ -1,12 +1,12 @@
-//! Covers a range of layers with GPUs, each a contiguous run: the least time, then the fewest cuts,
-//! then in the GPUs' order.
+//! Divides a range of layers into contiguous runs, one per GPU: the least time, then the fewest
+//! cuts, then the order closest to that of the GPUs.
 use super::gpu_classes::{GpuClasses, PrefixSums};
 use crate::problem::Problem;
 use crate::score::{HOP_NS, read_ns};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// A run of layers and the class of its GPU.
+/// A contiguous run of layers, `from..to`, and the class of its GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LayerRun {
     pub kind: usize,
@@ -14,20 +14,21 @@ pub(super) struct LayerRun {
     pub to: usize,
 }
 
-/// The range to cover and the GPUs for it.
+/// A range of layers to divide, and the GPUs that are available for it.
 pub(super) struct Cover<'a> {
     pub problem: &'a Problem,
     pub kinds: &'a GpuClasses,
     pub sums: &'a PrefixSums,
     pub range: Range<usize>,
-    /// The GPUs that may be used.
+    /// The set of available GPUs, as numbered by [`GpuClasses`].
     pub set: usize,
-    /// The class of the GPU before and after the range, if any.
+    /// The class of the GPU that holds the module before (or after) the range, if any.
     pub before: Option<usize>,
     pub after: Option<usize>,
 }
 
-/// Time with hops, cuts, and steps back in the GPUs' order.
+/// Cost of a division, compared from left to right: nanoseconds including hops, number of cuts, and
+/// number of changes to a class whose first GPU has a lower index.
 type Cost = (u64, u64, u64);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,14 +39,15 @@ struct CoverState {
 }
 
 impl Cover<'_> {
-    /// The runs, in order; `None` if the GPUs are too small.
+    /// The best runs, in the order of the layers; `None` if the GPUs cannot hold the range.
     pub fn best(&self) -> Option<Vec<LayerRun>> {
         let times = self.times();
         let start = CoverState { set: 0, at: self.range.start, last: self.before };
         let mut reached: BTreeMap<CoverState, (Cost, Option<(CoverState, LayerRun)>)> =
             BTreeMap::from([(start, ((0, 0, 0), None))]);
         let mut best: Option<(Cost, CoverState)> = None;
-        // A larger set has a larger number, so every state is final when it is visited.
+        // States are visited in ascending order of their set, and each step increases the set's
+        // number. The cost of a state is therefore final when the state is visited.
         let mut next = Some(start);
         while let Some(place) = next {
             let (cost, _) = reached[&place];
@@ -90,11 +92,11 @@ impl Cover<'_> {
                 continue;
             }
             let reach = self.sums.reach(of, place.at).min(self.range.end);
-            // Where all GPUs are equally fast, a shorter run is never better.
+            // If all GPUs are equally fast, a shorter run is never better.
             let shortest = if self.one_rate() { reach } else { place.at + 1 };
             for to in shortest.max(place.at + 1)..=reach {
-                // A second run of one class is on another GPU; only the module before the range can
-                // be on the same one.
+                // A further run of the same class is on another GPU and costs a hop. Only the first
+                // run can share a GPU with the module before the range.
                 let hop = u64::from(place.set != 0 || place.last != Some(kind));
                 let back = u64::from(
                     place.last.is_some_and(|last| self.first_gpu(last) > self.first_gpu(kind)),
@@ -117,7 +119,7 @@ impl Cover<'_> {
         self.kinds.kinds[kind].gpus[0]
     }
 
-    /// For each class, the time of the first `i` layers.
+    /// For each class, the nanoseconds that a token spends on the first `i` layers: `[class][i]`.
     fn times(&self) -> Vec<Vec<u64>> {
         let times = |kind: usize| {
             let rate = self.problem.gpus[self.first_gpu(kind)].rate;

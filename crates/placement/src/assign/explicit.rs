@@ -1,4 +1,4 @@
-//! Placement by a given device map.
+//! Placement according to the user's device map.
 use super::split::HostNeed;
 use super::{AssignError, Assigned};
 use crate::problem::Problem;
@@ -51,7 +51,7 @@ fn missing(name: &str) -> PlanError {
     }
 }
 
-/// Whether `key` is the module or one of its ancestors.
+/// Whether `key` is the name of the module or of one of its ancestors.
 fn covers(key: &str, name: &str) -> bool {
     key.is_empty()
         || name == key
@@ -85,7 +85,8 @@ fn check_keys(problem: &Problem, map: &[(String, Tier)], names: &[&str]) -> Resu
     Ok(())
 }
 
-/// The closest module name: a typo away, or with the same ending; else all names.
+/// A hint for an unknown key: the module name that differs by a typo or has the same last part, or
+/// else a list of all names.
 fn hint(key: &str, names: &[&str]) -> String {
     let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
     let alike = || names.iter().copied().find(|name| last(name) == last(key));

@@ -1,21 +1,22 @@
-//! Classes of identical GPUs. Counting GPUs by class instead of naming them keeps the search small
-//! and exact.
+//! Classes of identical GPUs. The search counts GPUs by class instead of distinguishing identical
+//! ones, which keeps it small and exact.
 use crate::problem::Problem;
 
-/// GPUs that are identical once embedding, norm and head are assigned.
+/// GPUs that are interchangeable after embedding, norm and head have been assigned.
 #[derive(Debug, Clone)]
 pub(super) struct GpuClass {
     pub gpus: Vec<usize>,
-    /// Bytes available for layer weights.
+    /// Bytes of each GPU that are available for the weights of layers.
     pub weights: u64,
-    /// Bytes available for weights, keys and values of layers.
+    /// Bytes of each GPU that are available for weights, keys and values of layers.
     pub space: u64,
 }
 
-/// The classes of GPUs once some modules are assigned, and the sets of GPUs that they form.
+/// The classes of GPUs after embedding, norm and head have been assigned, and the sets of GPUs that
+/// can be formed from them.
 ///
-/// A set is a count of GPUs of each class, written as one mixed-radix number, so that a larger set
-/// has a larger number.
+/// A set contains a number of GPUs of each class. It is encoded as one mixed-radix number, so that
+/// adding a GPU increases the number.
 #[derive(Debug, Clone)]
 pub(super) struct GpuClasses {
     pub kinds: Vec<GpuClass>,
@@ -24,7 +25,7 @@ pub(super) struct GpuClasses {
 }
 
 impl GpuClasses {
-    /// `placed` are pairs of module index and GPU; `None` if a GPU cannot hold its modules.
+    /// `placed` contains pairs of module index and GPU. `None` if a GPU cannot hold its modules.
     pub fn new(problem: &Problem, placed: &[(usize, usize)]) -> Option<GpuClasses> {
         let mut kinds: Vec<GpuClass> = Vec::new();
         for (index, gpu) in problem.gpus.iter().enumerate() {
@@ -53,7 +54,7 @@ impl GpuClasses {
         Some(GpuClasses { kinds, strides, sets })
     }
 
-    /// The number of sets; the last is that of all GPUs.
+    /// The number of sets. The set with the highest number contains all GPUs.
     pub fn sets(&self) -> usize {
         self.sets
     }
@@ -72,12 +73,12 @@ impl GpuClasses {
         set + self.strides[kind]
     }
 
-    /// The set with one less GPU of a class.
+    /// The set with one GPU of a class less.
     pub fn without(&self, set: usize, kind: usize) -> usize {
         set - self.strides[kind]
     }
 
-    /// The class of a GPU.
+    /// The class that contains a GPU.
     pub fn of_gpu(&self, gpu: usize) -> Option<usize> {
         self.kinds.iter().position(|kind| kind.gpus.contains(&gpu))
     }
@@ -87,11 +88,11 @@ fn is_special(placed: &[(usize, usize)], gpu: usize) -> bool {
     placed.iter().any(|(_, at)| *at == gpu)
 }
 
-/// Prefix sums over layers: `weights[i]` and `all[i]` are of the first `i`.
+/// Prefix sums over layers, in bytes: element `i` is the sum over the first `i` layers.
 #[derive(Debug)]
 pub(super) struct PrefixSums {
     pub weights: Vec<u64>,
-    /// Weights, keys and values.
+    /// Sums of weights, keys and values.
     pub all: Vec<u64>,
 }
 
@@ -105,7 +106,8 @@ impl PrefixSums {
         PrefixSums { weights, all }
     }
 
-    /// The end of the longest run from layer `from` that a GPU of this class holds.
+    /// The end (exclusive) of the longest run of layers that starts at `from` and fits on a GPU of
+    /// this class.
     pub fn reach(&self, kind: &GpuClass, from: usize) -> usize {
         let within = |sums: &[u64], room: u64| {
             let limit = sums[from].saturating_add(room);
@@ -114,7 +116,8 @@ impl PrefixSums {
         within(&self.weights, kind.weights).min(within(&self.all, kind.space))
     }
 
-    /// The start of the longest run up to layer `to` (excluded) that a GPU of this class holds.
+    /// The start of the longest run of layers that ends at `to` (exclusive) and fits on a GPU of
+    /// this class.
     pub fn reach_back(&self, kind: &GpuClass, to: usize) -> usize {
         let within = |sums: &[u64], room: u64| {
             let limit = sums[to].saturating_sub(room);

@@ -1,4 +1,4 @@
-//! Assigns modules to tiers, by the mode of the device map.
+//! Assigns modules to tiers according to the mode of the device map.
 mod auto;
 mod cover;
 mod explicit;
@@ -16,7 +16,7 @@ use crate::problem::Problem;
 use crate::score::score;
 use crate::{DeviceMapMode, PlanError, Shortage, Tier};
 
-/// A tier for each module, in order, and notes on how it was found.
+/// A tier for each module, in the order of the modules, and notes about the search for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Assigned {
     pub tiers: Vec<Tier>,
@@ -32,16 +32,16 @@ impl Assigned {
 /// Why there is no assignment.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum AssignError {
-    /// It does not fit.
+    /// The model does not fit.
     Short(Box<Shortage>),
-    /// The given device map is wrong.
+    /// The user's device map is invalid.
     Wrong(PlanError),
 }
 
-/// The GPU of each module; `None`: off the GPUs.
+/// The GPU of each module; `None`: the module is off the GPUs.
 type OnGpus = Vec<Option<usize>>;
 
-/// Assigns every module to a tier. `names` are the modules' names, for messages.
+/// Assigns every module to a tier. `names` are the names of the modules, for messages.
 pub(crate) fn assign(
     problem: &Problem,
     mode: &DeviceMapMode,
@@ -68,8 +68,8 @@ pub(crate) fn assign(
     }
 }
 
-/// A balanced placement keeps modules and GPUs in order; where only that order spills, `auto`'s
-/// placement is taken.
+/// Replaces a balanced placement by that of `auto` if `auto` keeps more bytes on the GPUs. A
+/// balanced placement keeps modules and GPUs in order, which can cause a spill.
 fn unless_auto_keeps_more(
     problem: &Problem,
     balanced: Result<Assigned, AssignError>,

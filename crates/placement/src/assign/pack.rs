@@ -1,39 +1,41 @@
-//! Layers of different sizes packed onto GPUs in any order.
+//! Packs layers of different sizes onto GPUs in any order.
 //!
-//! With equal layers, contiguous runs lose nothing. Where layers differ (a dense first layer, mixed
-//! quantization), an order with several runs a GPU may keep more bytes on the GPUs, and one more
-//! copy of a hidden state is far cheaper than a module off the GPUs.
+//! If all layers have the same size, contiguous runs are as good as any order. If sizes differ (a
+//! dense first layer, mixed quantization), an order with several runs on one GPU may keep more
+//! bytes on the GPUs. Each additional run costs only a copy of a hidden state, which is far cheaper
+//! than a module off the GPUs.
 use super::OnGpus;
 use crate::problem::Problem;
 use std::collections::BTreeMap;
 
-/// The note in the plan.
+/// The note that the plan shows for such an order.
 pub(super) const NOTE: &str = "layers differ in size, and an order with several runs a GPU keeps more of them on the GPUs than one run a GPU";
 
-/// Fillings of a GPU that are tried before giving up. Models have two or three sizes of layers and
-/// need a few thousand.
+/// Maximum number of combinations of modules for one GPU that are tried before the search stops.
+/// Models have two or three sizes of layers and need a few thousand.
 const FILLINGS_MAX: usize = 200_000;
 
-/// Modules of equal size.
+/// Modules of equal size. `weights` and `all` (weights, keys and values) are bytes of one module.
 struct Class {
     weights: u64,
     all: u64,
     items: Vec<usize>,
 }
 
-/// The most bytes of the remaining modules that the GPUs from one index on can hold, and how the
-/// first of them is filled.
+/// The maximum bytes of the remaining modules that the GPUs from one index on can hold, and the
+/// number of modules of each class that the first of these GPUs holds.
 type Best = (u64, Vec<usize>);
 
 struct PackSearch<'a> {
     problem: &'a Problem,
     classes: Vec<Class>,
-    /// By GPU and by the remaining count of each class.
+    /// Results by GPU index and remaining number of modules in each class.
     known: BTreeMap<(usize, Vec<usize>), Best>,
     fillings_left: usize,
 }
 
-/// The assignment that keeps the most bytes on GPUs, if fewer than `off_bytes` stay off them.
+/// The assignment that keeps the most bytes on the GPUs; `None` if it leaves `off_bytes` or more
+/// off them.
 pub(super) fn pack(problem: &Problem, off_bytes: u64) -> Option<OnGpus> {
     let layers = &problem.items[1..=problem.layers()];
     let alike = layers
@@ -70,7 +72,8 @@ fn classes(problem: &Problem) -> Vec<Class> {
 }
 
 impl PackSearch<'_> {
-    /// The most bytes of `left` that the GPUs from `gpu` on hold.
+    /// The maximum bytes that the GPUs from `gpu` on can hold, if `left` is the remaining number of
+    /// modules in each class.
     fn most(&mut self, gpu: usize, left: &[usize]) -> u64 {
         if gpu == self.problem.gpus.len() || left.iter().all(|count| *count == 0) {
             return 0;
@@ -100,7 +103,8 @@ impl PackSearch<'_> {
         held
     }
 
-    /// All maximal fillings of one GPU.
+    /// All maximal combinations of modules that fit on one GPU, as numbers of modules per class: no
+    /// further module would fit.
     fn fillings(
         &mut self,
         left: &[usize],
@@ -141,7 +145,7 @@ impl PackSearch<'_> {
         taken[class] = 0;
     }
 
-    /// Assigns modules in their order to GPUs in their order.
+    /// Assigns the modules of each class in their order to the GPUs in their order.
     fn laid_out(&self, mut left: Vec<usize>) -> OnGpus {
         let mut on_gpus = vec![None; self.problem.items.len()];
         let mut items: Vec<_> = self.classes.iter().map(|class| class.items.iter()).collect();

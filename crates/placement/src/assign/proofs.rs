@@ -1,4 +1,4 @@
-//! `auto` against brute force over every placement of small models on small machines.
+//! Compares `auto` with brute force over every placement of small models on small machines.
 use super::{Assigned, assign};
 use crate::problem::{FixedBytes, GpuBudget, HostBudget, ModuleBytes, Problem};
 use crate::score::{PlacementScore, score};
@@ -6,7 +6,7 @@ use crate::{DeviceMapMode, Tier};
 use checkpoint::ModuleKind;
 use proptest::prelude::*;
 
-/// Every assignment of modules to tiers.
+/// Every possible assignment of modules to tiers.
 fn every_placement(problem: &Problem) -> Vec<Vec<Tier>> {
     let mut tiers: Vec<Tier> = (0..problem.gpus.len()).map(Tier::Gpu).collect();
     tiers.push(Tier::Cpu);
@@ -27,7 +27,7 @@ fn every_placement(problem: &Problem) -> Vec<Vec<Tier>> {
     all
 }
 
-/// Counts bytes independently of the planner.
+/// Whether a placement fits, with the bytes counted independently of the planner.
 fn fits(problem: &Problem, tiers: &[Tier]) -> bool {
     let on = |tier: Tier| (0..tiers.len()).filter(move |i| tiers[*i] == tier);
     let weights = |tier: Tier| on(tier).map(|i| problem.items[i].weights).sum::<u64>();
@@ -51,7 +51,7 @@ fn fits(problem: &Problem, tiers: &[Tier]) -> bool {
         && total <= host.usable
 }
 
-/// Layers of each tier, and those off the GPUs together, are one run.
+/// Whether the layers of each tier form one contiguous run, and all layers off the GPUs do as well.
 fn in_runs(problem: &Problem, tiers: &[Tier]) -> bool {
     let layers = &tiers[1..=problem.layers()];
     let one_run = |is: &dyn Fn(&Tier) -> bool| {
@@ -78,7 +78,8 @@ struct ProofCase {
     kv: u64,
     singles: (u64, u64, u64),
     tied: bool,
-    /// Budget, room above it, fixed, and whether the GPU is twice as fast.
+    /// Per GPU: bytes of the budget for weights, bytes above the budget, fixed bytes, and whether
+    /// the GPU is twice as fast.
     gpus: Vec<(u64, u64, u64, bool)>,
     host: (u64, u64),
     disk: u64,
@@ -144,12 +145,13 @@ fn check(case: &ProofCase) -> Result<(), TestCaseError> {
     };
     prop_assert!(fits(&problem, &tiers), "does not fit: {tiers:?}");
     let found = score(&problem, &tiers);
-    // If the host has enough memory, no placement leaves fewer bytes off the GPUs; if nothing is
-    // off them, the host does not matter.
+    // If the host has enough memory, no placement leaves fewer bytes off the GPUs. If a placement
+    // leaves none off them, the host's memory does not matter.
     if case.host == PLENTY || least_off == Some(0) {
         prop_assert_eq!(Some(found.off_bytes), least_off, "{:?}", tiers);
     }
-    // Where only a non-contiguous order leaves as few bytes off the GPUs, the bytes decide.
+    // If only an order with several runs per GPU leaves so few bytes off the GPUs, time and cuts
+    // are not compared.
     if best.is_none_or(|best| found.off_bytes < best.off_bytes) {
         return Ok(());
     }
@@ -158,7 +160,7 @@ fn check(case: &ProofCase) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A host that holds any of the models below.
+/// Usable bytes and budget of a host that can hold any model of these tests.
 const PLENTY: (u64, u64) = (10_000, 10_000);
 
 fn case(
@@ -235,7 +237,7 @@ proptest! {
 
 #[test]
 fn a_scattered_order_avoids_a_spill() {
-    // 7 + 3 and 6 + 4 fill two GPUs of 10 exactly; in contiguous runs nothing does.
+    // Layers of 7 + 3 and of 6 + 4 bytes fill two GPUs of 10 bytes exactly; contiguous runs cannot.
     let case = ProofCase {
         layers: vec![7, 6, 3, 4],
         kv: 0,
@@ -253,7 +255,8 @@ fn a_scattered_order_avoids_a_spill() {
 
 #[test]
 fn a_scattered_order_leaves_fewer_bytes_off() {
-    // One run on a GPU of 9 holds 7 and the norm; 6 + 3 fill it.
+    // With one contiguous run, a GPU of 9 bytes holds the layer of 7 bytes and the norm; the layers
+    // of 6 and 3 bytes fill it.
     let case = ProofCase {
         layers: vec![6, 7, 3],
         kv: 0,
@@ -282,8 +285,8 @@ fn a_score_is_bytes_then_time_then_cuts() {
     };
     let problem = problem(&case);
     let tiers = [Tier::Cpu, Tier::Gpu(0), Tier::Disk, Tier::Cpu, Tier::Gpu(1)];
-    // A row of the embedding and the norm at 200 kB/s, 10 bytes at 1 MB/s, 20 at 10 kB/s, 8 at 2
-    // MB/s.
+    // Reads: one row of the embedding (1 byte) and the norm (1 byte) at 200 kB/s, layers of 10
+    // bytes at 1 MB/s and of 20 bytes at 10 kB/s, the head (8 bytes) at 2 MB/s.
     let reads_ns = 5_000 + 10_000 + 2_000_000 + 5_000 + 4_000;
     let expected = PlacementScore {
         off_bytes: 4 + 20 + 1,
@@ -306,8 +309,8 @@ fn a_score_is_bytes_then_time_then_cuts() {
 #[test]
 fn max_memory_bounds_weights_and_the_rest_of_the_gpu_bounds_all() {
     let on_gpu = |budget: u64, above: u64| {
-        // Embedding 2, four layers of 10 with 3 of keys and values each, norm 1, head 2; 4 for
-        // activations.
+        // Bytes: embedding 2, four layers of 10 with 3 of keys and values each, norm 1, head 2,
+        // activations 4.
         let case = ProofCase {
             layers: vec![10; 4],
             kv: 3,
@@ -326,8 +329,8 @@ fn max_memory_bounds_weights_and_the_rest_of_the_gpu_bounds_all() {
             .map(|(_, item)| item.weights)
             .sum::<u64>()
     };
-    // Weights of 45 pass a budget of 45 while their keys and values, 12 more, come from the rest of
-    // the GPU.
+    // Weights of 45 bytes fit into a budget of 45. The 12 bytes of keys and values use the rest of
+    // the GPU's memory, which the budget does not limit.
     assert_eq!(on_gpu(45, 12), 45);
     assert_eq!(on_gpu(44, 13), 44, "the budget is one short: the norm is off");
     assert_eq!(on_gpu(45, 11), 44, "the GPU is one short");
@@ -336,7 +339,7 @@ fn max_memory_bounds_weights_and_the_rest_of_the_gpu_bounds_all() {
 
 #[test]
 fn balanced_that_would_spill_in_its_order_takes_what_auto_found() {
-    // In order the head does not fit behind the norm; auto puts it on the first GPU.
+    // In module order the head does not fit after the norm; `auto` puts it on the first GPU.
     let case = ProofCase {
         layers: vec![10; 4],
         kv: 0,

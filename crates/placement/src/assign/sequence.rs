@@ -1,14 +1,15 @@
-//! Assigns modules in order to GPUs in order: `sequential` and `balanced`.
+//! Assigns the modules in their order to the GPUs in their order: `sequential` and `balanced`.
 use super::OnGpus;
 use crate::problem::Problem;
 
-/// Fills each GPU before the next; the rest is off the GPUs.
+/// Fills each GPU before the next. The modules that do not fit stay off the GPUs.
 pub(super) fn sequential(problem: &Problem) -> OnGpus {
     filled(problem, &vec![u64::MAX; problem.gpus.len()])
 }
 
-/// The same bytes of weights on each GPU, the smallest that spill no more than `sequential`. The
-/// first `spare` GPUs get only what the others cannot hold.
+/// Limits the weights on each GPU to the same number of bytes: the smallest limit that leaves no
+/// more bytes off the GPUs than `sequential`. The first `spare` GPUs have a limit of their own,
+/// which is minimized first, so that they hold only what the other GPUs cannot.
 pub(super) fn balanced(problem: &Problem, spare: usize) -> OnGpus {
     let spare = spare.min(problem.gpus.len().saturating_sub(1));
     let all = vec![u64::MAX; problem.gpus.len()];
@@ -31,7 +32,8 @@ pub(super) fn balanced(problem: &Problem, spare: usize) -> OnGpus {
     filled(problem, &shares)
 }
 
-/// The smallest number up to `high` for which `enough` holds; `high` if none does.
+/// The smallest number up to `high` for which `enough` holds, if it holds for all larger ones;
+/// `high` if it holds for no smaller one.
 fn least(high: u64, enough: impl Fn(u64) -> bool) -> u64 {
     let (mut low, mut high) = (0, high);
     while low < high {

@@ -1,23 +1,24 @@
 //! Divides the modules off the GPUs between host memory and disk.
 //!
-//! Layers on disk are the first or the last of the run off the GPUs, as few as possible; embedding
-//! and head may stay on disk too. Host memory holds the keys and values of layers on disk, and two
-//! buffers of the largest streamed module.
+//! Of the layers off the GPUs, the first or the last ones stay on disk, as few as possible;
+//! embedding and head may stay on disk too. Host memory holds the keys and values of the layers on
+//! disk, and two buffers of the size of the largest streamed module.
 use super::OnGpus;
 use crate::problem::Problem;
 use crate::score::score;
 use crate::{Shortage, Tier};
 
-/// One way to divide modules between host memory and disk.
+/// A way to divide the modules off the GPUs between host memory and disk.
 #[derive(Debug, Clone, Copy)]
 struct DiskSplit {
     embedding_on_disk: bool,
     head_on_disk: bool,
-    /// Whether layers on disk are the first of those off the GPUs, else the last.
+    /// Whether the layers on disk are the first of those off the GPUs; otherwise they are the last.
     from_front: bool,
 }
 
-/// The tiers of every division that fits; modules on GPUs keep theirs.
+/// The tiers of all modules for every division that fits. Modules on GPUs keep their GPU. With
+/// `all_on_disk`, all layers off the GPUs are on disk.
 pub(super) fn splits(problem: &Problem, on_gpus: &OnGpus, all_on_disk: bool) -> Vec<Vec<Tier>> {
     let off_layers: Vec<usize> = (1..=problem.layers()).filter(|i| on_gpus[*i].is_none()).collect();
     let mut found: Vec<Vec<Tier>> = Vec::new();
@@ -36,7 +37,7 @@ pub(super) fn splits(problem: &Problem, on_gpus: &OnGpus, all_on_disk: bool) -> 
 /// The division with the best score.
 ///
 /// # Errors
-/// What the host lacks in the division that needs the least of it.
+/// The smallest shortage among the divisions, if none fits.
 pub(super) fn least(
     problem: &Problem,
     on_gpus: &OnGpus,
@@ -99,7 +100,7 @@ fn fewest_on_disk(
     None
 }
 
-/// The tiers with all layers off the GPUs in host memory.
+/// The tier of each module if all layers off the GPUs are in host memory.
 fn tiers(problem: &Problem, on_gpus: &OnGpus, split: DiskSplit) -> Vec<Tier> {
     let off = |index: usize| {
         let disk = (index == 0 && split.embedding_on_disk)
@@ -110,16 +111,16 @@ fn tiers(problem: &Problem, on_gpus: &OnGpus, split: DiskSplit) -> Vec<Tier> {
     on_gpus.iter().enumerate().map(|(index, on)| on.map_or_else(|| off(index), Tier::Gpu)).collect()
 }
 
-/// Host memory that a placement needs.
+/// Host memory and disk space that a placement needs, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct HostNeed {
     pub weights: u64,
     pub kv: u64,
-    /// Weights that stay on disk.
+    /// Weights that stay on disk, in bytes.
     pub disk_weights: u64,
-    /// The largest streamed module.
+    /// Weights of the largest streamed module, in bytes.
     pub streamed_max: u64,
-    /// Whether the CPU multiplies with anything.
+    /// Whether the CPU computes matrix multiplications.
     pub computes: bool,
 }
 
@@ -138,7 +139,7 @@ impl HostNeed {
         need
     }
 
-    /// Moves a module from host memory to disk.
+    /// Moves the weights of a module from host memory to disk.
     fn move_to_disk(&mut self, problem: &Problem, index: usize) {
         let weights = problem.items[index].weights;
         self.weights -= weights;
@@ -148,12 +149,12 @@ impl HostNeed {
         }
     }
 
-    /// Two streamed modules: one in use, one being read.
+    /// Bytes of two buffers for streamed modules: one in use, one being read.
     pub fn stream_buffers(&self) -> u64 {
         self.streamed_max.saturating_mul(2)
     }
 
-    /// All bytes on the host.
+    /// Total host memory that the placement needs, in bytes.
     pub fn total(&self, problem: &Problem) -> u64 {
         let fixed = problem.host.fixed;
         let activations = problem.host.activations(self.computes);
@@ -166,7 +167,8 @@ impl HostNeed {
         self.weights <= problem.host.budget && self.total(problem) <= problem.host.usable
     }
 
-    /// The largest shortage, if any.
+    /// The largest shortage under the limits of host memory and disk; `None` if the placement fits.
+    /// `what` is the phrase for the modules in messages.
     pub fn shortage(&self, problem: &Problem, what: &str) -> Option<Shortage> {
         let host = &problem.host;
         let limits = [
@@ -196,7 +198,7 @@ impl HostNeed {
     }
 }
 
-/// The host's shortage in the division that needs the least.
+/// The smallest shortage among the divisions with none or all of the layers off the GPUs on disk.
 pub(super) fn shortage(problem: &Problem, on_gpus: &OnGpus) -> Shortage {
     let off_layers: Vec<usize> = (1..=problem.layers()).filter(|i| on_gpus[*i].is_none()).collect();
     let mut least: Option<Shortage> = None;
@@ -219,7 +221,8 @@ pub(super) fn shortage(problem: &Problem, on_gpus: &OnGpus) -> Shortage {
             }
         }
     }
-    // Every division is short of something, or one would have been found.
+    // A division without a shortage would have been returned as a placement, so this default is not
+    // expected to be used.
     least.unwrap_or_else(|| Shortage {
         what: "the model".to_owned(),
         tier: Tier::Cpu,

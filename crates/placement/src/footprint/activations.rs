@@ -1,29 +1,30 @@
-//! Bytes of the buffers of one forward pass.
+//! Bytes of the buffers for the activations of one forward pass.
 use super::{CHUNK_TOKENS, KV_BLOCK_TOKENS, LOGITS_ROWS};
 use checkpoint::ModelConfig;
 
-/// As in `device::cuda`: query rows that share one pass over the keys, and memory for splits of the
-/// keys that are computed in parallel.
+/// As in `device::cuda`: the query rows of one attention tile, which are processed in one pass over
+/// the keys, and the bytes of softmax states for splits of the keys that are computed in parallel.
 const ATTENTION_TILE_ROWS: usize = 32;
 const ATTENTION_STATES_BYTES: u64 = 16 << 20;
 
-/// Widths of the buffers of a forward pass, in f32 elements a row. All layers of a tier share one
-/// set.
+/// Widths of the buffers of a forward pass, in f32 elements per row. All layers of a tier use the
+/// same buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ActivationWidths {
-    /// Residual stream, its norm and a layer part's output: three times `hidden`.
+    /// Three buffers of `hidden_size`: the residual stream, its norm, and the output of attention
+    /// or MLP.
     pub hidden: usize,
     /// Queries.
     pub queries: usize,
     /// Keys and values.
     pub keys_values: usize,
-    /// Attention's output.
+    /// Output of attention.
     pub attended: usize,
-    /// Gate and up of the widest MLP.
+    /// Gate and up projections of the widest MLP.
     pub mlp: usize,
-    /// Routing: scores of all experts, and one expert's input and output row.
+    /// Routing: the scores of all experts, and one expert's input and output row.
     pub experts: usize,
-    /// Packed activations of a product, as wide as its widest input.
+    /// Packed activations for a matrix multiplication, as wide as its widest input.
     pub inputs: usize,
 }
 
@@ -31,7 +32,7 @@ impl ActivationWidths {
     pub fn of(c: &ModelConfig) -> ActivationWidths {
         let heads = |dim: usize| c.heads * dim;
         let (queries, keys_values, attended) = match c.mla {
-            // Queries also in the latent space, and attention's output latents.
+            // Latent attention also stores queries and the output of attention in the latent space.
             Some(mla) => (
                 heads(c.head_dim + mla.kv_lora_rank + mla.qk_rope_head_dim)
                     + mla.q_lora_rank.unwrap_or(0),
@@ -61,20 +62,20 @@ impl ActivationWidths {
     }
 }
 
-/// The widest MLP of the model: dense, one expert, or all shared experts together.
+/// Width of the widest MLP of the model: dense, one expert, or all shared experts together.
 fn mlp_width(c: &ModelConfig) -> usize {
     let dense = (0..c.layers).any(|layer| !c.is_sparse(layer));
     let dense = if dense { c.intermediate_size } else { 0 };
     c.moe.as_ref().map_or(dense, |moe| dense.max(moe.intermediate_size * moe.shared_experts.max(1)))
 }
 
-/// Rows are padded to chunks of 16 elements.
+/// Packed rows are padded to a multiple of 16 elements.
 fn padded(width: usize) -> usize {
     width.next_multiple_of(16)
 }
 
-/// Bytes of the buffers of one forward pass: at most [`CHUNK_TOKENS`] rows, the logits of
-/// [`LOGITS_ROWS`], and the rotary table of all positions of the context.
+/// Bytes of the buffers of one forward pass: at most [`CHUNK_TOKENS`] rows of activations,
+/// [`LOGITS_ROWS`] rows of logits, and the RoPE table for all positions of the context.
 pub fn activation_bytes(config: &ModelConfig, context: usize) -> u64 {
     let rows = CHUNK_TOKENS.min(context.max(LOGITS_ROWS));
     let pass = rows * (ActivationWidths::of(config).numbers() + 1);
@@ -82,13 +83,14 @@ pub fn activation_bytes(config: &ModelConfig, context: usize) -> u64 {
     4 * pass.saturating_add(table) as u64 + logits_bytes(config)
 }
 
-/// Bytes of the logits, which only the head's tier and the host hold.
+/// Bytes of the logits buffer. Only the tier of the head and the host have one.
 pub fn logits_bytes(config: &ModelConfig) -> u64 {
     4 * (LOGITS_ROWS * config.vocab_size) as u64
 }
 
-/// Bytes that a GPU needs for a pass besides [`activation_bytes`]: positions, block tables (each
-/// row may be a sequence of its own) and the states of attention's splits.
+/// Bytes that a GPU needs for a forward pass in addition to [`activation_bytes`]: positions, block
+/// tables (each row may belong to a different sequence), and the softmax states of attention
+/// splits.
 pub fn gpu_pass_bytes(config: &ModelConfig, context: usize) -> u64 {
     let rows = CHUNK_TOKENS.min(context.max(LOGITS_ROWS));
     let tiles = rows * (config.heads / config.kv_heads.max(1)) / ATTENTION_TILE_ROWS + 2 * rows;
@@ -96,8 +98,8 @@ pub fn gpu_pass_bytes(config: &ModelConfig, context: usize) -> u64 {
     4 * (5 * rows + 4 * rows + 2 * tiles).saturating_add(entries) as u64 + ATTENTION_STATES_BYTES
 }
 
-/// Host bytes of a pass where only GPUs compute: the embedded rows of the residual stream, and the
-/// logits of [`LOGITS_ROWS`] rows for sampling.
+/// Host bytes of a forward pass if only GPUs compute: the embedded rows of the residual stream, and
+/// [`LOGITS_ROWS`] rows of logits for sampling.
 pub fn crossing_bytes(config: &ModelConfig, context: usize) -> u64 {
     let rows = CHUNK_TOKENS.min(context.max(LOGITS_ROWS));
     4 * (rows * (config.hidden_size + 1)) as u64 + logits_bytes(config)

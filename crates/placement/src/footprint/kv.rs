@@ -3,16 +3,16 @@ use super::KV_BLOCK_TOKENS;
 use crate::KvDtype;
 use checkpoint::ModelConfig;
 
-/// Elements of a vector: values are padded to whole vectors.
+/// Elements of a SIMD vector. The values of a head are padded to a multiple of it.
 const VALUE_LANES: usize = 16;
-/// Alignment of keys, values and their scales: a cache line.
+/// Alignment of keys, values and their scales in bytes: a cache line.
 const ALIGNMENT_BYTES: u64 = 64;
 
-/// Bytes of the keys and values of one layer in `blocks` KV blocks, as `device` stores them,
-/// padding included.
+/// Bytes of the keys and values of one layer in `blocks` KV blocks, in the layout of `device`,
+/// including padding.
 ///
-/// With grouped queries a position takes `kv_heads` keys and values. With latent attention it takes
-/// one latent of `kv_lora_rank` elements and one rotated key of `qk_rope_head_dim` elements,
+/// With grouped-query attention a position has `kv_heads` keys and values. With latent attention it
+/// has one latent of `kv_lora_rank` elements and one rotated key of `qk_rope_head_dim` elements,
 /// independent of the number of heads.
 pub fn kv_layer_bytes(config: &ModelConfig, dtype: KvDtype, blocks: usize) -> u64 {
     let (heads, key_dim, value_dim) = match config.mla {
@@ -22,7 +22,7 @@ pub fn kv_layer_bytes(config: &ModelConfig, dtype: KvDtype, blocks: usize) -> u6
     let slots = (blocks as u64).saturating_mul((KV_BLOCK_TOKENS * heads) as u64);
     let aligned = |bytes: usize| slots.saturating_mul(bytes as u64).div_ceil(ALIGNMENT_BYTES);
     let values = value_dim.next_multiple_of(VALUE_LANES);
-    // A key's elements are packed into words of 4 bytes: one, two or four elements.
+    // Keys are packed into words of 4 bytes: one f32, two bf16 or four int8 elements.
     let parts = match dtype {
         KvDtype::F32 => [4 * key_dim, 4 * values, 0, 0],
         KvDtype::Bf16 => [2 * key_dim.next_multiple_of(2), 2 * values, 0, 0],

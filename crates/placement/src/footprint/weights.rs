@@ -1,4 +1,4 @@
-//! Bytes of weights by module, in the dtype that they have once loaded.
+//! Bytes of weights by module, in the dtype that they have after loading.
 use crate::DtypeChoice;
 use checkpoint::{
     Dtype, Inventory, ModelConfig, ModuleKind, Requirement, expected_tensors, modules,
@@ -7,26 +7,27 @@ use checkpoint::{
 /// The weights of one module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleWeights {
-    /// The module's name, as accelerate has it.
+    /// The module's name in accelerate.
     pub name: String,
     pub kind: ModuleKind,
-    /// Bytes once loaded.
+    /// Bytes after loading.
     pub bytes: u64,
-    /// Bytes that decoding one token reads: the chosen experts, one row of an embedding.
+    /// Bytes that are read to decode one token: of the experts only the selected ones, of an untied
+    /// embedding only one row.
     pub active_bytes: u64,
 }
 
 /// All weights of a model in one dtype.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Weights {
-    /// In the order of [`checkpoint::modules`]. A tied head has no bytes of its own.
+    /// The modules in the order of [`checkpoint::modules`]. A tied head has 0 bytes.
     pub modules: Vec<ModuleWeights>,
-    /// Whether the head shares the embedding's weights: counted once, on the embedding, which a
-    /// token then reads as a whole.
+    /// Whether head and embedding use the same weights. They are counted once, in the embedding,
+    /// and read completely for each token.
     pub tied: bool,
     /// Bytes as stored in the files.
     pub stored_bytes: u64,
-    /// Whether `--dtype int8` would change any tensor.
+    /// Whether `--dtype int8` would change the dtype of any tensor.
     pub can_be_int8: bool,
 }
 
@@ -78,7 +79,7 @@ impl Weights {
         }
     }
 
-    /// Bytes of all modules once loaded.
+    /// Bytes of all modules after loading.
     pub fn bytes(&self) -> u64 {
         self.modules.iter().map(|module| module.bytes).sum()
     }

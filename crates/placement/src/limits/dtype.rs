@@ -1,21 +1,21 @@
-//! `--dtype`: the dtype in which weights are computed.
+//! `--dtype`: the dtype of weights in computations.
 use crate::PlanError;
 use checkpoint::{Dtype, Inventory};
 use std::collections::BTreeMap;
 
-/// The dtype in which weights are computed.
+/// The dtype of weights in computations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DtypeChoice {
-    /// As stored.
+    /// All weights as stored.
     #[default]
     Auto,
     /// Matrices in bf16.
     Bf16,
     /// Matrices in f16.
     F16,
-    /// Everything computed in float32; weights stay as stored and are widened in registers.
+    /// All computation in float32. Weights stay as stored and are converted in registers.
     F32,
-    /// Matrices in int8 blocks of 32 with an f16 scale: 34 bytes for 32 weights.
+    /// Matrices in int8 blocks of 32 weights with an f16 scale: 34 bytes per 32 weights.
     Int8,
 }
 
@@ -28,10 +28,10 @@ impl DtypeChoice {
         DtypeChoice::Int8,
     ];
 
-    /// Parses `auto`, `bf16`, `f16`, `f32`, `int8` and PyTorch's names.
+    /// Parses `auto`, `bf16`, `f16`, `f32`, `int8` and the names of PyTorch.
     ///
     /// # Errors
-    /// [`PlanError::Setting`] with the choices.
+    /// [`PlanError::Setting`] with the accepted values.
     pub fn parse(text: &str) -> Result<DtypeChoice, PlanError> {
         let name = match text {
             "bfloat16" => "bf16",
@@ -58,7 +58,8 @@ impl DtypeChoice {
         }
     }
 
-    /// The resolved dtype, independent of the machine: `auto` is the dtype of most stored bytes.
+    /// The name of the resolved dtype, independent of the machine: for `auto`, the dtype that
+    /// accounts for the most stored bytes.
     pub fn name_for(self, inventory: &Inventory) -> String {
         if self != DtypeChoice::Auto {
             return self.name().to_owned();
@@ -72,8 +73,9 @@ impl DtypeChoice {
         most.map_or_else(|| self.name().to_owned(), |(name, _)| name.to_lowercase())
     }
 
-    /// The dtype of a tensor once loaded: matrices follow the choice, vectors and block formats
-    /// stay as stored, f64 becomes f32. Both the loader and the planner use this function.
+    /// The dtype of a tensor after loading: matrices follow the choice, vectors and quantized
+    /// tensors stay as stored, and f64 matrices become f32. Both the loader and the planner use
+    /// this function.
     pub fn kept(self, stored: Dtype, shape: &[usize]) -> Dtype {
         let plain = matches!(stored, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16);
         let columns = shape.last().copied().unwrap_or(0);

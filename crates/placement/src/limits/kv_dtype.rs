@@ -7,16 +7,17 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KvDtype {
-    /// 4 bytes an element: the oracle mode.
+    /// 4 bytes per element, for reference results.
     F32,
-    /// 2 bytes an element.
+    /// 2 bytes per element.
     Bf16,
-    /// 1 byte an element and a bf16 scale for each 32 of a head: 34 bytes for 32 elements.
+    /// 1 byte per element and a bf16 scale for each 32 elements of a head: 34 bytes per 32
+    /// elements.
     Int8,
 }
 
 impl KvDtype {
-    /// Elements of a head that share a scale in int8.
+    /// Number of elements of a head with a common scale in int8.
     pub const GROUP: usize = 32;
 
     const ALL: [KvDtype; 3] = [KvDtype::F32, KvDtype::Bf16, KvDtype::Int8];
@@ -24,7 +25,7 @@ impl KvDtype {
     /// Parses `bf16`, `f32` or `int8`; `None` for `auto`: see [`KvDtype::for_model`].
     ///
     /// # Errors
-    /// [`PlanError::Setting`] with the choices.
+    /// [`PlanError::Setting`] with the accepted values.
     pub fn parse(text: &str) -> Result<Option<KvDtype>, PlanError> {
         let found = KvDtype::ALL.into_iter().find(|dtype| dtype.name() == text);
         if found.is_none() && text != "auto" {
@@ -42,8 +43,8 @@ impl KvDtype {
         }
     }
 
-    /// The default: f32 if everything is computed in f32 (oracle mode, models stored in f32), else
-    /// bf16.
+    /// The default dtype: f32 if all computation is in f32 (`--dtype f32`, or a model stored in
+    /// f32), otherwise bf16.
     pub fn for_model(dtype: DtypeChoice, config: &ModelConfig) -> KvDtype {
         let oracle = dtype == DtypeChoice::F32
             || (dtype == DtypeChoice::Auto && config.dtype == Some(Dtype::F32));

@@ -1,16 +1,16 @@
-//! `--max-memory`: bytes of weights allowed on each tier, in accelerate's form.
+//! `--max-memory`: the bytes of weights that each tier may hold, in the form that accelerate uses.
 use crate::{ByteSize, PlanError, Tier, TypedLimit, bytes_text};
 use std::collections::BTreeMap;
 
-/// Bytes of weights allowed on each tier; an unnamed tier has its default.
+/// The bytes of weights that each tier may hold. A tier without an entry has its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MaxMemory(BTreeMap<Tier, ByteSize>);
 
 impl MaxMemory {
-    /// Parses accelerate's form, `0=71GiB,1=71GB,cpu=64GiB,disk=1TB`.
+    /// Parses accelerate's form, such as `0=71GiB,1=71GB,cpu=64GiB,disk=1TB`.
     ///
     /// # Errors
-    /// [`PlanError::MaxMemory`] with the wrong part and the accepted forms.
+    /// [`PlanError::MaxMemory`] with the invalid part and the accepted forms.
     pub fn parse(text: &str) -> Result<MaxMemory, PlanError> {
         let mut pairs = Vec::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -23,10 +23,10 @@ impl MaxMemory {
         MaxMemory::from_pairs(pairs)
     }
 
-    /// From pairs of tier and size, as a configuration file holds them.
+    /// Creates limits from pairs of tier and size, as in a configuration file.
     ///
     /// # Errors
-    /// As [`MaxMemory::parse`].
+    /// As for [`MaxMemory::parse`].
     pub fn from_pairs<'a>(
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<MaxMemory, PlanError> {
@@ -48,7 +48,7 @@ impl MaxMemory {
         self
     }
 
-    /// The budget that was typed for a tier, in bytes.
+    /// The typed budget of a tier, in bytes; `None` if none was typed.
     pub fn get(&self, tier: Tier) -> Option<u64> {
         self.0.get(&tier).map(|size| size.bytes)
     }
@@ -62,7 +62,7 @@ impl MaxMemory {
         self.0.is_empty()
     }
 
-    /// The same with every number in binary units, if any was typed in decimal ones.
+    /// The same numbers in binary units; `None` if no limit of a GPU was typed in a decimal unit.
     pub(crate) fn binary_twin(&self) -> Option<MaxMemory> {
         let twin =
             |size: &ByteSize| size.binary_twin().and_then(|(typed, _)| ByteSize::parse(typed).ok());
@@ -72,7 +72,7 @@ impl MaxMemory {
         any.then(|| MaxMemory(all.collect()))
     }
 
-    /// `0=67GB` and its bytes in both units.
+    /// Each limit as typed, with its bytes in both units.
     pub(crate) fn echo(&self) -> Vec<TypedLimit> {
         let limit = |(tier, size): (&Tier, &ByteSize)| TypedLimit {
             tier: *tier,

@@ -11,30 +11,30 @@ pub use mode::DeviceMapMode;
 
 use checkpoint::ModelConfig;
 
-/// The largest default context: the model's own, at most this.
+/// Maximum of the default context, which is otherwise the model's own, in tokens.
 pub const CONTEXT_DEFAULT_MAX: usize = 8192;
 
 /// The options that a plan obeys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of weights on each tier.
+    /// The bytes of weights that each tier may hold.
     pub max_memory: MaxMemory,
-    /// How modules are spread over the tiers.
+    /// How modules are distributed over the tiers.
     pub mode: DeviceMapMode,
-    /// Tokens of a sequence at most.
+    /// Maximum number of tokens in a sequence.
     pub context: usize,
-    /// Sequences in flight at most.
+    /// Maximum number of sequences that run at the same time.
     pub concurrency: usize,
     pub dtype: DtypeChoice,
-    /// The KV cache's dtype; `None`: follows the model's dtype.
+    /// The dtype of the KV cache; `None`: it depends on the model's dtype.
     pub kv_dtype: Option<KvDtype>,
-    /// Whether modules that fit in no memory may stay in the checkpoint's files. A typed `disk=`
-    /// and the modes `disk` and explicit allow it too: see [`Limits::allows_disk`].
+    /// Whether modules that do not fit into memory may stay in the checkpoint's files. A typed
+    /// limit `disk=` and the modes `disk` and explicit also allow it: see [`Limits::allows_disk`].
     pub disk: bool,
 }
 
 impl Limits {
-    /// The defaults of `plan`, `load` and `bench`: a context of min(the model's, 8192), one
+    /// The default limits of `plan`, `load` and `bench`: a context of at most 8192 tokens, one
     /// sequence, no disk tier.
     pub fn for_model(config: &ModelConfig) -> Limits {
         Limits {
@@ -48,7 +48,7 @@ impl Limits {
         }
     }
 
-    /// The KV cache's dtype for this model.
+    /// The dtype of the KV cache for this model: the chosen one or the default.
     pub fn kv_kept(&self, config: &ModelConfig) -> KvDtype {
         self.kv_dtype.unwrap_or_else(|| KvDtype::for_model(self.dtype, config))
     }

@@ -1,23 +1,24 @@
-//! `--device-map`: how modules are spread over the tiers, in accelerate's modes.
+//! `--device-map`: how modules are distributed over the tiers, with the modes of accelerate.
 use crate::{PlanError, Tier, suggest};
 
-/// How modules are spread over the tiers.
+/// How modules are distributed over the tiers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum DeviceMapMode {
-    /// As few bytes off the GPUs as possible, then the least time a token, then the fewest cuts.
+    /// As few bytes off the GPUs as possible, then the least time per token, then the fewest cuts.
     #[default]
     Auto,
-    /// The same weights on each GPU.
+    /// About the same bytes of weights on each GPU.
     Balanced,
-    /// As balanced, with the first GPU as empty as possible.
+    /// As `Balanced`, but with as few bytes as possible on the first GPU.
     BalancedLow0,
-    /// Each GPU filled before the next.
+    /// Fills each GPU before the next.
     Sequential,
     /// Everything in host memory.
     Cpu,
     /// Layers and head stay in the checkpoint's files.
     Disk,
-    /// Module to tier, in accelerate's names; a name covers all modules below it, `""` covers all.
+    /// A map from module names in accelerate's form to tiers. A name covers all modules below it;
+    /// `""` covers all modules.
     Explicit(Vec<(String, Tier)>),
 }
 
@@ -31,10 +32,10 @@ impl DeviceMapMode {
         ("disk", DeviceMapMode::Disk),
     ];
 
-    /// Parses a mode's name; a map is parsed by [`DeviceMapMode::explicit`].
+    /// Parses the name of a mode. Maps are parsed by [`DeviceMapMode::explicit`].
     ///
     /// # Errors
-    /// [`PlanError::Setting`] with the choices.
+    /// [`PlanError::Setting`] with the accepted values.
     pub fn parse(text: &str) -> Result<DeviceMapMode, PlanError> {
         let found = DeviceMapMode::WORDS.into_iter().find(|(word, _)| *word == text);
         found.map(|(_, mode)| mode).ok_or_else(|| {
@@ -49,7 +50,8 @@ impl DeviceMapMode {
         })
     }
 
-    /// A map in accelerate's form: module names to `0`, `cuda:0`, `cpu` or `disk`.
+    /// Creates an explicit map from accelerate's form: module names and `0`, `cuda:0`, `cpu` or
+    /// `disk`.
     ///
     /// # Errors
     /// [`PlanError::DeviceMap`] for an unknown tier.

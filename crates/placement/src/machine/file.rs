@@ -1,4 +1,4 @@
-//! Machine files: YAML, strictly.
+//! Machine files in YAML. Unknown keys are errors.
 //!
 //! ```yaml
 //! name: two A100 in a 64 GiB job
@@ -13,11 +13,11 @@ use crate::{ByteSize, PlanError, suggest};
 use serde::{Deserialize, Deserializer};
 
 impl Machine {
-    /// Reads a machine file; `file` is its name, for messages.
+    /// Parses the text of a machine file; `file` is its name, for messages.
     ///
     /// # Errors
-    /// [`PlanError::MachineFile`] with the line, what was expected there, and for an unknown key
-    /// the one that was probably meant.
+    /// [`PlanError::MachineFile`] with the line and the expected content, and for an unknown key
+    /// the most similar valid key.
     pub fn from_yaml(file: &str, text: &str) -> Result<Machine, PlanError> {
         let mut machine: Machine =
             serde_saphyr::from_str(text).map_err(|error| refused(file, &error))?;
@@ -71,7 +71,7 @@ fn refused(file: &str, error: &serde_saphyr::Error) -> PlanError {
     PlanError::MachineFile { file: file.to_owned(), line, why }
 }
 
-/// A number of bytes, or text.
+/// A number of bytes, or text with a unit.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum NumberOrText {
@@ -89,7 +89,7 @@ impl NumberOrText {
         }
     }
 
-    /// `2GB/s`; the `/s` may be omitted.
+    /// Parses a rate such as `2GB/s`; the `/s` is optional.
     fn bytes_per_s<E: serde::de::Error>(self) -> Result<u64, E> {
         let NumberOrText::Text(text) = &self else { return self.bytes() };
         let size = text.trim().strip_suffix("/s").unwrap_or(text.trim());

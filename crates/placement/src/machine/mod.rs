@@ -1,6 +1,7 @@
-//! A machine as a value: probed by `device`, or read from a file.
+//! A machine as a plain value: probed by `device`, or read from a file.
 //!
-//! Its JSON is a machine file too: what a probe found on one node can be planned for on another.
+//! The JSON of a machine is also a valid machine file, so that a plan for a probed node can be made
+//! on another node.
 mod file;
 mod rates;
 
@@ -15,22 +16,22 @@ use serde::{Deserialize, Serialize};
 pub struct Machine {
     #[serde(default)]
     pub name: String,
-    /// GPUs, or virtual devices.
+    /// GPUs, including virtual GPUs.
     #[serde(default)]
     pub gpus: Vec<GpuSpec>,
     pub host: Host,
     /// The disk that holds the checkpoint.
     #[serde(default)]
     pub disk: Disk,
-    /// Notes of the probe for people.
+    /// Notes of the probe, for the user.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// Whether its numbers were written by hand rather than measured.
+    /// Whether the values are from a machine file rather than from a probe.
     #[serde(skip)]
     pub described: bool,
 }
 
-/// A GPU as the plan knows it.
+/// The properties of a GPU that the planner uses or reports.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GpuSpec {
@@ -38,20 +39,20 @@ pub struct GpuSpec {
     pub name: String,
     #[serde(rename = "memory", deserialize_with = "size")]
     pub total_bytes: u64,
-    /// Free bytes; `None`: all.
+    /// Free bytes of memory; `None`: all memory is free.
     #[serde(default, rename = "free", deserialize_with = "optional_size")]
     pub free_bytes: Option<u64>,
-    /// Memory bandwidth in bytes a second.
+    /// Memory bandwidth in bytes per second.
     #[serde(default, rename = "read", deserialize_with = "optional_rate")]
     pub read_bytes_per_s: Option<u64>,
-    /// Bandwidth from host memory in bytes a second.
+    /// Bandwidth of copies from host memory in bytes per second.
     #[serde(default, rename = "link", deserialize_with = "optional_rate")]
     pub link_bytes_per_s: Option<u64>,
-    /// A virtual GPU: an arena in host memory.
+    /// Whether the GPU is virtual: a part of host memory that acts as a GPU.
     #[serde(default, rename = "virtual")]
     pub is_virtual: bool,
-    /// The CUDA driver's ordinal, if probed. The index in `gpus` may differ, since unusable GPUs
-    /// are left out.
+    /// The CUDA driver's ordinal, if the GPU was probed. It may differ from the index in `gpus`,
+    /// since unusable GPUs are left out there.
     #[serde(default)]
     pub ordinal: Option<usize>,
     /// The driver's UUID; empty: unknown.
@@ -63,7 +64,7 @@ pub struct GpuSpec {
     /// PCI address, such as `0000:17:00.0`; empty: unknown.
     #[serde(default)]
     pub bus: String,
-    /// Its link to the host.
+    /// The GPU's PCIe link to the host.
     #[serde(default)]
     pub pcie: Option<Pcie>,
     /// CUDA ordinals of the GPUs with peer access.
@@ -71,13 +72,13 @@ pub struct GpuSpec {
     pub peers: Vec<usize>,
 }
 
-/// A GPU's link to the host.
+/// A GPU's PCIe link to the host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pcie {
-    /// The generation.
+    /// The PCIe generation.
     pub generation: u32,
-    /// The lanes.
+    /// The number of lanes.
     pub lanes: u32,
     /// The NUMA node of the slot, if known.
     #[serde(default)]
@@ -100,13 +101,13 @@ impl GpuSpec {
 pub struct Host {
     #[serde(rename = "memory", deserialize_with = "size")]
     pub total_bytes: u64,
-    /// `MemAvailable`; `None`: all.
+    /// Available bytes of memory (`MemAvailable` of Linux); `None`: all memory is available.
     #[serde(default, rename = "available", deserialize_with = "optional_size")]
     pub available_bytes: Option<u64>,
-    /// The limit of a described job.
+    /// A memory limit that a machine file states, such as that of a job.
     #[serde(default, rename = "limit", deserialize_with = "optional_size")]
     pub limit_bytes: Option<u64>,
-    /// Every limit that the probe found.
+    /// All memory limits that the probe found.
     #[serde(default)]
     pub limits: Vec<LimitFound>,
     /// Cores that this process may use; 0: unknown.
@@ -115,7 +116,7 @@ pub struct Host {
     /// The CPU's model name.
     #[serde(default, rename = "cpu")]
     pub cpu_model: String,
-    /// Its flags, as Linux writes them, sorted.
+    /// The CPU's feature flags with the names of Linux, sorted.
     #[serde(default)]
     pub cpu_flags: Vec<String>,
     /// Memory by NUMA node.
@@ -124,32 +125,32 @@ pub struct Host {
     /// The kernel's huge page settings.
     #[serde(default)]
     pub huge_pages: HugePages,
-    /// Memory bandwidth of all cores in bytes a second.
+    /// Memory bandwidth of all cores together, in bytes per second.
     #[serde(default, rename = "read", deserialize_with = "optional_rate")]
     pub read_bytes_per_s: Option<u64>,
 }
 
-/// A limit on host memory, and the bytes used under it.
+/// A limit on host memory, and the bytes in use under it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitFound {
-    /// Its name and source, such as a cgroup's path.
+    /// The limit's name and source, such as the path of a cgroup.
     pub what: String,
-    /// The limit.
+    /// The limit in bytes.
     pub bytes: u64,
-    /// Bytes in use; reclaimable file cache does not count.
+    /// Bytes in use, without reclaimable file cache.
     pub used_bytes: u64,
 }
 
-/// Memory of one NUMA node.
+/// The memory and cores of one NUMA node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NumaNode {
-    /// Its number.
+    /// The number of the node.
     pub node: usize,
     pub total_bytes: u64,
     pub free_bytes: u64,
-    /// Cores that belong to it.
+    /// Number of cores that belong to the node.
     pub cores: usize,
 }
 
@@ -157,11 +158,11 @@ pub struct NumaNode {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HugePages {
-    /// `always`, `madvise` or `never`; empty: unknown.
+    /// The mode of transparent huge pages: `always`, `madvise` or `never`; empty: unknown.
     pub transparent: String,
-    /// Reserved huge pages that are free.
+    /// Number of reserved huge pages that are free.
     pub reserved_free: u64,
-    /// The size of one.
+    /// Bytes of one huge page.
     pub page_bytes: u64,
 }
 
@@ -172,22 +173,22 @@ pub struct Disk {
     /// Free bytes.
     #[serde(default, rename = "free", deserialize_with = "optional_size")]
     pub free_bytes: Option<u64>,
-    /// Bytes a second in large reads.
+    /// Bandwidth of large reads, in bytes per second.
     #[serde(default, rename = "read", deserialize_with = "optional_rate")]
     pub read_bytes_per_s: Option<u64>,
-    /// `ext4`, `nfs4`, `lustre`, ...; empty: unknown.
+    /// The type of the file system: `ext4`, `nfs4`, `lustre`, ...; empty: unknown.
     #[serde(default)]
     pub file_system: String,
-    /// Where it is mounted; empty: unknown.
+    /// The mount point; empty: unknown.
     #[serde(default)]
     pub mount: String,
-    /// Whether it is reached over a network.
+    /// Whether the disk is accessed over a network.
     #[serde(default)]
     pub network: bool,
 }
 
 impl Host {
-    /// Bytes available under the strictest limit, and that limit's name.
+    /// Bytes available under the strictest limit, and the name of that limit.
     pub fn really_available(&self) -> (u64, String) {
         let available = self.available_bytes.unwrap_or(self.total_bytes).min(self.total_bytes);
         let name =

@@ -3,8 +3,8 @@ use super::{GpuSpec, Machine};
 use crate::Tier;
 use serde::Serialize;
 
-/// Part of a GPU's name and its data sheet's memory bandwidth in bytes a second. The first match
-/// counts.
+/// Pairs of a part of a GPU's name and the memory bandwidth in its data sheet, in bytes per second.
+/// The first match applies.
 const GPUS: [(&str, u64); 20] = [
     ("B200", 8_000_000_000_000),
     ("GH200", 4_900_000_000_000),
@@ -28,7 +28,7 @@ const GPUS: [(&str, u64); 20] = [
     ("T4", 320_000_000_000),
 ];
 
-/// The data sheet's memory bandwidth of a GPU, bytes a second.
+/// The memory bandwidth in a GPU's data sheet, in bytes per second.
 pub fn described_gpu(name: &str) -> Option<u64> {
     let name = name.to_ascii_uppercase();
     GPUS.iter().find(|(part, _)| name.contains(part)).map(|(_, rate)| *rate)
@@ -45,11 +45,11 @@ pub struct Rate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RateSource {
-    /// On this machine.
+    /// Measured on this machine.
     Measured,
-    /// In a machine file.
+    /// Stated in a machine file.
     Described,
-    /// The data sheet of a GPU of this name; not measured here.
+    /// From the data sheet of GPUs with this name, not measured.
     Default,
 }
 
@@ -64,7 +64,8 @@ impl RateSource {
 }
 
 impl Machine {
-    /// The bandwidth of a tier, if known. A virtual GPU is host memory.
+    /// The read bandwidth of a tier, if known. A virtual GPU has that of host memory unless the
+    /// machine states another.
     pub fn rate(&self, tier: Tier) -> Option<Rate> {
         match tier {
             Tier::Cpu => self.found(self.host.read_bytes_per_s),
@@ -79,7 +80,7 @@ impl Machine {
         }
     }
 
-    /// The bandwidth from the host to a GPU, if known.
+    /// The bandwidth of copies from the host to a GPU, if known.
     pub fn link_rate(&self, gpu: usize) -> Option<Rate> {
         self.found(self.gpus.get(gpu)?.link_bytes_per_s)
     }
@@ -97,19 +98,19 @@ impl GpuSpec {
     }
 }
 
-/// Bandwidths that order placements where a rate is unknown. Nothing is predicted from them.
+/// Bandwidths for comparing placements if a rate is unknown. Predictions never use them.
 #[derive(Debug, Clone, Copy)]
 pub struct DefaultRates {
-    /// A GPU.
+    /// Memory bandwidth of a GPU.
     pub gpu_bytes_per_s: u64,
-    /// Host memory.
+    /// Bandwidth of host memory.
     pub host_bytes_per_s: u64,
-    /// A disk.
+    /// Bandwidth of a disk.
     pub disk_bytes_per_s: u64,
 }
 
 impl DefaultRates {
-    /// An ordinary node.
+    /// Bandwidths of an ordinary node.
     pub const ORDINARY: DefaultRates = DefaultRates {
         gpu_bytes_per_s: 1_500_000_000_000,
         host_bytes_per_s: 50_000_000_000,

@@ -1,4 +1,4 @@
-//! Models of known shape, without files.
+//! Configurations and inventories of known models, without files.
 #![allow(dead_code)]
 use checkpoint::{
     Dtype, FileIdentity, Inventory, ModelConfig, Requirement, Shard, TensorContent, TensorEntry,
@@ -6,13 +6,13 @@ use checkpoint::{
 };
 use std::path::{Path, PathBuf};
 
-/// The configuration of a model that `synth --like` knows.
+/// The configuration of a model that `synth --like` accepts by name.
 pub fn config(name: &str) -> ModelConfig {
     let text = preset(name).expect("a known model");
     parse_config(Path::new("config.json"), text, &mut Vec::new()).expect("a valid configuration")
 }
 
-/// All tensors of a model in bf16 (MXFP4 as it is), in one file that is not there.
+/// All tensors of a model in bf16 (MXFP4 tensors in U8), in one file that does not exist.
 pub fn inventory(config: &ModelConfig) -> Inventory {
     let identity = FileIdentity { device: 0, inode: 0, modified_ns: 0 };
     let mut offset = 0;
@@ -47,12 +47,12 @@ pub fn inventory(config: &ModelConfig) -> Inventory {
     Inventory::new(vec![shard], tensors)
 }
 
-/// A machine file's text as a machine.
+/// Parses the text of a machine file.
 pub fn machine(text: &str) -> placement::Machine {
     placement::Machine::from_yaml("test.yaml", text).expect("a valid machine")
 }
 
-/// The machine files that are shipped.
+/// Reads one of the machine files in `machines/`.
 pub fn shipped(name: &str) -> placement::Machine {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../machines").join(format!("{name}.yaml"));
