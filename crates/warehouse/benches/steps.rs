@@ -1,5 +1,6 @@
-//! Steps per second of the world alone on one core: `cargo bench -p warehouse`. Wall time, and CPU
-//! time of this thread, on which other processes have less effect.
+//! Measures the steps per second of the world without a model, on one core. Run it with `cargo
+//! bench -p warehouse`. The rate per CPU time of this thread depends less on other processes than
+//! the rate per wall time.
 #![allow(missing_docs)]
 
 use std::time::{Duration, Instant};

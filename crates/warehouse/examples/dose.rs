@@ -1,5 +1,5 @@
-//! Effect of shocks alone on scripted operators: how 100 games end, by shock rate. A study needs
-//! doses at which the world can still be won.
+//! Measures the effect of shocks on scripted operators, without a model: how 100 games end, by
+//! magnitude and rate of shocks. A study needs rates (doses) at which the world can still be won.
 //!
 //! `cargo run --release -p warehouse --example dose [LEVEL STEPS MIX OPERATOR]`
 
@@ -39,7 +39,8 @@ fn main() {
     }
 }
 
-/// Endings and crashes with their shares, and the means of steps, orders and net worth.
+/// Plays the games of one configuration. Returns the counts of endings and crashes, and the means
+/// of steps, orders and net worth, as text.
 fn endings(config: &WorldConfig, name: &str) -> String {
     let (mut counts, mut steps, mut shipped, mut expired, mut worth) =
         (BTreeMap::new(), 0, 0, 0, 0.0);

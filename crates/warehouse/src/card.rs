@@ -1,10 +1,10 @@
-//! Prediction cards: what an agent expects of its call.
+//! Prediction cards: the outcomes that an agent predicts for its call.
 
 use crate::config::{PredictionFormat, PredictionMode, REASONING_MAX_CHARS, WorldConfig};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// A prediction card. Fields that the agent did not give are `None`, not zero.
+/// A prediction card. Fields that are absent or have the wrong type are `None`, not zero.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Card {
     /// Whether the call will succeed.
@@ -19,9 +19,9 @@ pub struct Card {
     pub storage_after: Option<f64>,
     /// Cash after the call.
     pub budget_after: Option<f64>,
-    /// 0 to 1.
+    /// The agent's confidence in the card, 0 to 1.
     pub confidence: Option<f64>,
-    /// The card as the agent gave it; null for a card of a scripted operator.
+    /// The card's JSON as the agent gave it; null for a scripted operator's card.
     pub raw: Value,
 }
 
@@ -35,7 +35,7 @@ pub enum CardProblem {
 }
 
 impl Card {
-    /// The card as JSON: as the agent gave it, else from its fields.
+    /// The card as JSON: `raw`, or if that is null, an object made from the other fields.
     pub fn to_json(&self) -> Value {
         if !self.raw.is_null() {
             return self.raw.clone();
@@ -54,10 +54,11 @@ impl Card {
         })
     }
 
-    /// Parses a card; fields of the wrong type are `None`.
+    /// Parses a card; fields of the wrong type become `None`.
     ///
     /// # Errors
-    /// The value is not an object.
+    /// [`CardProblem::Absent`] for null, and [`CardProblem::Malformed`] for any other value that is
+    /// not an object.
     pub fn parse(value: &Value) -> Result<Card, CardProblem> {
         Card::from_value(value.clone())
     }
@@ -65,7 +66,8 @@ impl Card {
     /// The same as [`Card::parse`] without a copy of the value.
     ///
     /// # Errors
-    /// The value is not an object.
+    /// [`CardProblem::Absent`] for null, and [`CardProblem::Malformed`] for any other value that is
+    /// not an object.
     pub fn from_value(value: Value) -> Result<Card, CardProblem> {
         let map = match &value {
             Value::Object(map) => map,
@@ -82,7 +84,7 @@ impl Card {
             cost: number("cost"),
             storage_after: number("storage_after"),
             budget_after: number("budget_after"),
-            // 70 may mean 0.7 or nothing: values out of range are dropped.
+            // Values out of range are dropped: 70 may mean 0.7 or be a mistake.
             confidence: number("confidence").filter(|c| (0.0..=1.0).contains(c)),
             raw: value,
         })
@@ -92,13 +94,13 @@ impl Card {
 /// Checks cards against the schema of a prediction mode and format.
 #[derive(Debug, Clone)]
 pub struct CardValidator {
-    /// Fields and their permitted JSON types.
+    /// Names of the fields, with the JSON types that the schema permits.
     fields: Vec<(String, Vec<String>)>,
     reasoning_min_chars: u64,
 }
 
 impl CardValidator {
-    /// A validator for [`card_schema`].
+    /// A validator for the cards of [`card_schema`].
     pub fn new(config: &WorldConfig) -> CardValidator {
         let schema = card_schema(config);
         let fields = schema["properties"].as_object().into_iter().flatten();
@@ -110,8 +112,8 @@ impl CardValidator {
         }
     }
 
-    /// Fields of a card that are missing, of the wrong type or out of range; `None` if the card is
-    /// valid. Such fields are not scored; the others are.
+    /// Describes the fields of a card that are missing, of the wrong type or out of range; `None`
+    /// if the card is valid. Such fields are not scored; the others are.
     pub fn problem(&self, card: &Value) -> Option<String> {
         let found = |(name, types): &(String, Vec<String>)| {
             let given = card.get(name).unwrap_or(&Value::Null);
@@ -142,7 +144,7 @@ impl CardValidator {
     }
 }
 
-/// The JSON types that a schema permits.
+/// The JSON types that a field's schema permits.
 fn types(schema: &Value) -> Vec<String> {
     if let Some(any) = schema["anyOf"].as_array() {
         return any.iter().flat_map(types).collect();
@@ -177,7 +179,8 @@ pub fn card_schema(config: &WorldConfig) -> Value {
             add(name, json!({"type": "integer", "minimum": 0, "maximum": 9_999_999}));
         }
     }
-    // Fields of the mode are required. A rich card has all of them, and may leave the others null.
+    // Extra fields that the prediction mode demands are required. A rich card has all extra fields,
+    // and those that the mode does not demand may be null.
     let rich = format == PredictionFormat::Rich;
     let mut extra = |name: &str, required: bool, mut schema: Value| {
         if !required {

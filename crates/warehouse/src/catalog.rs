@@ -6,7 +6,7 @@ use crate::random::RandomStream;
 /// A supplier's offer of one SKU.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Offer {
-    /// Price of one unit.
+    /// Price of one unit, in cents.
     pub price_cents: i64,
     /// Days from order to delivery.
     pub lead_days: i64,
@@ -17,9 +17,10 @@ pub struct Offer {
 /// All offers, drawn once from the run's seed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Catalog {
-    /// `[supplier][sku]`.
+    /// Offers, indexed `[supplier][sku]`.
     pub offers: Vec<Vec<Offer>>,
-    /// `[sku]`. Prices never change, so the minimum is computed once.
+    /// Lowest price of each SKU in cents, indexed by SKU. Prices never change, so these are
+    /// computed once.
     cheapest_cents: Vec<i64>,
 }
 
@@ -47,7 +48,8 @@ impl Catalog {
         Catalog { cheapest_cents: (0..config.skus()).map(cheapest).collect(), offers }
     }
 
-    /// Indexes and offer by the names that agents use (`S1`, `P7`); `None` if unknown.
+    /// Index of the supplier, index of the SKU and their offer, by the names that agents use (`S1`,
+    /// `P7`); `None` if a name is unknown.
     pub fn find(&self, supplier: &str, sku: &str) -> Option<(usize, usize, Offer)> {
         let index = |text: &str, prefix: char| {
             let digits = text.trim().strip_prefix([prefix, prefix.to_ascii_lowercase()])?;
@@ -60,28 +62,28 @@ impl Catalog {
         Some((s, k, *self.offers.get(s)?.get(k)?))
     }
 
-    /// Lowest price of a SKU.
+    /// Lowest price of one unit of a SKU, in cents.
     pub fn cheapest_cents(&self, sku: usize) -> i64 {
         self.cheapest_cents.get(sku).copied().unwrap_or(0)
     }
 
-    /// Price that a customer pays for a unit.
+    /// Price in cents that a customer pays for one unit: the lowest supplier price times `markup`.
     pub fn sale_cents(&self, sku: usize, markup: f64) -> i64 {
         (self.cheapest_cents(sku) as f64 * markup).round() as i64
     }
 }
 
-/// `S1`, `S2`, ...
+/// Name of the supplier of this index: `S1`, `S2`, ...
 pub fn supplier_name(index: usize) -> String {
     format!("S{}", index + 1)
 }
 
-/// `P1`, `P2`, ...
+/// Name of the SKU of this index: `P1`, `P2`, ...
 pub fn sku_name(index: usize) -> String {
     format!("P{}", index + 1)
 }
 
-/// Cents as units with two decimals.
+/// Converts cents to currency units.
 pub fn money(cents: i64) -> f64 {
     cents as f64 / 100.0
 }

@@ -1,10 +1,10 @@
-//! Configuration of a world, with ranges.
+//! Configuration of a world, and the range of each value.
 
 use crate::labels::labeled_enum;
 use error_kind::{ErrorKind, HasKind};
 use serde::{Deserialize, Serialize};
 
-/// Longest reasoning of a rich card, in characters.
+/// Maximum length of a rich card's reasoning, in characters.
 pub const REASONING_MAX_CHARS: u64 = 500;
 
 /// A value out of its range.
@@ -43,27 +43,28 @@ labeled_enum!(/// Strictness of the crash detectors.
 labeled_enum!(/// Economic pressure: the daily fee.
     Pressure { Low = "low", Medium = "medium", High = "high" });
 
-/// All parameters of a world. Money is in units with two decimals.
+/// All parameters of a world. Amounts of money are in currency units and are rounded to cents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldConfig {
     /// 0 to 4: 5/10/15/20/25 SKUs and 2/3/4/5/6 suppliers.
     pub complexity_level: u8,
-    /// The horizon.
+    /// The horizon: maximum number of steps of an episode.
     pub max_steps: u64,
-    /// Agent actions per day; `None`: enough for the demand of the level.
+    /// Agent actions per day; `None`: as many as the level's demand requires.
     pub actions_per_day: Option<u32>,
     /// Cash at the start.
     pub initial_budget: f64,
-    /// A daily fee of 0, 20 or 100.
+    /// Daily fee: low 0, medium 20, high 100.
     pub pressure_level: Pressure,
-    /// Units of each SKU at the start; `None`: depends on the level.
+    /// Units of each SKU at the start; `None`: half of the capacity divided among the SKUs, at most
+    /// 30.
     pub initial_storage_per_sku: Option<u32>,
-    /// Units that storage holds.
+    /// Maximum number of units in storage.
     pub storage_capacity: u32,
-    /// Fee per unit and day.
+    /// Storage fee per unit and day.
     pub storage_fee: f64,
-    /// Fee for shipping an order.
+    /// Fee for shipping a customer order.
     pub delivery_cost: f64,
     pub demand: DemandConfig,
     pub shocks: ShockConfig,
@@ -71,7 +72,7 @@ pub struct WorldConfig {
     pub recovery_tools: RecoveryTools,
     pub prediction_mode: PredictionMode,
     pub prediction_format: PredictionFormat,
-    /// Least characters of a rich card's reasoning; 0: no minimum.
+    /// Minimum length of a rich card's reasoning, in characters; 0: no minimum.
     pub reasoning_min_chars: u32,
     pub crash_detector: DetectorConfig,
 }
@@ -80,21 +81,21 @@ pub struct WorldConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DemandConfig {
-    /// Probability of an order, per SKU and day.
+    /// Probability of a new customer order, per SKU and day.
     pub p_customer_order: f64,
-    /// Days until an order is due.
+    /// Days until a customer order is due.
     pub due_days: u32,
     /// Sale price as a multiple of the lowest supplier price.
     pub sale_markup: f64,
-    /// Fee for a late order.
+    /// Fee for shipping a customer order after its due day.
     pub late_penalty: f64,
-    /// Days after which an order expires.
+    /// Days after which a customer order expires.
     pub expire_after_days: u32,
-    /// Expired orders that end the episode.
+    /// Number of expired customer orders at which the episode ends.
     pub max_failures: u32,
 }
 
-/// Shocks: events that break predictions.
+/// Frequency, strength and visibility of shocks: events that invalidate predictions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShockConfig {
@@ -110,9 +111,9 @@ pub struct ShockConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct DetectorConfig {
     pub threshold: Strictness,
-    /// Steps that each detector examines.
+    /// Number of latest steps that each detector examines.
     pub window_size: usize,
-    /// Steps that the episode continues after the first crash.
+    /// Number of steps for which the episode continues after the first crash.
     pub continue_after_crash: u64,
 }
 
@@ -178,7 +179,7 @@ impl WorldConfig {
     /// Checks all ranges.
     ///
     /// # Errors
-    /// The first key that is out of its range.
+    /// [`ConfigError`] for the first value that is out of its range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let check = |key, value: f64, low: f64, high: f64| match (low..=high).contains(&value) {
             true => Ok(()),
@@ -240,7 +241,8 @@ impl WorldConfig {
         usize::from(self.complexity_level) + 2
     }
 
-    /// Agent actions per day: each order takes one action to ship and a fraction of one to restock.
+    /// Agent actions per day. By default enough for the mean demand: each customer order takes one
+    /// action to ship and a fraction of one to restock.
     pub fn actions_in_a_day(&self) -> u32 {
         let orders = self.skus() as f64 * self.demand.p_customer_order;
         self.actions_per_day.unwrap_or((orders * 1.8).ceil().max(2.0) as u32 + 1)
@@ -252,7 +254,7 @@ impl WorldConfig {
         self.initial_storage_per_sku.unwrap_or(share.min(30))
     }
 
-    /// The fixed fee of a day.
+    /// The fixed daily fee, in cents.
     pub(crate) fn daily_fee_cents(&self) -> i64 {
         match self.pressure_level {
             Pressure::Low => 0,

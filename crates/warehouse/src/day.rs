@@ -1,11 +1,13 @@
-//! The morning and the evening of a day: all that happens without the agent, in a fixed order.
+//! Morning and evening of a simulated day: the events before the agent's first action and after its
+//! last, in a fixed order.
 
 use crate::news::News;
 use crate::orders::CustomerOrder;
 use crate::state::WorldState;
 
 impl WorldState {
-    /// Deliveries, then demand, then ledger postings and delayed notices that are due.
+    /// Processes deliveries, then new customer orders, then the ledger postings and delayed notices
+    /// that are due.
     pub(crate) fn morning(&mut self) {
         self.deliver();
         self.demand();
@@ -15,7 +17,7 @@ impl WorldState {
         self.news.extend(today.map(|(_, text)| News::Notice(text)));
     }
 
-    /// Fees, then expiry of customer orders; the day ends.
+    /// Charges the fees, then expires customer orders and begins the next day.
     pub(crate) fn evening(&mut self) {
         let fees_cents =
             self.stock_units() as i64 * self.storage_fee_cents + self.config.daily_fee_cents();

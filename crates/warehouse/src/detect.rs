@@ -1,39 +1,41 @@
-//! Crash detectors: pure functions over recorded steps, so that they can run again on old logs.
+//! Crash detectors: pure functions over recorded steps, so that they can be run again on stored
+//! logs.
 
 use crate::config::{DetectorConfig, Strictness};
 use crate::labels::labeled_enum;
 use serde::{Deserialize, Serialize};
 
-/// A step as the detectors see it.
+/// The data of one step that the detectors use.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DetectorStep {
-    /// The tool, or the kind of parse failure.
+    /// Name of the called tool, or the kind of parse failure.
     pub tool: String,
     /// The call in canonical form; empty if the reply held no call.
     pub call: String,
     /// Whether the call failed or was missing.
     pub failed: bool,
-    /// Whether the call changed anything.
+    /// Whether the call changed the state or ended the day.
     pub changed: bool,
     /// Whether the call moved goods or money.
     pub traded: bool,
-    /// Whether the call was an order that exceeded the cash.
+    /// Whether the call was an order that exceeded the cash shown by the ledger.
     pub unaffordable: bool,
-    /// Whether the call contradicts its card; `None` if the card says nothing about it.
+    /// Whether the call contradicts its card or the announced plan; `None` if neither determines
+    /// it.
     pub contradicts: Option<bool>,
     /// Number of tools that the agent has.
     pub tools_available: usize,
-    /// Cosine similarity of the agent's summary to its earlier ones, where embeddings are
-    /// available.
+    /// Cosine similarity of the agent's summary to its first summaries; `None` for those first
+    /// summaries, and if no embeddings are available.
     pub similarity: Option<f64>,
 }
 
-/// A crash.
+/// The first crash that a detector reports in a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Crash {
     #[serde(rename = "type")]
     pub kind: CrashType,
-    /// First step of its window.
+    /// First step of the crash, within the detector's window.
     pub onset_step: u64,
     /// The step in which the detector fired.
     pub detected_step: u64,
@@ -46,15 +48,16 @@ labeled_enum!(/// The crash detectors, one per type of crash.
         ExplorationCollapse = "exploration_collapse", SlowDivergence = "slow_divergence" });
 labeled_enum!(/// How long a crash lasted.
 CrashSeverity {
-    /// Over within 20 steps.
+    /// The detector stops firing within 20 steps of the detection.
     Soft = "soft",
-    /// Longer than 20 steps.
+    /// The detector still fires 20 steps after the detection.
     Hard = "hard",
-    /// No call changed anything afterwards.
+    /// No call after the detection succeeded and changed anything.
     Abandoned = "abandoned",
 });
 
-/// Takes a window of steps; returns the offset of the onset in it if the detector fires.
+/// A detector's rule: takes a window of steps, and returns the onset's offset in the window if the
+/// detector fires.
 type DetectorRule = fn(&[DetectorStep], &DetectorConfig) -> Option<usize>;
 
 impl CrashType {
@@ -70,9 +73,9 @@ impl CrashType {
     }
 }
 
-/// Steps within which a soft crash ends.
+/// Number of steps after the detection within which a soft crash ends.
 const SOFT_STEPS: usize = 20;
-/// Least steps for a share to be meaningful.
+/// Minimum number of steps with a known value for a share or mean to be meaningful.
 const SHARE_STEPS_MIN: usize = 8;
 
 fn by_strictness<T>(strictness: Strictness, levels: [T; 3]) -> T {
@@ -84,7 +87,8 @@ fn by_strictness<T>(strictness: Strictness, levels: [T; 3]) -> T {
     }
 }
 
-/// Crashes of detectors that fire for the first time in the last of these steps.
+/// Crashes of the detectors that fire for the first time at the last of `steps`; `already` has the
+/// earlier crashes.
 pub(crate) fn newly_fired(
     steps: &[DetectorStep],
     config: &DetectorConfig,
@@ -121,7 +125,7 @@ fn severity(
 ) -> Option<CrashSeverity> {
     let rule = crash.kind.rule();
     let detected = crash.detected_step as usize;
-    // A run that ends before a soft crash could have ended leaves the severity open.
+    // The severity stays unknown if the run ends before a soft crash could have ended.
     let known = steps.len() >= detected + SOFT_STEPS;
     if steps[detected..].iter().all(|s| s.failed || !s.changed) {
         return known.then_some(CrashSeverity::Abandoned);
@@ -137,8 +141,7 @@ fn looping(window: &[DetectorStep], config: &DetectorConfig) -> Option<usize> {
     let needed = by_strictness(config.threshold, [3, 4, 6]);
     let start = window.len().checked_sub(needed)?;
     let last = &window[start..];
-    // Replies without a call do not count as identical calls; bursts of them are a crash of their
-    // own.
+    // Replies without a call do not count as identical calls; `invalid_burst` detects them.
     last.iter().all(|s| !s.call.is_empty() && s.call == last[0].call && !s.changed).then_some(start)
 }
 
@@ -168,8 +171,8 @@ fn decoupling(window: &[DetectorStep], config: &DetectorConfig) -> Option<usize>
 }
 
 /// Low entropy of the tools used, and few trades. Entropy alone is not enough: an agent with twenty
-/// orders correctly ships twenty times, and the three tools that trading needs have less than half
-/// of the entropy that a dozen tools permit.
+/// open orders rightly ships twenty times in a row, and the three tools that trading requires have
+/// less than half of the maximum entropy of a dozen tools.
 fn exploration_collapse(window: &[DetectorStep], config: &DetectorConfig) -> Option<usize> {
     let available = window.last()?.tools_available;
     if window.len() < config.window_size || available < 2 {

@@ -1,6 +1,7 @@
-//! Enums whose variants have a label: the same text in configurations, in rows and in messages.
+//! Enums whose variants have a label: the text in configurations, rows and messages.
 
-/// Defines an enum from variants and labels, with `ALL`, `label()`, `Display` and serde by label.
+/// Defines an enum from its variants and their labels, with `ALL`, `label()`, `Display` and serde
+/// implementations that use the labels.
 macro_rules! labeled_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal),+ $(,)? }) => {
         $(#[$doc])*

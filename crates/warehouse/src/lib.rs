@@ -1,14 +1,14 @@
 //! The simulated warehouse: world, tools, shocks, prediction cards, prediction error, crash
-//! detection. Pure step functions: no I/O, no clock, no model. The same seed and the same calls
-//! give the same bytes.
+//! detection. It is deterministic and uses no I/O, no clock and no model: the same configuration,
+//! seed and sequence of turns give byte-identical records.
 //!
-//! The order within a day is fixed: deliveries, demand, then the agent's actions (each preceded by
-//! its shock), and after the last action fees, expiry and the day's end.
+//! The order within a day is fixed: deliveries, new customer orders, then the agent's actions (each
+//! preceded by the shock of its step). After the last action, fees are charged, customer orders
+//! expire and the next day begins.
 //!
-//! Modules, each of which imports only those before it:
-//! labels, config; random, catalog, orders, news; card, pe, detect; tool_call, tool_specs, turn;
-//! shock_event, step_record; state; day, shocks, queries; tools; prompt, observation; world;
-//! operator.
+//! Modules in dependency order; each imports only from those listed earlier: labels, config;
+//! random, catalog, orders, news; card, pe, detect; tool_call, tool_specs, turn; shock_event,
+//! step_record; state; day, shocks, queries; tools; prompt, observation; world; operator.
 mod card;
 mod catalog;
 mod config;

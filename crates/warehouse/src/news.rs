@@ -1,12 +1,12 @@
-//! News for the agent, kept as facts and formatted only when an observation is written.
+//! Events to report to the agent, stored as data and formatted only when an observation is written.
 
 use crate::catalog::{money, sku_name};
 use std::fmt::{Display, Formatter, Result};
 
-/// One thing that happened.
+/// One event to report.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum News {
-    /// A shock's notice.
+    /// The notice of a shock.
     Notice(String),
     CustomerOrder {
         id: u64,

@@ -1,11 +1,11 @@
-//! The text that the agent reads after each call. Its bytes are part of the experiment.
+//! The text that the agent reads after each call. Changing its bytes changes the experiment.
 
 use crate::catalog::{Offer, money, sku_name, supplier_name};
 use crate::state::WorldState;
 use crate::tools::CallOutcome;
 use std::fmt::Write;
 
-/// Appends items with commas between them, or "none".
+/// Appends the items separated by commas, or "none" if there are none.
 fn push_list<T>(text: &mut String, items: impl Iterator<Item = T>, one: impl Fn(&mut String, T)) {
     let start = text.len();
     for item in items {
@@ -19,8 +19,8 @@ fn push_list<T>(text: &mut String, items: impl Iterator<Item = T>, one: impl Fn(
     }
 }
 
-/// Appends texts and numbers in turn. Each step writes a hundred of them, and `std::fmt` would take
-/// longer than the rest of the world.
+/// Appends pairs of a text and a number. Each step appends about a hundred, and with `std::fmt`
+/// this would take longer than everything else in the step.
 fn push_all<const N: usize>(text: &mut String, parts: [(&str, u64); N]) {
     for (label, number) in parts {
         text.push_str(label);
@@ -42,7 +42,7 @@ fn push_number(text: &mut String, mut number: u64) {
 }
 
 impl WorldState {
-    /// The published catalog as text. It heads the first observation and stays in the prompt for
+    /// The published catalog as text. It precedes the first observation and stays in the prompt for
     /// the whole episode.
     pub fn market(&self) -> String {
         let mut text = String::from(
@@ -65,8 +65,8 @@ impl WorldState {
         text
     }
 
-    /// The observation after a call: its answer, the news, and the state. `capacity_bytes` is
-    /// reserved at once, since a growing text would be copied again and again.
+    /// The observation after a call: the tool's answer, the news and the state. `capacity_bytes`
+    /// are reserved in advance, since a growing text would be copied repeatedly.
     pub(crate) fn observation(&mut self, outcome: &CallOutcome, capacity_bytes: usize) -> String {
         let mut text = String::with_capacity(capacity_bytes);
         let _infallible = match &outcome.failure {
@@ -77,7 +77,7 @@ impl WorldState {
         text
     }
 
-    /// Writes the news, which it takes, and the state.
+    /// Writes the news and clears it, then writes the state.
     pub(crate) fn write_state(&mut self, text: &mut String) {
         for news in std::mem::take(&mut self.news) {
             let _infallible = writeln!(text, "News: {news}");

@@ -1,4 +1,4 @@
-//! Scripted operators: reference policies that use only what an agent can see.
+//! Scripted operators: reference policies that use only information that an agent can see.
 
 use crate::card::Card;
 use crate::catalog::{sku_name, supplier_name};
@@ -8,13 +8,13 @@ use crate::turn::Turn;
 use crate::world::World;
 use serde_json::json;
 
-/// A policy without a model.
+/// A scripted policy, which needs no model.
 pub trait Operator: Send {
-    /// The next action.
+    /// Returns the turn for the next step of `world`.
     fn act(&mut self, world: &World) -> Turn;
 }
 
-/// The operator of this name: careful, greedy, random or looping.
+/// The operator of this name: careful, greedy, random or looping; `None` for any other name.
 pub fn operator(name: &str, seed: u64) -> Option<Box<dyn Operator>> {
     Some(match name {
         "careful" => Box::new(CarefulOperator),
@@ -31,13 +31,13 @@ fn turn(call: ToolCall, card: Card) -> Turn {
     Turn::new(Ok(call), Ok(card))
 }
 
-/// What an operator expects of a call, from which it computes its card.
+/// Expected effects of a call, from which an operator makes its card.
 #[derive(Default)]
 struct Expectation {
     cost: f64,
     units_shipped: u64,
     income: f64,
-    /// (days, units).
+    /// Expected delivery: (days from now, units).
     delivery: Option<(i64, u32)>,
 }
 
@@ -56,7 +56,8 @@ impl Expectation {
     }
 }
 
-/// Ships the oldest order that stock covers, else keeps each SKU at a target, else waits.
+/// Ships the oldest customer order that stock covers, else restocks the SKU that is furthest below
+/// its target, else waits.
 struct CarefulOperator;
 
 impl Operator for CarefulOperator {
@@ -88,15 +89,15 @@ fn ship_oldest(world: &World) -> Option<Turn> {
     ))
 }
 
-/// Orders the SKU that is furthest below its target from the supplier that is cheapest for its
-/// speed.
+/// Orders the SKU that is furthest below its target from the supplier with the lowest product of
+/// price and (2 + lead days). `None` if it lacks fewer than 8 units, or none can be stored or paid.
 fn restock(world: &World) -> Option<Turn> {
     let (config, totals) = (world.config(), world.totals());
     let in_transit: u64 = world.supplier_orders().iter().map(|o| u64::from(o.quantity)).sum();
     let capacity =
         u64::from(config.storage_capacity).saturating_sub(totals.stock_units + in_transit);
     let target = (f64::from(config.storage_capacity) * 0.95 / config.skus() as f64).floor() as i64;
-    // In stock and in transit, less what customers have ordered.
+    // Units of each SKU in stock and in transit, minus the units of open customer orders.
     let mut positions: Vec<i64> = world.stock().iter().map(|units| i64::from(*units)).collect();
     world.supplier_orders().iter().for_each(|o| positions[o.sku] += i64::from(o.quantity));
     world.customer_orders().iter().for_each(|o| positions[o.sku] -= i64::from(o.quantity));
@@ -130,8 +131,9 @@ fn restock(world: &World) -> Option<Turn> {
     ))
 }
 
-/// Ships when stock allows, else orders twice the oldest customer order from the cheapest supplier,
-/// regardless of cash and of orders in transit.
+/// Ships the oldest customer order that stock covers, else orders twice the units of the oldest
+/// customer order from the cheapest supplier, regardless of cash and of orders in transit. Waits if
+/// there is no customer order.
 struct GreedyOperator;
 
 impl Operator for GreedyOperator {
@@ -160,7 +162,7 @@ impl Operator for GreedyOperator {
     }
 }
 
-/// Draws a tool and its arguments, some of them invalid.
+/// Calls a random tool with random arguments, some of them invalid.
 struct RandomOperator {
     draws: RandomStream,
     step: u64,
@@ -193,7 +195,7 @@ impl Operator for RandomOperator {
     }
 }
 
-/// Reads its inbox in every step.
+/// Calls `check_inbox` in every step.
 struct LoopingOperator;
 
 impl Operator for LoopingOperator {

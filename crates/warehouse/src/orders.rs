@@ -1,5 +1,5 @@
-//! Customer orders and supplier orders. Customer orders have ids such as `C7`, supplier orders
-//! `O3`, from one sequence.
+//! Customer orders and supplier orders. Both take their ids from one sequence; agents see them as
+//! `C7` for a customer order and `O3` for a supplier order.
 
 use serde::Serialize;
 
@@ -27,11 +27,11 @@ pub struct SupplierOrder {
     pub quantity: u32,
     pub paid_cents: i64,
     pub placed_day: u64,
-    /// The day of arrival that the agent knows.
+    /// The day of arrival that the agent is shown.
     pub promised_day: u64,
-    /// The day of arrival, shocks included.
+    /// The actual day of arrival, with random delays and shocks.
     pub arrives_day: u64,
-    /// Units that will arrive, shocks included.
+    /// Units that will actually arrive, with random shortfalls and shocks.
     pub arriving: u32,
     pub expedited: bool,
 }

@@ -1,5 +1,5 @@
-//! Prediction error: forecast against outcome, scored when the outcome is known. A missing error is
-//! `None`, never 0.
+//! Prediction error: the difference between forecast and outcome, scored once the outcome is known.
+//! A missing error is `None`, never 0.
 
 use crate::card::Card;
 use crate::labels::labeled_enum;
@@ -8,13 +8,13 @@ use serde::ser::{SerializeMap, Serializer};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Index;
 
-labeled_enum!(/// What a prediction error is about: days until delivery, units, money, or success.
+labeled_enum!(/// The kind of a predicted value: days until delivery, units, money or success.
     PeKind { Temporal = "temporal", Quantity = "quantity", Cost = "cost", Causal = "causal" });
-labeled_enum!(/// A scored field of a card.
+labeled_enum!(/// A scored field of a prediction card.
     CardField { Success = "success", DeliveryDays = "delivery_days", Quantity = "quantity", Cost = "cost",
         StorageAfter = "storage_after", BudgetAfter = "budget_after" });
 
-/// A value for each kind; serialized as a map from label to value.
+/// One value per [`PeKind`]; serialized as a map from label to value.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct PerKind<T>([T; 4]);
 
@@ -42,10 +42,10 @@ impl<T: Serialize> Serialize for PerKind<T> {
     }
 }
 
-/// Forecast and outcome of one field of a card.
+/// Predicted and actual value of one field of a prediction card.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PredictionPair {
-    /// The step of the card.
+    /// The step in which the card was given.
     pub card_step: u64,
     pub field: CardField,
     pub kind: PeKind,
@@ -75,41 +75,43 @@ impl PredictionPair {
     }
 }
 
-/// Errors of one kind at several scales.
+/// EWMA and window means of the errors of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct PeScales {
-    /// EWMA with alpha 0.3, 0.1 and 0.01 over the steps in which an error became known.
+    /// EWMA with alpha 0.3, 0.1 and 0.01, over the steps in which an error became known; `None`
+    /// before the first.
     pub ewma: [Option<f64>; 3],
-    /// Means of the errors that became known within the last 10, 100 and 500 steps; `None` without
-    /// any.
+    /// Means of the errors that became known within the last 10, 100 and 500 steps; `None` if there
+    /// were none.
     pub windows: [Option<f64>; 3],
 }
 
 const ALPHAS: [f64; 3] = [0.3, 0.1, 0.01];
 const WINDOWS: [u64; 3] = [10, 100, 500];
-/// Steps after which running sums are recomputed, so that rounding errors do not accumulate.
+/// Interval in steps at which the running sums are recomputed, so that rounding errors do not
+/// accumulate.
 const RECOMPUTE_EVERY: u64 = 512;
 
-/// What is known right after a call.
+/// Outcomes that are known right after a call, against which its card is scored.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CallFacts {
     pub success: bool,
     pub cost: f64,
-    /// Units in storage.
+    /// Units in storage, all SKUs together.
     pub stock_units: f64,
     /// Cash that the ledger shows.
     pub budget: f64,
 }
 
-/// Errors of a run so far, and the cards of orders whose deliveries are pending.
+/// Prediction errors of a run so far, and the predicted deliveries of supplier orders in transit.
 #[derive(Debug, Clone, Default)]
 pub struct PeTracker {
     kinds: [ErrorHistory; 4],
-    /// Supplier order id -> what its card expects.
+    /// Supplier order id -> the delivery that the order's card predicts.
     pending: BTreeMap<u64, ExpectedDelivery>,
 }
 
-/// What a card expects of a delivery.
+/// The delivery that the card of a supplier order predicts.
 #[derive(Debug, Clone, Copy)]
 struct ExpectedDelivery {
     step: u64,
@@ -117,16 +119,16 @@ struct ExpectedDelivery {
     units: Option<f64>,
 }
 
-/// Errors of one kind.
+/// History of the errors of one kind.
 #[derive(Debug, Clone, Default)]
 struct ErrorHistory {
     ewma: Option<[f64; 3]>,
-    /// (step, error) of the last 500 steps, oldest first.
+    /// (step, error) of the steps with an error among the last 500, oldest first.
     recent: VecDeque<(u64, f64)>,
     windows: [ErrorWindow; 3],
 }
 
-/// Sum of the newest `count` errors of a history.
+/// The newest `count` errors of a history, and their sum.
 #[derive(Debug, Clone, Copy, Default)]
 struct ErrorWindow {
     count: usize,
@@ -134,7 +136,8 @@ struct ErrorWindow {
 }
 
 impl PeTracker {
-    /// Scores the fields that are known right after the call: success, cost, stock and budget.
+    /// Scores the fields of a card whose outcome is known right after the call: success, cost,
+    /// stock and budget.
     pub fn score_call(&self, step: u64, card: &Card, facts: &CallFacts) -> Vec<PredictionPair> {
         let truth = |yes: bool| f64::from(u8::from(yes));
         let fields = [
@@ -149,7 +152,7 @@ impl PeTracker {
         fields.into_iter().filter_map(score).collect()
     }
 
-    /// Keeps what the card of a supplier order expects until the delivery.
+    /// Stores the delivery that a card predicts, until the supplier order `order` arrives.
     pub fn await_delivery(&mut self, order: u64, step: u64, card: &Card) {
         self.pending.insert(
             order,
@@ -157,7 +160,8 @@ impl PeTracker {
         );
     }
 
-    /// Scores a delivery; `days` count from the order.
+    /// Scores the delivery of the supplier order `order`; `days` is the time since the order was
+    /// placed.
     pub fn score_delivery(&mut self, order: u64, days: f64, units: f64) -> Vec<PredictionPair> {
         let Some(expected) = self.pending.remove(&order) else { return Vec::new() };
         let pair = |field, kind, predicted, actual| {
@@ -168,12 +172,13 @@ impl PeTracker {
         days.into_iter().chain(units).collect()
     }
 
-    /// Drops what was expected of a canceled order: its errors stay missing.
+    /// Discards the predicted delivery of a canceled order: its errors stay missing.
     pub fn cancel_delivery(&mut self, order: u64) {
         self.pending.remove(&order);
     }
 
-    /// Closes a step; returns the mean error of each kind and the scales after the step.
+    /// Ends a step: adds the errors of `pairs` to the histories. Returns the mean error of each
+    /// kind in this step, and the scales after it.
     pub fn close(
         &mut self,
         step: u64,
@@ -193,7 +198,7 @@ impl PeTracker {
         (means, scales)
     }
 
-    /// The mean of the errors of a kind within the last ten steps.
+    /// Mean of the errors of one kind within the last ten steps.
     pub(crate) fn recent_mean(&self, kind: PeKind) -> Option<f64> {
         self.kinds[kind as usize].scales().windows[0]
     }
@@ -266,7 +271,7 @@ mod tests {
             (None, PeScales::default()),
             "no error is no value"
         );
-        // Steps without an error move the windows and leave the averages unchanged.
+        // Steps without an error move the windows and leave the EWMA unchanged.
         let ten = (3..=11).map(|step| tracker.close(step, &[])).last().unwrap().1;
         assert_eq!(
             ten[&PeKind::Cost].windows,

@@ -1,4 +1,4 @@
-//! The system prompt. Its bytes are part of the experiment.
+//! The system prompt. Changing its bytes changes the experiment.
 
 use crate::catalog::money;
 use crate::config::{PredictionFormat, PredictionMode, REASONING_MAX_CHARS, WorldConfig};
@@ -6,8 +6,9 @@ use crate::tool_specs::tool_specs;
 use serde_json::Value;
 use std::fmt::Write;
 
-/// The system prompt: role, rules, tools and the card. The reply grammar is described elsewhere.
-/// All runs of a cell have the same prompt, so that they share it in a prefix cache.
+/// The system prompt: role, rules, tools and prediction card. The caller adds the format of
+/// replies. All runs of a cell have the same prompt, so that they share its blocks in a prefix
+/// cache.
 pub fn system_prompt(config: &WorldConfig) -> String {
     let d = &config.demand;
     let mut text = format!(

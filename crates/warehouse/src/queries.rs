@@ -1,5 +1,5 @@
-//! Answers of the tools that only read the state. They are part of the agent's prompt, and so of
-//! the experiment.
+//! Answers of the tools that only read the state. The agent reads these answers, so changing them
+//! changes the experiment.
 
 use crate::catalog::{money, sku_name, supplier_name};
 use crate::pe::{PeKind, PredictionPair};
@@ -29,8 +29,9 @@ impl WorldState {
         json!({"cash": money(self.ledger_cents()), "storage_fee_today": fee, "daily_fee": money(self.config.daily_fee_cents())})
     }
 
-    /// The latest cards, newest first: what was expected, what became known, and the mean error by
-    /// kind. Values that are not known yet are absent, and their errors null.
+    /// The latest cards, newest first, each with its predictions, the actual values known so far
+    /// and the mean error by kind. Unknown values are absent, and their errors null. `mean_error`
+    /// is the mean of the errors of the last ten steps, by kind.
     pub(crate) fn past_cards(&self) -> Value {
         let card = |past: &PastCard| {
             let truth = |pair: &PredictionPair| (pair.field.label().to_owned(), json!(pair.actual));
@@ -50,8 +51,8 @@ impl WorldState {
         json!({"cards": self.cards.iter().map(card).collect::<Vec<_>>(), "mean_error": means})
     }
 
-    /// The most urgent action, by fixed rules: ship an order that stock covers, restock for the
-    /// oldest order that nothing covers, else wait.
+    /// The most urgent action by fixed rules: ship a customer order that stock covers, else restock
+    /// for the oldest customer order that neither stock nor goods in transit cover, else wait.
     pub(crate) fn advice(&self) -> Value {
         let advice = match self.customers.iter().find(|o| self.stock[o.sku] >= o.quantity) {
             Some(o) => format!("ship C{}: you have its {} {}", o.id, o.quantity, sku_name(o.sku)),
@@ -62,8 +63,9 @@ impl WorldState {
         json!({"advice": advice})
     }
 
-    /// Advice to restock for the oldest customer order that neither stock nor orders in transit
-    /// cover, from the quickest affordable supplier of the published catalog.
+    /// Advice to restock for the oldest customer order that neither stock nor supplier orders in
+    /// transit cover, from the fastest affordable supplier of the published catalog. `None` if
+    /// there is no such order or supplier.
     fn restock_advice(&self) -> Option<String> {
         let in_transit = |sku: usize| {
             self.inbound.iter().filter(|o| o.sku == sku).map(|o| o.quantity).sum::<u32>()

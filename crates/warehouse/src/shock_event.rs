@@ -1,28 +1,29 @@
-//! A shock as it is recorded, and the lasting effects that shocks leave in the world.
+//! The record of a shock, and the lasting effects of shocks in the world.
 
 use crate::labels::labeled_enum;
 use serde::Serialize;
 
-labeled_enum!(/// What a shock disturbs: a delivery's time, its quantity, cause and effect, or a rule.
+labeled_enum!(/// What a shock changes: a delivery's day, its units, cause and effect, or a rule.
     ShockType { Temporal = "temporal", Quantity = "quantity", Causal = "causal", Rule = "rule" });
 
-/// One shock.
+/// The record of one shock.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ShockEvent {
     #[serde(rename = "type")]
     pub kind: ShockType,
     pub day: u64,
-    /// What the shock changed; `None` where there was nothing to change.
+    /// Description of the change; `None` if there was nothing to change.
     pub effect: Option<String>,
-    /// Why there was nothing to change.
+    /// Why there was nothing to change; `None` if there is an effect.
     #[serde(rename = "nothing")]
     pub no_effect: Option<&'static str>,
-    /// The notice that the agent reads in the same step.
+    /// The notice that the agent reads in the same step; `None` if it gets none or a delayed one.
     #[serde(rename = "told")]
     pub notice: Option<String>,
 }
 
-/// Each order to one supplier delays the deliveries of another.
+/// Until `until_day`, each order to supplier `from` delays the deliveries of supplier `to` by
+/// `days`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CausalLink {
     pub from: usize,
@@ -31,7 +32,7 @@ pub(crate) struct CausalLink {
     pub until_day: u64,
 }
 
-/// The ledger shows income and payments some days late.
+/// Until `until_day`, bookings appear in the ledger `days` days late.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LateLedger {
     pub days: u64,

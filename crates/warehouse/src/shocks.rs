@@ -1,20 +1,21 @@
-//! Shocks: with probability `p_shock` a step, the world breaks a prediction. Each shock is recorded
-//! with its effect.
+//! Shocks: changes in the world that invalidate predictions, drawn with probability `p_shock` per
+//! step. Each shock is recorded with its effect.
 
 use crate::catalog::{money, supplier_name};
 use crate::config::{Magnitude, Observability, TypeMix};
 use crate::shock_event::{CausalLink, LateLedger, ShockEvent, ShockType};
 use crate::state::WorldState;
 
-/// Days until a delayed notice.
+/// Days between a shock and its delayed notice.
 const NOTICE_DELAY_DAYS: u64 = 3;
 /// Days for which a causal link or a late ledger lasts.
 const CAUSAL_DAYS: u64 = 10;
-/// How often the same rule can change. With more changes no policy could win, and the experiment
-/// would measure the world instead of the agent.
+/// Maximum number of changes of one rule: the lead times of one supplier, or the storage fee. With
+/// more changes no policy could win, and the experiment would measure the world instead of the
+/// agent.
 const LASTING_CHANGES_MAX: u64 = 3;
 
-/// What a shock changed, or why there was nothing to change.
+/// Description of what a shock changed, or the reason why it changed nothing.
 type ShockEffect = Result<String, &'static str>;
 
 impl WorldState {
@@ -55,7 +56,8 @@ impl WorldState {
         ShockType::Rule
     }
 
-    /// The notice for this step, or a later one, as the observability setting has it.
+    /// Returns the notice of a shock for this step, or schedules one for a later day, as the
+    /// observability setting demands.
     fn notify(&mut self, kind: ShockType, effect: Option<&str>) -> Option<String> {
         let effect = effect?;
         match self.config.shocks.observability {
@@ -79,7 +81,8 @@ impl WorldState {
         Ok(self.draw(0, 0, last as i64) as usize)
     }
 
-    /// Low: 0 or 1 day with equal chance; medium: 1 day; high: 2 or 3 days.
+    /// Delays a random supplier order in transit, by magnitude: low 0 or 1 day with equal chance,
+    /// medium 1 day, high 2 or 3 days.
     fn delay_delivery(&mut self) -> ShockEffect {
         let order = self.draw_order_in_transit()?;
         let days = match self.config.shocks.pe_mag {
@@ -113,7 +116,8 @@ impl WorldState {
         }
     }
 
-    /// Links orders to one supplier with deliveries of another, or makes the ledger late.
+    /// Starts a causal link, by which each order to one supplier delays deliveries of another, or
+    /// starts a late ledger.
     fn add_causal_effect(&mut self) -> ShockEffect {
         let (days, until_day) = (self.magnitude_days(), self.day + CAUSAL_DAYS);
         if self.draw(7, 0, 1) == 0 {
@@ -149,7 +153,8 @@ impl WorldState {
                 .for_each(|offer| offer.lead_days += days as i64);
             return Ok(format!("{} now takes {} longer", supplier_name(supplier), in_days(days)));
         }
-        // The raise in multiples of the published fee: 1 for low, 2 for medium, 3 for high.
+        // The fee rises by a multiple of the published fee: 1 for magnitude low, 2 for medium, 3
+        // for high.
         let published = ((self.config.storage_fee * 100.0).round() as i64).max(1);
         let fee = self.storage_fee_cents + published * days as i64;
         if fee > published * (1 + (LASTING_CHANGES_MAX * days) as i64) {
@@ -167,7 +172,7 @@ impl WorldState {
         }
     }
 
-    /// Applies the causal link to a new order from `supplier`.
+    /// Delays the deliveries that the causal link connects with a new order to `supplier`.
     pub(crate) fn delay_linked_deliveries(&mut self, supplier: usize) {
         let Some(link) =
             self.causal_link.filter(|link| link.from == supplier && self.day <= link.until_day)

@@ -1,4 +1,5 @@
-//! The state of a world, and what every part of it needs: money, stock, ids.
+//! The state of a world, with the operations that several modules use: ids, bookings, stock,
+//! totals.
 
 use crate::catalog::{Catalog, money};
 use crate::config::WorldConfig;
@@ -12,7 +13,8 @@ use crate::tool_specs::{ToolName, available_tools};
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 
-/// The random streams of a run. A factor that changes the draws of one leaves the others alone.
+/// The random streams of a run. A factor that changes the draws of one stream does not affect the
+/// others.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WorldStreams {
     pub demand: RandomStream,
@@ -37,14 +39,14 @@ impl WorldStreams {
     }
 }
 
-/// A past card, for `audit_predictions`.
+/// A card of an earlier step, as `audit_predictions` shows it.
 #[derive(Debug, Clone)]
 pub(crate) struct PastCard {
     pub step: u64,
     pub call: String,
     pub expected: Value,
     pub succeeded: bool,
-    /// Its scored fields so far.
+    /// Fields of the card that have been scored so far.
     pub truths: Vec<PredictionPair>,
 }
 
@@ -53,18 +55,18 @@ pub(crate) struct PastCard {
 pub(crate) struct WorldState {
     pub config: WorldConfig,
     pub catalog: Catalog,
-    /// The catalog of the first morning, which agents were shown.
+    /// The catalog of the first morning, which the agent was shown.
     pub published: Catalog,
     pub streams: WorldStreams,
-    /// From 1.
+    /// The current day, counted from 1.
     pub day: u64,
-    /// Calls so far.
+    /// Number of steps so far.
     pub step: u64,
     pub actions_left: u32,
     pub cash_cents: i64,
-    /// For a unit and day.
+    /// Storage fee per unit and day.
     pub storage_fee_cents: i64,
-    /// Units by SKU.
+    /// Units in storage, indexed by SKU.
     pub stock: Vec<u32>,
     /// Supplier orders in transit.
     pub inbound: Vec<SupplierOrder>,
@@ -74,16 +76,16 @@ pub(crate) struct WorldState {
     pub shipped: u64,
     pub expired: u64,
     pub scratchpad: BTreeMap<String, String>,
-    /// (day of the news, text) of delayed notices.
+    /// Delayed notices: (day on which the agent is shown the notice, text).
     pub notices: Vec<(u64, String)>,
     pub causal_link: Option<CausalLink>,
     pub late_ledger: Option<LateLedger>,
-    /// (day of posting, cents) of entries that the ledger does not show yet.
+    /// Bookings that the ledger does not show yet: (day of posting, cents).
     pub unposted: Vec<(u64, i64)>,
-    /// What the next observation reports.
+    /// Events that the next observation reports.
     pub news: Vec<News>,
     pub pe: PeTracker,
-    /// Fields scored in this step.
+    /// Card fields scored in this step.
     pub pairs: Vec<PredictionPair>,
     /// The latest cards, newest first; kept for agents that have `audit_predictions`.
     pub cards: VecDeque<PastCard>,
@@ -91,7 +93,7 @@ pub(crate) struct WorldState {
 }
 
 impl WorldState {
-    /// The state before the first morning; `config` is valid.
+    /// The state before the first morning; `config` must be valid.
     pub fn new(config: &WorldConfig, seed: u64) -> WorldState {
         WorldState {
             catalog: Catalog::new(config, seed),
@@ -122,14 +124,14 @@ impl WorldState {
         }
     }
 
-    /// The id of the next customer or supplier order.
+    /// Takes the next id of the sequence that customer and supplier orders share.
     pub fn take_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id - 1
     }
 
-    /// Books income (positive) or a payment (negative). Cash changes at once; a late ledger shows
-    /// it some days later.
+    /// Books income (positive cents) or a payment (negative). Cash changes at once; a late ledger
+    /// shows the entry some days later.
     pub fn book(&mut self, cents: i64) {
         self.cash_cents += cents;
         if let Some(late) = self.late_ledger.filter(|late| self.day <= late.until_day) {
@@ -137,7 +139,7 @@ impl WorldState {
         }
     }
 
-    /// Cash that the ledger shows; agents see no other.
+    /// Cash in cents that the ledger shows. Agents see only this balance.
     pub fn ledger_cents(&self) -> i64 {
         self.cash_cents - self.unposted.iter().map(|(_, cents)| cents).sum::<i64>()
     }
@@ -147,7 +149,8 @@ impl WorldState {
         self.stock.iter().map(|units| u64::from(*units)).sum()
     }
 
-    /// A value that differs if a call changed anything that matters; the clock does not count.
+    /// A value that shows whether a call changed the state: cash, stock, orders or the length of
+    /// the notes. The day and the remaining actions are not part of it.
     pub fn fingerprint(&self) -> (i64, u64, u64, u64, u64, usize) {
         let inbound = self
             .inbound
@@ -157,7 +160,7 @@ impl WorldState {
         (self.cash_cents, self.stock_units(), self.shipped, self.next_id, inbound, notes)
     }
 
-    /// The state in figures.
+    /// Summary figures of the state.
     pub fn totals(&self) -> Totals {
         let at_cost = |sku: usize, units: u32| self.catalog.cheapest_cents(sku) * i64::from(units);
         let stock: i64 =

@@ -9,17 +9,17 @@ use serde_json::Value;
 
 labeled_enum!(/// How an episode ended.
 EpisodeEnd {
-    /// All steps were taken.
+    /// `max_steps` steps were taken.
     Horizon = "horizon",
-    /// No cash, no stock to sell, no supplier order in transit.
+    /// Cash was negative, or it was below 5 with no stock and no supplier order in transit.
     Ruin = "ruin",
-    /// Too many customer orders expired.
+    /// `max_failures` customer orders expired.
     Expired = "expired",
-    /// The steps allowed after a crash ran out.
+    /// `continue_after_crash` steps passed after the first crash.
     Crash = "crash",
 });
 
-/// Everything that one step did.
+/// Everything that happened in one step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepRecord {
     /// Counted from 1.
@@ -30,31 +30,32 @@ pub struct StepRecord {
     pub success: bool,
     /// Why the call failed.
     pub failure: Option<String>,
-    /// The tool's answer, as data.
+    /// The tool's answer as JSON.
     pub result: Value,
-    /// The text that the agent reads next: answer, news and state.
+    /// The text that the agent reads next: the tool's answer, news and state.
     pub observation: String,
-    /// Errors that became known in this step: the mean by kind, null where none did.
+    /// Mean of the prediction errors that became known in this step, by kind; null for kinds
+    /// without one.
     pub pe: PerKind<Option<f64>>,
     pub pairs: Vec<PredictionPair>,
-    /// EWMA and windows after this step.
+    /// EWMA and window means of the prediction errors after this step, by kind.
     pub scales: PerKind<PeScales>,
     pub shocks: Vec<ShockEvent>,
     pub detector: DetectorStep,
-    /// Crashes of detectors that fired for the first time.
+    /// Crashes whose detectors fired for the first time in this step.
     pub crashes: Vec<Crash>,
-    /// Set in the last record.
+    /// How the episode ended; set only in its last record.
     pub ending: Option<EpisodeEnd>,
-    /// Figures after the step.
+    /// Summary figures of the world after the step.
     pub totals: Totals,
 }
 
-/// A world in figures. Money is in units with two decimals.
+/// Summary figures of a world. Amounts of money are in currency units, with cents as decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Totals {
-    /// From 1.
+    /// The current day, counted from 1.
     pub day: u64,
-    /// Cash.
+    /// Cash, including entries that the ledger does not show yet.
     pub budget: f64,
     /// Cash that the ledger shows the agent; differs from `budget` while entries are posted late.
     pub ledger: f64,

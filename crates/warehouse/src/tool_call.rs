@@ -1,4 +1,5 @@
-//! A tool call and its arguments. A bad argument is a failed call with a reason for the agent.
+//! A tool call and its arguments. A call with an invalid argument fails with a reason for the
+//! agent.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -12,7 +13,7 @@ pub struct ToolCall {
 }
 
 impl ToolCall {
-    /// A call; arguments that are not an object count as none.
+    /// A call; arguments that are not a JSON object are treated as empty.
     pub fn new(tool: &str, arguments: Value) -> ToolCall {
         let arguments = match arguments {
             Value::Object(map) => map,
@@ -21,7 +22,7 @@ impl ToolCall {
         ToolCall { tool: tool.to_owned(), arguments }
     }
 
-    /// The call as text, arguments sorted by name: equal calls give equal texts.
+    /// The call as text, with arguments sorted by name, so that equal calls give equal texts.
     pub fn canonical(&self) -> String {
         let mut arguments: Vec<_> = self.arguments.iter().collect();
         arguments.sort_unstable_by_key(|(name, _)| *name);

@@ -1,5 +1,5 @@
-//! The tools that an agent is offered: names, descriptions and argument schemas. The descriptions
-//! are part of the agent's prompt, and so of the experiment.
+//! The agent's tools: names, descriptions and argument schemas. The agent reads these descriptions,
+//! so changing them changes the experiment.
 
 use crate::catalog::{sku_name, supplier_name};
 use crate::config::{MemoryTools, RecoveryTools, WorldConfig};
@@ -33,7 +33,8 @@ impl ToolName {
         matches!(self, Order | ShipCustomerOrder | CancelOrder | Expedite)
     }
 
-    /// Whether the tool only reads: it costs nothing and orders nothing.
+    /// Whether the tool only reads: it costs nothing and orders nothing. Recovery tools are not
+    /// included.
     pub(crate) fn only_reads(self) -> bool {
         use ToolName::{CheckBudget, CheckInbox, CheckStorage, Quote, ReadScratchpad};
         matches!(self, Quote | CheckInbox | CheckStorage | CheckBudget | ReadScratchpad)
@@ -85,7 +86,7 @@ impl ToolName {
         }
     }
 
-    /// JSON schemas of the arguments, in order.
+    /// Names and JSON schemas of the arguments, in the order in which agents see them.
     fn arguments(self, config: &WorldConfig) -> Vec<(&'static str, Value)> {
         let id =
             |letter: &str| json!({"type": "string", "pattern": format!("^{letter}[0-9]{{1,6}}$")});
@@ -109,7 +110,7 @@ impl ToolName {
     }
 }
 
-/// What an agent reads about a tool.
+/// A tool as it is described to the agent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ToolSpec {
     pub name: &'static str,
@@ -118,12 +119,12 @@ pub struct ToolSpec {
     pub arguments: Value,
 }
 
-/// The tools that an agent of this configuration has.
+/// The tools that are available under this configuration.
 pub(crate) fn available_tools(config: &WorldConfig) -> Vec<ToolName> {
     ToolName::ALL.iter().copied().filter(|tool| tool.available(config)).collect()
 }
 
-/// The tools that an agent of this configuration has, as it reads them.
+/// Descriptions of the tools that are available under this configuration.
 pub fn tool_specs(config: &WorldConfig) -> Vec<ToolSpec> {
     let spec = |tool: ToolName| ToolSpec {
         name: tool.label(),

@@ -1,31 +1,32 @@
-//! What an agent does in one step.
+//! An agent's turn in one step: a tool call and its prediction card.
 
 use crate::card::{Card, CardProblem};
 use crate::tool_call::ToolCall;
 use crate::tool_specs::ToolName;
 
-/// A call with its prediction card. A reply that holds no valid call is an outcome of its own.
+/// A tool call with its prediction card. A reply without a valid call is a turn too: the world
+/// records it as a failure.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
     /// The call, or the kind of parse failure (`invalid_json`, `cut_off`, ...).
     pub call: Result<ToolCall, String>,
     pub card: Result<Card, CardProblem>,
-    /// The tool that the agent's text announced, if it announced one.
+    /// The tool that the agent's text announced; `None` if it announced none.
     pub plan: Option<String>,
-    /// Cosine similarity of the agent's summary of the state to its earlier ones, where embeddings
-    /// are available.
+    /// Cosine similarity of the agent's summary of the state to its first summaries; `None` for
+    /// those first summaries, and if no embeddings are available.
     pub similarity: Option<f64>,
 }
 
 impl Turn {
-    /// A call with its card, without plan and similarity.
+    /// A turn without plan and similarity.
     pub fn new(call: Result<ToolCall, String>, card: Result<Card, CardProblem>) -> Turn {
         Turn { call, card, plan: None, similarity: None }
     }
 
-    /// Whether the call contradicts the card or the plan; `None` where neither says anything about
-    /// it. A card contradicts a call that it expects to fail, an order that it expects to cost or
-    /// deliver nothing, and a read-only call that it expects to cost something.
+    /// Whether the call contradicts the card or the plan; `None` if neither determines it. A card
+    /// contradicts a call that it expects to fail, an order that it expects to cost or deliver
+    /// nothing, and a read-only call that it expects to cost something.
     pub fn contradicts(&self) -> Option<bool> {
         let call = self.call.as_ref().ok()?;
         let planned = self.plan.as_ref().map(|plan| *plan != call.tool);

@@ -1,4 +1,5 @@
-//! The step function: one call of the agent, and all that follows from it.
+//! The step function: executes a turn of the agent, ends the day if it is over, and records the
+//! step.
 
 use crate::catalog::{Catalog, money};
 use crate::config::{ConfigError, WorldConfig};
@@ -13,12 +14,13 @@ use crate::tool_specs::ToolName;
 use crate::tools::{self, CallOutcome};
 use crate::turn::Turn;
 
-/// Cards that `audit_predictions` shows.
+/// Maximum number of cards that `audit_predictions` shows.
 const CARDS_SHOWN_MAX: usize = 10;
-/// Cash below which an empty warehouse is ruined.
+/// Cash in cents below which an episode ends as ruin if there is no stock and no supplier order in
+/// transit.
 const RUIN_CENTS: i64 = 500;
 
-/// What a step did, as facts.
+/// Effects of a step, from which its record is made.
 struct StepEffects {
     day: u64,
     outcome: CallOutcome,
@@ -36,16 +38,16 @@ pub struct World {
     detector_steps: Vec<DetectorStep>,
     /// Crashes so far, without severity.
     crashes: Vec<Crash>,
-    /// Length of the last observation.
+    /// Length of the last observation in bytes, by which the next one's capacity is estimated.
     observation_bytes: usize,
     ending: Option<EpisodeEnd>,
 }
 
 impl World {
-    /// The world of a run on its first morning.
+    /// Creates the world of a run on its first morning.
     ///
     /// # Errors
-    /// The first key of the configuration that is out of its range.
+    /// [`ConfigError`] for the first value that is out of its range.
     pub fn new(config: &WorldConfig, seed: u64) -> Result<World, ConfigError> {
         config.validate()?;
         let mut state = WorldState::new(config, seed);
@@ -59,7 +61,7 @@ impl World {
         })
     }
 
-    /// One action of the agent, and all that follows from it.
+    /// Executes one turn of the agent, and the evening and next morning if the day ends with it.
     pub fn step(&mut self, turn: &Turn) -> StepRecord {
         let effects = self.apply(turn);
         let capacity_bytes = self.observation_bytes + self.observation_bytes / 4 + 512;
@@ -83,7 +85,8 @@ impl World {
         }
     }
 
-    /// The same step without a record: no observation is written, and the news is dropped.
+    /// The same as [`World::step`] without a record: no observation is written, and the news is
+    /// discarded. Returns how the episode ended, if it has.
     pub fn advance(&mut self, turn: &Turn) -> Option<EpisodeEnd> {
         let _unread = self.apply(turn);
         self.state.news.clear();
@@ -122,7 +125,8 @@ impl World {
         StepEffects { day, outcome, shocks, crashes, pairs, pe, scales }
     }
 
-    /// Scores the fields of the card that are known right after the call; those of a delivery wait.
+    /// Scores the fields of the card whose outcome is known right after the call, stores a
+    /// predicted delivery until it can be scored, and keeps the card for `audit_predictions`.
     fn score(&mut self, turn: &Turn, outcome: &CallOutcome) {
         let Ok(card) = &turn.card else { return };
         let state = &mut self.state;
@@ -200,13 +204,14 @@ impl World {
         self.state.totals()
     }
 
-    /// The published catalog as text. It heads the first observation and stays in the prompt for
+    /// The published catalog as text. It precedes the first observation and stays in the prompt for
     /// the whole episode.
     pub fn market(&self) -> String {
         self.state.market()
     }
 
-    /// The observation before the first call: the first morning's news, and the state.
+    /// The observation before the first call: news of the first morning, and the state. Clears the
+    /// news.
     pub fn first_observation(&mut self) -> String {
         let mut text = String::new();
         self.state.write_state(&mut text);
@@ -217,7 +222,7 @@ impl World {
         &self.state.config
     }
 
-    /// The catalog as of now.
+    /// The present catalog, with the changes made by shocks.
     pub fn catalog(&self) -> &Catalog {
         &self.state.catalog
     }
@@ -227,7 +232,7 @@ impl World {
         &self.state.published
     }
 
-    /// Units in storage, by SKU.
+    /// Units in storage, indexed by SKU.
     pub fn stock(&self) -> &[u32] {
         &self.state.stock
     }
@@ -237,17 +242,18 @@ impl World {
         &self.state.customers
     }
 
-    /// Supplier orders in transit. Agents see only what the observation shows of them.
+    /// Supplier orders in transit. Agents see only the fields that observations and `check_inbox`
+    /// show.
     pub fn supplier_orders(&self) -> &[SupplierOrder] {
         &self.state.inbound
     }
 
-    /// The day, from 1.
+    /// The current day, counted from 1.
     pub fn day(&self) -> u64 {
         self.state.day
     }
 
-    /// The tools that the agent has.
+    /// The tools that are available to the agent.
     pub(crate) fn tools(&self) -> &[ToolName] {
         &self.state.tools
     }

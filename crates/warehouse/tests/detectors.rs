@@ -1,5 +1,5 @@
-//! Each detector at each strictness: it fires at its threshold and not below, with onset and
-//! severity.
+//! Tests each detector at each strictness: it fires at its threshold and not below it, and reports
+//! onset and severity.
 #![allow(missing_docs)]
 
 use serde_json::json;
@@ -9,7 +9,7 @@ fn config(threshold: Strictness) -> DetectorConfig {
     DetectorConfig { threshold, ..DetectorConfig::default() }
 }
 
-/// A step on which no detector fires: tools alternate.
+/// A step number `n` with which no detector fires: the tools alternate.
 fn fine(n: usize) -> DetectorStep {
     let tool = ["order", "wait", "quote", "check_inbox", "check_storage"][n % 5];
     DetectorStep {
@@ -31,7 +31,8 @@ fn steps(count: usize, change: impl Fn(usize, &mut DetectorStep)) -> Vec<Detecto
         .collect()
 }
 
-/// The detector's crash in twenty fine steps, the last `count` of them changed, and twenty more.
+/// The crash that the detector `kind` reports in 40 steps of [`fine`], after `change` is applied to
+/// the last `count` of the first twenty.
 fn fired(
     kind: CrashType,
     threshold: Strictness,
@@ -46,7 +47,8 @@ fn fired(
     detect(&series, &config(threshold)).into_iter().find(|crash| crash.kind == kind)
 }
 
-/// Least number of changed steps at which the detector fires, by strictness.
+/// Smallest number of changed steps at which the detector fires, for each strictness; 99 if it
+/// never fires.
 fn least(kind: CrashType, change: impl Fn(&mut DetectorStep) + Copy) -> Vec<usize> {
     let first = |threshold| {
         (0..=20).find(|count| fired(kind, threshold, *count, change).is_some()).unwrap_or(99)
@@ -54,8 +56,8 @@ fn least(kind: CrashType, change: impl Fn(&mut DetectorStep) + Copy) -> Vec<usiz
     Strictness::ALL.iter().map(|threshold| first(*threshold)).collect()
 }
 
-/// Defect 5: two detectors cannot fire, one is unimplemented, one is normalized so that it never
-/// fires; severity is never computed.
+/// Defect 5 of the predecessor: two detectors could not fire, one was not implemented, and one was
+/// normalized so that it never fired; severity was never computed.
 #[test]
 fn defect_05_all_six_detectors_fire_at_their_thresholds() {
     let looping =
@@ -67,7 +69,7 @@ fn defect_05_all_six_detectors_fire_at_their_thresholds() {
         "of a window of twenty"
     );
     assert_eq!(least(CrashType::BudgetDenial, |step| step.unaffordable = true), [3, 4, 5]);
-    // `count` of twenty cards contradict the call.
+    // Smallest number of contradicted cards among twenty at which the detector fires.
     let decoupled = |threshold| {
         let fires = |count: usize| {
             let series = steps(20, |n, step| step.contradicts = Some(n >= 20 - count));
@@ -78,7 +80,8 @@ fn defect_05_all_six_detectors_fire_at_their_thresholds() {
         (0..=20).find(|count| fires(*count)).unwrap_or(99)
     };
     assert_eq!(Strictness::ALL.iter().map(|s| decoupled(*s)).collect::<Vec<_>>(), [8, 10, 12]);
-    // Similarities fall by a hundredth a step; the mean of the last twenty passes the threshold.
+    // The similarity falls by 0.01 per step until the mean of the last twenty is below the
+    // threshold.
     let diverged = |threshold| {
         let series = steps(80, |n, step| step.similarity = Some(1.0 - n as f64 / 100.0));
         let crash = detect(&series, &config(threshold))
@@ -90,7 +93,8 @@ fn defect_05_all_six_detectors_fire_at_their_thresholds() {
         Strictness::ALL.iter().map(|s| diverged(*s)).collect::<Vec<_>>(),
         [Some(41), Some(51), Some(61)]
     );
-    // One tool takes over from five in turn: entropy falls from .9 of what six tools allow to 0.
+    // The calls change from five tools in turn to a single one, so the entropy falls from 0.9 of
+    // the maximum for six tools to 0.
     let collapsed = |threshold| {
         let series = steps(60, |n, step| {
             if n >= 20 {
@@ -132,7 +136,7 @@ fn defect_05_severity_is_computed_for_every_crash() {
     assert_eq!(failing(10, 20, dead), (11, CrashSeverity::Abandoned), "nothing succeeds any more");
 }
 
-/// Each detector can fire in a window that is shorter than the default.
+/// Each detector can also fire in a window shorter than the default.
 #[test]
 fn defect_05_a_short_window_leaves_every_detector_able_to_fire() {
     let short = DetectorConfig {
@@ -150,7 +154,7 @@ fn defect_05_a_short_window_leaves_every_detector_able_to_fire() {
     assert_eq!(kinds.len(), 6, "{kinds:?}");
 }
 
-/// Calls in a world make the detectors fire.
+/// The detectors fire on the calls of a real game, not only on constructed steps.
 #[test]
 fn defect_05_detectors_fire_live() {
     let mut config =

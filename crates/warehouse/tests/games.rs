@@ -1,6 +1,6 @@
-//! Ten thousand seeded games of valid and invalid calls: money, stock and orders are conserved,
-//! each failed call has a reason and changes nothing, nothing panics, and the same seed gives the
-//! same bytes.
+//! Plays ten thousand seeded games of valid and invalid calls. Money, stock and orders are
+//! conserved, each failed call has a reason and changes nothing, nothing panics, and the same seed
+//! gives the same bytes.
 #![allow(missing_docs)]
 
 use serde_json::{Map, Value, json};
@@ -21,7 +21,7 @@ impl Player {
         self.draws.bits(&[self.step, self.salt]) % choices
     }
 
-    /// A call of a known tool, of an unknown one, or no call.
+    /// A random turn: a call of a known tool, a call of an unknown tool, or no call.
     fn turn(&mut self, world: &World) -> Turn {
         (self.step, self.salt) = (self.step + 1, 0);
         if self.draw(20) == 0 {
@@ -74,7 +74,7 @@ impl Player {
             .clone()
     }
 
-    /// Wrong types, negative, huge, unknown ids, unicode, nested.
+    /// An unexpected value: of a wrong type, negative, huge, an unknown id, Unicode or nested.
     fn hostile(&mut self) -> Value {
         let pool = [
             json!(null),
@@ -104,7 +104,7 @@ impl Player {
     }
 }
 
-/// Money as whole cents.
+/// An amount of money in JSON, in cents.
 fn cents(value: &Value) -> i64 {
     (value.as_f64().unwrap_or(0.0) * 100.0).round() as i64
 }
@@ -125,8 +125,8 @@ fn config(seed: u64) -> WorldConfig {
     config.initial_budget = [10_000.0, 600.0][seed as usize / 5 % 2];
     config.crash_detector.continue_after_crash = 1000;
     (config.shocks.p_shock, config.shocks.pe_mag) = (0.4, Magnitude::High);
-    // Rule shocks change the storage fee; every second game has none, so that each cent can be
-    // accounted for.
+    // Rule shocks change the storage fee. Every second game has no rule shocks, so that each cent
+    // can be accounted for.
     config.shocks.pe_type_mix =
         if seed.is_multiple_of(2) { TypeMix::Uniform } else { TypeMix::QuantityOnly };
     config
@@ -165,7 +165,7 @@ fn ten_thousand_random_games_conserve_money_stock_and_orders() {
 
 use std::ops::AddAssign;
 
-/// Orders placed, canceled and arrived so far.
+/// Numbers of supplier orders placed, canceled and arrived so far.
 #[derive(Default)]
 struct Ledger {
     placed: u64,
@@ -257,7 +257,7 @@ fn the_same_random_game_gives_the_same_bytes() {
     }
 }
 
-/// A step without a record changes the world as one with a record does.
+/// `advance` changes the world exactly as `step` does.
 #[test]
 fn advancing_and_stepping_are_the_same_game() {
     for seed in 0..200 {

@@ -11,7 +11,7 @@ fn config(level: u8, p_shock: f64) -> WorldConfig {
     config
 }
 
-/// Plays a whole game; gives its last record and all records as bytes.
+/// Plays a whole game; returns the last record, and all records as JSON bytes.
 fn play(config: &WorldConfig, seed: u64, name: &str) -> (StepRecord, Vec<u8>) {
     let mut world = World::new(config, seed).expect("a valid configuration");
     let mut player = operator(name, seed).expect("a known operator");
@@ -32,7 +32,7 @@ fn survivors(config: &WorldConfig, seeds: u64) -> u64 {
         .count() as u64
 }
 
-/// With default detectors: no detector ends good play.
+/// Uses the default detectors: none of them may end a game that is played well.
 #[test]
 fn the_careful_operator_reaches_the_horizon_at_every_level() {
     for level in 0..=4 {
@@ -65,7 +65,7 @@ fn detectors_rarely_fire_on_good_play_at_any_strictness() {
     }
 }
 
-/// The last records of forty games of the careful operator under strong shocks of one type.
+/// The last record of each of forty games of the careful operator under strong shocks of one type.
 fn ends(mix: TypeMix, p_shock: f64) -> Vec<StepRecord> {
     let mut config = config(2, p_shock);
     (config.shocks.pe_type_mix, config.shocks.pe_mag) = (mix, Magnitude::High);
@@ -92,7 +92,7 @@ fn more_rule_shocks_cost_more() {
     assert!(trend.is_sorted_by(|less, more| less > more), "{trend:?}");
 }
 
-/// Over the doses of the study, with its realistic mix.
+/// Covers the shock rates and magnitudes of the study, with its realistic mix of types.
 #[test]
 fn more_shocks_of_all_kinds_hurt_more_and_the_world_stays_winnable() {
     let reached = |p_shock, magnitude| {
@@ -113,7 +113,7 @@ fn more_shocks_of_all_kinds_hurt_more_and_the_world_stays_winnable() {
     );
 }
 
-/// A rule changes three times at most, so that the world can still be won.
+/// Each rule changes at most three times, so that the world can still be won.
 #[test]
 fn rules_change_for_good_and_within_bounds() {
     for (magnitude, days, fee) in
@@ -148,7 +148,7 @@ fn rules_change_for_good_and_within_bounds() {
     }
 }
 
-/// A world in which the ledger posts late from the first step on, and that step's effect.
+/// A world whose ledger is late from the first step on, and the shock that caused this.
 fn late_ledger(observability: Observability) -> (World, ShockEvent) {
     let mut config = config(1, 1.0);
     (config.shocks.pe_type_mix, config.shocks.observability) = (TypeMix::CausalOnly, observability);
@@ -171,8 +171,8 @@ fn order_from(world: &World, units: u32) -> (Turn, f64) {
     (Turn::new(Ok(call), Card::parse(&card)), cost)
 }
 
-/// What is paid is gone at once; what is seen, and what cards are scored against, follows days
-/// later.
+/// A payment reduces the cash at once. The ledger, which the agent sees and cards are scored
+/// against, shows the payment days later.
 #[test]
 fn a_late_ledger_breaks_predictions_of_cash_and_nothing_else() {
     let (mut world, event) = late_ledger(Observability::Full);
@@ -193,7 +193,8 @@ fn a_late_ledger_breaks_predictions_of_cash_and_nothing_else() {
         "the ledger shows no payment yet"
     );
     assert!(pair(CardField::BudgetAfter).error > 0.0);
-    // The day's end came with it: fees are shown at once, the payment is not.
+    // The order was the last action of the day: the ledger shows the day's fees at once, but not
+    // the payment.
     let fees = before.budget - cost - record.totals.budget;
     assert!(
         (record.totals.ledger - record.totals.budget - cost).abs() < 1e-6 && fees > 0.0,
@@ -214,7 +215,8 @@ fn a_late_ledger_breaks_predictions_of_cash_and_nothing_else() {
 fn the_bank_refuses_what_a_late_ledger_still_shows() {
     let (mut world, event) = late_ledger(Observability::Hidden);
     assert_eq!(event.notice, None);
-    // Twice a little more than half of what there is: the ledger shows enough both times.
+    // Each of two orders costs a little more than half of the cash; the ledger shows enough for
+    // both.
     let half = (world.totals().budget / order_from(&world, 1).1) as u32 / 2 + 1;
     let (turn, _) = order_from(&world, half);
     assert!(world.step(&turn).success);
@@ -276,7 +278,8 @@ fn resetting_beliefs_forgets_past_cards() {
     );
 }
 
-/// Defect 8: the world ignores its seed; seed 0 means "no seed"; a reset does not seed again.
+/// Defect 8 of the predecessor: the world ignored its seed, seed 0 meant "no seed", and a reset did
+/// not seed again.
 #[test]
 fn defect_08_the_same_seed_gives_the_same_bytes_and_zero_is_a_seed() {
     let config = config(1, 0.4);
@@ -297,7 +300,8 @@ fn shocks_leave_demand_alone() {
     assert_eq!(orders(0.0), orders(1.0));
 }
 
-/// Defect 1: the error is computed against an observation that lacks the actual values: always 0.
+/// Defect 1 of the predecessor: errors were computed against an observation without the actual
+/// values, so they were always 0.
 #[test]
 fn defect_01_predictions_are_scored_against_what_happened_and_not_always_zero() {
     let (_, bytes) = play(&config(1, 0.5), 5, "careful");
@@ -417,11 +421,12 @@ fn the_error_for_a_value_out_of_range_has_the_range() {
     assert_eq!(error.to_string(), "complexity_level: expected 0 to 4, found 9");
 }
 
-/// The pairs of an order's card that became known, by field: (predicted, actual, the day it was
-/// known).
+/// Places an order and plays to the end. Returns the scored fields of the order's card: (field,
+/// predicted, actual, day on which the outcome became known).
 fn truths(config: &WorldConfig, then: impl Fn(&mut World)) -> Vec<(CardField, f64, f64, u64)> {
     let mut world = World::new(config, 11).expect("valid");
-    // Not on the first day: days count from the order, not from the calendar.
+    // The order is not placed on the first day, since delivery days count from the order and not
+    // from day 1.
     let wait = Turn::new(Ok(ToolCall::new("wait", json!({}))), Err(CardProblem::Absent));
     (0..3).for_each(|_| drop(world.step(&wait)));
     let offer = world.published_catalog().offers[0][0];
@@ -548,7 +553,7 @@ fn help_is_useful_and_deterministic() {
             };
             let day = world.day();
             let record = world.step(&Turn::new(Ok(call), Err(CardProblem::Absent)));
-            // The day, and with it the order, may have ended between the two calls.
+            // The day may have ended between the two calls, and the customer order expired.
             assert!(record.success || record.day != day, "{advice}: {:?}", record.failure);
             followed += u32::from(words[0] == "ship" && record.success);
             all += &advice;

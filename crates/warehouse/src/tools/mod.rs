@@ -12,7 +12,7 @@ pub(crate) use outcome::CallOutcome;
 use outcome::ToolResult;
 use serde_json::json;
 
-/// Executes a call.
+/// Executes a call; an unknown tool or an invalid argument gives a failed outcome.
 pub(crate) fn execute(state: &mut WorldState, call: &ToolCall) -> CallOutcome {
     let Some(tool) = state.tools.iter().copied().find(|tool| tool.label() == call.tool) else {
         let names: Vec<&str> = state.tools.iter().map(|tool| tool.label()).collect();
@@ -44,7 +44,7 @@ pub(crate) fn execute(state: &mut WorldState, call: &ToolCall) -> CallOutcome {
     result.unwrap_or_else(CallOutcome::failed)
 }
 
-/// Forgets past cards; the caller also drops the conversation's history before the next prompt.
+/// Clears the past cards; the caller also drops the conversation's history before the next prompt.
 fn reset_beliefs(state: &mut WorldState) -> CallOutcome {
     state.cards.clear();
     CallOutcome::done(

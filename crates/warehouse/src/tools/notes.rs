@@ -5,7 +5,7 @@ use crate::state::WorldState;
 use crate::tool_call::{ToolCall, clip};
 use serde_json::json;
 
-/// Characters of a key or a note.
+/// Maximum length of a key or a note, in characters.
 const NOTE_CHARS_MAX: usize = 2000;
 const NOTES_MAX: usize = 100;
 

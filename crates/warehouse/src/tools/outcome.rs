@@ -1,17 +1,17 @@
-//! What a call did.
+//! Outcome of a tool call.
 
 use serde_json::{Value, json};
 
-/// What a call did, or the reason why it failed.
+/// Outcome of a call, or the reason why it failed, as the agent reads it.
 pub(super) type ToolResult = Result<CallOutcome, String>;
 
-/// What a call did.
+/// Outcome of a tool call.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CallOutcome {
     pub success: bool,
     pub failure: Option<String>,
     pub result: Value,
-    /// Charged for the call.
+    /// Cents charged for the call.
     pub cost_cents: i64,
     /// Id of the supplier order that the call placed.
     pub ordered: Option<u64>,

@@ -7,7 +7,7 @@ use crate::state::WorldState;
 use crate::tool_call::ToolCall;
 use serde_json::json;
 
-/// Ships a customer order from stock and books its income.
+/// Ships a customer order from stock and books the income minus fees.
 pub(super) fn ship(state: &mut WorldState, call: &ToolCall) -> ToolResult {
     let id = call.id_argument("customer_order_id", 'C')?;
     let index = state.customers.iter().position(|o| o.id == id);

@@ -7,16 +7,16 @@ use crate::state::WorldState;
 use crate::tool_call::{ToolCall, clip};
 use serde_json::json;
 
-/// Share of the paid sum that canceling costs, in percent.
+/// Fee for canceling a supplier order, in percent of the amount paid.
 const CANCEL_FEE_PERCENT: i64 = 10;
-/// Share of the paid sum that expediting costs, in percent.
+/// Fee for expediting a supplier order, in percent of the amount paid.
 const EXPEDITE_FEE_PERCENT: i64 = 50;
-/// Days that expediting saves at most.
+/// Maximum number of days that expediting saves.
 const EXPEDITE_DAYS_MAX: u64 = 2;
 
-/// What an order or a quote is about.
+/// The arguments of an order or a quote, found in the catalog.
 struct RequestedGoods {
-    /// Indexes of supplier and SKU.
+    /// Index of the supplier.
     supplier: usize,
     sku: usize,
     offer: Offer,
@@ -50,7 +50,8 @@ pub(super) fn order(state: &mut WorldState, call: &ToolCall) -> ToolResult {
     let RequestedGoods { supplier, sku, offer, units } = requested_goods(state, call)?;
     let cost_cents = offer.price_cents * i64::from(units);
     if let Some(reason) = payment_problem(state, cost_cents) {
-        // Denial means ordering against the ledger that the agent sees.
+        // Only an order that exceeds the ledger, which the agent sees, counts towards budget
+        // denial.
         let unaffordable = cost_cents > state.ledger_cents();
         return Ok(CallOutcome { unaffordable, ..CallOutcome::failed(reason) });
     }
@@ -83,7 +84,7 @@ pub(super) fn order(state: &mut WorldState, call: &ToolCall) -> ToolResult {
     Ok(CallOutcome { cost_cents, ordered: Some(id), ..CallOutcome::done(result) })
 }
 
-/// Why a sum cannot be paid. Cash decides, even where a late ledger shows more.
+/// Why an amount cannot be paid; `None` if it can. Cash decides, even if a late ledger shows more.
 fn payment_problem(state: &WorldState, cents: i64) -> Option<String> {
     let (cost, shown) = (money(cents), money(state.ledger_cents()));
     match cents > state.cash_cents {
@@ -95,7 +96,8 @@ fn payment_problem(state: &WorldState, cents: i64) -> Option<String> {
     }
 }
 
-/// Days of delay and units that will arrive: an unreliable delivery is a day late or a fifth short.
+/// Draws the days of delay and the arriving units of order `id`: on time and complete with
+/// probability `reliability`, otherwise one day late or a fifth short with equal chance.
 fn draw_delivery(state: &WorldState, id: u64, reliability: f64, units: u32) -> (u64, u32) {
     let draws = state.streams.deliveries;
     if draws.unit(&[id, 0]) < reliability {
@@ -107,7 +109,7 @@ fn draw_delivery(state: &WorldState, id: u64, reliability: f64, units: u32) -> (
     }
 }
 
-/// Index of the supplier order that a call names.
+/// Index in `inbound` of the supplier order that the call's `order_id` names.
 fn supplier_order(state: &WorldState, call: &ToolCall) -> Result<usize, String> {
     let id = call.id_argument("order_id", 'O')?;
     let index = state.inbound.iter().position(|o| o.id == id);
