@@ -13,7 +13,7 @@ pub enum CheckpointFormat {
     Gguf,
 }
 
-/// A checkpoint whose files are complete and agree with each other.
+/// A checkpoint whose files are complete and consistent with each other.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     /// The folder of a safetensors checkpoint, or the path of the GGUF file.

@@ -11,7 +11,7 @@ pub enum NormKind {
     Layer { eps: f32 },
 }
 
-/// The MLP's activation function.
+/// The activation function of the MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Activation {
     Silu,
@@ -19,7 +19,7 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// How a checkpoint stores the weights of a layer's experts.
+/// The storage format of the weights of a layer's experts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum ExpertStorage {
     /// One matrix per expert and projection: `experts.{j}.gate_proj.weight [i, h]`, `up_proj [i,
@@ -34,7 +34,7 @@ pub enum ExpertStorage {
     Mxfp4,
 }
 
-/// How the router selects and weights a token's experts.
+/// How the router selects the experts of a token, and which weights it gives their outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Routing {
     /// Whether the softmax is over the logits of the selected experts only (gpt-oss) instead of
@@ -49,7 +49,7 @@ pub struct Routing {
     pub groups: Option<(usize, usize)>,
 }
 
-/// gpt-oss's activation: `gate = min(gate, limit)`, `up = clamp(up, -limit, limit)`,
+/// gpt-oss's activation function: `gate = min(gate, limit)`, `up = clamp(up, -limit, limit)`,
 /// `out = (up + 1) * gate * sigmoid(alpha * gate)`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ClampedSwiglu {
@@ -57,7 +57,7 @@ pub struct ClampedSwiglu {
     pub limit: f64,
 }
 
-/// A mixture of experts in place of the MLP.
+/// The hyper-parameters of a mixture of experts, which replaces the dense MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Moe {
     /// Number of routed experts in a layer.

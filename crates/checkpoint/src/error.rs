@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 pub use crate::defect_kind::DefectKind;
 
-/// Why a checkpoint cannot be used.
+/// The reason why a checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// A file or model is missing.
@@ -17,7 +17,7 @@ pub enum CheckpointError {
         looked_in: Vec<String>,
         remedy: String,
     },
-    /// A file breaks its format, or parts of the checkpoint contradict each other.
+    /// A file violates its format, or parts of the checkpoint contradict each other.
     #[error(transparent)]
     Bad(Box<Defect>),
     /// Reading or writing a file failed.

@@ -16,17 +16,17 @@ pub struct ExpectedTensor {
     pub content: TensorContent,
 }
 
-/// Whether a checkpoint must have a tensor.
+/// Whether a checkpoint must contain a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Requirement {
-    /// Its absence is an error.
+    /// A checkpoint without the tensor is an error.
     Required,
     /// The output head of a model with tied embeddings: the file may contain it, but it is not
     /// loaded, since the embedding is used as the head.
     Tied,
 }
 
-/// The role of a tensor's elements.
+/// The role of a tensor in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum TensorContent {
     /// A weight matrix.

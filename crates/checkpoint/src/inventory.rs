@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// One file of weights.
+/// One file of a checkpoint that contains weights.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shard {
     pub path: PathBuf,

@@ -38,7 +38,7 @@ fn open_file(path: &Path) -> Result<Checkpoint> {
     gguf::open(path)
 }
 
-/// The GGUF file of a folder without safetensors files.
+/// The single GGUF file of a folder that contains no safetensors files.
 fn only_gguf(root: &Path) -> Result<Option<PathBuf>> {
     if safetensors::has_weights(root)? {
         return Ok(None);

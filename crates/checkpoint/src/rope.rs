@@ -15,7 +15,7 @@ pub enum Pairing {
 /// The parameters of RoPE.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RopeConfig {
-    /// Base of the frequencies.
+    /// Base of the frequencies: pair `i` has the frequency `theta^(-2 i / rotary_dim)`.
     pub theta: f64,
     /// Number of dimensions of a head that are rotated; even.
     pub rotary_dim: usize,

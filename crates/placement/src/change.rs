@@ -19,7 +19,7 @@ pub enum ChangeKind {
     WithoutMaxMemory,
     /// A shorter context.
     Context { tokens: usize },
-    /// Fewer sequences in flight.
+    /// Fewer sequences at the same time.
     Concurrency { sequences: usize },
     /// Weights in int8.
     Int8,

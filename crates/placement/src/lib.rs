@@ -1,6 +1,10 @@
 //! Pure planning: inventory x machine x limits -> [`Plan`], with reasons, and the [`ladder()`] of
 //! fallbacks. No I/O, no access to hardware.
 //!
+//! A module is "off the GPUs" if its weights are in host memory or stay on disk, and "spills" if
+//! they are there only because the GPUs are too small. A "typed" limit or budget is one that the
+//! user set with `--max-memory`.
+//!
 //! A [`Machine`] is a plain value, probed by `device` or read from a file with
 //! [`Machine::from_yaml`]. The memory needs of everything but weights are in [`footprint`]; the
 //! engine uses the same constants.

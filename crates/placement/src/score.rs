@@ -12,7 +12,7 @@ pub(crate) const DISK_ROW_NS: u64 = 200_000;
 /// The score of a placement. Smaller is better; fields are compared in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PlacementScore {
-    /// Bytes of weights off the GPUs.
+    /// Bytes of weights in host memory and on disk.
     pub off_bytes: u64,
     /// Nanoseconds per token, including changes of tier.
     pub time_ns: u64,

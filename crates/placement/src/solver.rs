@@ -22,7 +22,7 @@ pub(crate) struct Solution<'p> {
 }
 
 impl Solution<'_> {
-    /// Bytes of weights off the GPUs.
+    /// Bytes of weights in host memory and on disk.
     pub fn off_bytes(&self) -> u64 {
         let off = |(tier, item): (&Tier, &crate::problem::ModuleBytes)| {
             if tier.is_gpu() { 0 } else { item.weights }

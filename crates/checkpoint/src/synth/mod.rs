@@ -39,7 +39,7 @@ impl SynthSource {
     }
 }
 
-/// The content of the weights.
+/// The values of the weights in a synthetic checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fill {
     /// Zeros, written as file holes that take no disk space.
@@ -56,7 +56,7 @@ pub enum Fill {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SynthRequest {
     pub like: SynthSource,
-    /// Number of shards; `None`: shards of 5 GB.
+    /// Number of shards; `None`: as many as needed for shards of about 5 GB.
     pub shards: Option<usize>,
     pub fill: Fill,
     /// The target: a new folder, or an existing empty one.

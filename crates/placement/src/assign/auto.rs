@@ -1,13 +1,13 @@
-//! The best placement: the fewest bytes off the GPUs, then the least time per token, then the
-//! fewest cuts.
+//! The best placement: the fewest bytes off the GPUs (in host memory or on disk), then the least
+//! time per token, then the fewest cuts (changes of tier between consecutive modules).
 //!
-//! Embedding, norm and head may be on any tier. The layers of each GPU are one contiguous run, GPUs
-//! may follow each other in any order, and at most one run of layers is off the GPUs. Among the
-//! placements of this shape the search is exact: for each assignment of embedding, norm and head,
-//! and for each set of GPUs that hold the layers before the run off the GPUs, these GPUs hold as
-//! many of the first layers as possible and the other GPUs as many of the last, so that the run in
-//! between is the smallest. If layers differ in size, `pack` searches for orders that leave fewer
-//! bytes off the GPUs.
+//! Embedding, norm and head may be on any GPU or off the GPUs. The layers of each GPU are one
+//! contiguous run, GPUs may follow each other in any order, and at most one run of layers is off
+//! the GPUs. Among the placements of this shape the search is exact: for each assignment of
+//! embedding, norm and head, and for each set of GPUs that hold the layers before the run off the
+//! GPUs, these GPUs hold as many of the first layers as possible and the other GPUs as many of the
+//! last, so that the run in between is the smallest. If layers differ in size, `pack` searches for
+//! orders that leave fewer bytes off the GPUs.
 use super::cover::{Cover, LayerRun};
 use super::gpu_classes::{GpuClasses, PrefixSums};
 use super::{Assigned, OnGpus, pack, sequence, split};

@@ -29,7 +29,7 @@ impl Assigned {
     }
 }
 
-/// Why there is no assignment.
+/// The reason why there is no assignment.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum AssignError {
     /// The model does not fit.

@@ -34,7 +34,7 @@ pub(super) fn splits(problem: &Problem, on_gpus: &OnGpus, all_on_disk: bool) -> 
     found
 }
 
-/// The division with the best score.
+/// The tiers of all modules under the division with the best score.
 ///
 /// # Errors
 /// The smallest shortage among the divisions, if none fits.

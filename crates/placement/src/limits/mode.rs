@@ -15,7 +15,7 @@ pub enum DeviceMapMode {
     Sequential,
     /// Everything in host memory.
     Cpu,
-    /// Layers and head stay in the checkpoint's files.
+    /// All layers stay in the checkpoint's files; embedding and head do if host memory is too small.
     Disk,
     /// A map from module names in accelerate's form to tiers. A name covers all modules below it;
     /// `""` covers all modules.

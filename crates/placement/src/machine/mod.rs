@@ -170,7 +170,7 @@ pub struct HugePages {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
-    /// Free bytes.
+    /// Free bytes, if known.
     #[serde(default, rename = "free", deserialize_with = "optional_size")]
     pub free_bytes: Option<u64>,
     /// Bandwidth of large reads, in bytes per second.

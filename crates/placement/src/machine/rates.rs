@@ -37,7 +37,7 @@ pub fn described_gpu(name: &str) -> Option<u64> {
 /// A bandwidth and its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Rate {
-    /// Bytes a second.
+    /// Bytes per second.
     pub bytes_per_s: u64,
     pub source: RateSource,
 }
