@@ -78,7 +78,8 @@ impl AttemptWriter {
         written.map_err(|source| ResultsError::Unwritable { what: "a row", source })?;
         self.chain.seal(&mut self.line);
         self.line.push(b'\n');
-        // One write per row: after a kill the file ends between two rows or within the last one.
+        // Each row is written by one call: after a kill the log ends between two rows or within the
+        // last one.
         let fail = |source| ResultsError::from_io("write", &self.path, Some(self.bytes), source);
         self.file.write_all(&self.line).map_err(fail)?;
         self.lines += 1;

@@ -84,7 +84,7 @@ pub enum ClaimOutcome {
     HeldBy(Owner),
 }
 
-/// A held claim, released when dropped.
+/// A claim that this process holds; released when dropped.
 #[derive(Debug)]
 pub struct Claim {
     path: PathBuf,

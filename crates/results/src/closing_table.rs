@@ -22,7 +22,8 @@ pub struct ClosingRow {
 }
 
 impl ClosingRow {
-    /// The row of a run; `factors` are the dotted keys that vary in the experiment.
+    /// The row of a committed run; `factors` are the dotted keys whose values vary in the
+    /// experiment.
     pub fn of(record: &RunRecord, factors: &[String]) -> Self {
         let short = |key: &String| key.rsplit('.').next().unwrap_or(key).to_string();
         let value = |key: &String| {

@@ -1,4 +1,4 @@
-//! File operations with durable, atomic results.
+//! File operations whose results are durable (synced) and atomic.
 
 use crate::error::ResultsError;
 use crate::schema::SCHEMA_VERSION;
@@ -63,7 +63,7 @@ pub(crate) fn link_document<T: Serialize>(
     Ok(linked)
 }
 
-/// Writes a whole file and syncs it.
+/// Creates or replaces a file with these bytes and syncs it.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
     let fail = |source| ResultsError::from_io("write", path, Some(0), source);
     let mut file =

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConfigDifference {
     pub key: String,
-    /// The folder's value; `None` if it lacks the key.
+    /// The value in the folder; `None` if the folder lacks the key.
     pub stored: Option<Value>,
-    /// The value given now; `None` if it lacks the key.
+    /// The given value; `None` if the given configuration lacks the key.
     pub given: Option<Value>,
 }
 
@@ -43,7 +43,7 @@ pub enum ResultsError {
     )]
     NoSpace {
         path: PathBuf,
-        /// Bytes written so far.
+        /// Bytes written to the file so far.
         offset: u64,
         source: std::io::Error,
     },
@@ -55,10 +55,10 @@ pub enum ResultsError {
         path.display()
     )]
     NoLinks { path: PathBuf, source: std::io::Error },
-    /// The folder holds no experiment.
+    /// The folder contains no `experiment.json`.
     #[error("{} holds no experiment: expected experiment.json in it", path.display())]
     NotAnExperiment { path: PathBuf },
-    /// The folder holds no run.
+    /// A run's folder lacks the expected file.
     #[error("{} holds no run: expected {expected} in it", path.display())]
     NotARun { path: PathBuf, expected: &'static str },
     /// The folder belongs to another configuration.
@@ -69,7 +69,7 @@ pub enum ResultsError {
         lines(differences)
     )]
     OtherConfiguration { root: PathBuf, differences: Vec<ConfigDifference> },
-    /// The model of this name differs from the one that the folder was started with.
+    /// The model of this name differs from the one recorded in the folder.
     #[error(
         "{} was started with another {what} of model {model}: {stored} there, {given} now. Rows of both must not be mixed \
          unnoticed. Use another --out, or --accept-mixed to mark the rows",
@@ -78,19 +78,19 @@ pub enum ResultsError {
     OtherModel {
         root: PathBuf,
         model: String,
-        /// "weights", "dtype" or "kernel set".
+        /// The property that differs: "weights", "dtype" or "kernel set".
         what: &'static str,
         stored: String,
         given: String,
     },
-    /// The file has another format version.
+    /// The document has another format version than this program reads.
     #[error("{} has format version {found}; this program reads version {expected}", path.display())]
     OtherVersion { path: PathBuf, found: u64, expected: u32 },
     /// A log was edited, truncated or damaged.
     #[error("{} line {line}: expected {expected}, found {found}. The log was edited, cut or damaged", path.display())]
     BadLine {
         path: PathBuf,
-        /// Counted from 1.
+        /// Number of the invalid line, counted from 1.
         line: usize,
         expected: String,
         found: String,
@@ -104,7 +104,7 @@ pub enum ResultsError {
     /// An unknown table or format.
     #[error("unknown {what} {found:?}: expected one of {expected}")]
     UnknownChoice {
-        /// "table" or "format".
+        /// The kind of choice: "table" or "format".
         what: &'static str,
         found: String,
         expected: &'static str,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// `experiment.json`: configuration and provenance of an experiment's folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExperimentRecord {
-    /// [`crate::SCHEMA_VERSION`].
+    /// Format version, [`crate::SCHEMA_VERSION`].
     pub schema_version: u32,
     pub name: String,
     /// The resolved configuration: dotted key -> value, and `grid.<key>` -> list of levels for the
@@ -40,17 +40,17 @@ pub struct Provenance {
     pub begun_unix_s: u64,
 }
 
-/// `models/<name>.json`: a model as first used in this folder.
+/// `models/<name>.json`: a model, as recorded at its first use in the folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelRecord {
-    /// [`crate::SCHEMA_VERSION`].
+    /// Format version, [`crate::SCHEMA_VERSION`].
     pub schema_version: u32,
     /// Name of the model in the configuration.
     pub name: String,
     /// Hash that identifies the weights, from blob ids or from file headers and sizes; for a remote
     /// model, its name.
     pub identity: String,
-    /// The dtype of the computation.
+    /// Dtype of the model's computation.
     pub dtype: String,
     /// Kernel set and revision of its arithmetic, such as `avx512/3`.
     pub kernel_set: String,

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const FOLDER: &str = "journals";
 /// Minimum time between progress entries.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
-/// Bytes read from the end of a long journal, about 500 entries.
+/// Number of bytes read from the end of a long journal: about 500 entries.
 const TAIL_BYTES: u64 = 128 << 10;
 
 /// The journal of one process. `status` computes throughput from it; results do not depend on it.
@@ -76,7 +76,7 @@ pub enum JournalEvent {
         run_id: String,
     },
     Progress,
-    /// The process finished or was interrupted.
+    /// The process completed its runs or was interrupted.
     Ended,
 }
 

@@ -1,5 +1,5 @@
-//! Compressed logs of committed runs: `steps.<attempt>.jsonl.zst` in place of
-//! `steps.<attempt>.jsonl`, readable with any zstd tool.
+//! Compressed logs of committed runs: `steps.<attempt>.jsonl.zst` replaces `steps.<attempt>.jsonl`.
+//! Any zstd tool can read them.
 
 use crate::disk;
 use crate::error::ResultsError;

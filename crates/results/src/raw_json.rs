@@ -1,4 +1,4 @@
-//! JSON text that is written and read verbatim.
+//! JSON text that is stored as written, without being parsed into a value tree.
 
 use serde::de::{Deserializer, Error as _};
 use serde::ser::{SerializeStruct, Serializer};

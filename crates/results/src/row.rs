@@ -85,7 +85,7 @@ pub struct StepRow {
     /// Number of oldest exchanges (observation and reply) that this request leaves out.
     #[serde(default)]
     pub history_dropped: u64,
-    /// Seed of the sampler in this step.
+    /// Seed for sampling this step's reply.
     pub sampling_seed: u64,
     /// The complete reply.
     pub reply: String,

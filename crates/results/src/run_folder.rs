@@ -72,7 +72,7 @@ impl RunFolder {
         AttemptWriter::begin(&self.path, claim, last + 1)
     }
 
-    /// Numbers of all attempts, ascending.
+    /// Numbers of all attempts with a log, ascending.
     pub fn attempts(&self) -> Result<Vec<u64>, ResultsError> {
         let mut numbers = self.numbers("steps.", ".jsonl")?;
         numbers.extend(self.numbers("steps.", ".jsonl.zst")?);
@@ -116,7 +116,7 @@ impl RunFolder {
         Ok(self.committed_attempt()?.rows)
     }
 
-    /// The committed attempt, checked like [`RunFolder::rows`].
+    /// The committed attempt. Its log is checked as by [`RunFolder::rows`].
     pub fn committed_attempt(&self) -> Result<RunAttempt, ResultsError> {
         let missing = || ResultsError::NotARun { path: self.path.clone(), expected: "run.json" };
         let record = self.committed()?.ok_or_else(missing)?;

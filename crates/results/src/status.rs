@@ -60,7 +60,7 @@ pub struct Status {
     pub failures: BTreeMap<String, RunFailure>,
 }
 
-/// Reads the state of every run of the experiment.
+/// Reads the state of every run of the experiment, and the throughput of its processes.
 pub fn status(store: &Store) -> Result<Status, ResultsError> {
     let mut status = count(store)?;
     let (journals, now) =

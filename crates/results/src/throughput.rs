@@ -18,7 +18,8 @@ pub struct Throughput {
     pub steps_open: u64,
     /// Steps per second of all processes together; `None` if none completed a step in the window.
     pub steps_per_s: Option<f64>,
-    /// Reply tokens per second, all processes together.
+    /// Reply tokens per second of all processes together; `None` if none completed a step in the
+    /// window.
     pub reply_tokens_per_s: Option<f64>,
 }
 

@@ -11,7 +11,7 @@ pub struct RunTotals {
     /// Day of the last row.
     pub days: u64,
     pub shocks: u64,
-    /// Replies without a valid action, by kind.
+    /// Number of replies without a valid action, by kind.
     pub parse_failures: BTreeMap<String, u64>,
     /// Number of rows with a card problem: a required card is absent, or a card is malformed or has
     /// invalid fields.

@@ -9,15 +9,15 @@ use serde_json::{Map, Value, json};
 pub struct Card {
     /// Whether the call will succeed.
     pub success: Option<bool>,
-    /// Days until the delivery.
+    /// Days from the order to the delivery.
     pub delivery_days: Option<f64>,
-    /// Units in the delivery.
+    /// Units that will be delivered.
     pub quantity: Option<f64>,
-    /// Cost of the call.
+    /// Cost of the call, in currency units.
     pub cost: Option<f64>,
-    /// Units in storage after the call.
+    /// Units in storage after the call, all SKUs together.
     pub storage_after: Option<f64>,
-    /// Cash after the call.
+    /// Cash after the call, in currency units.
     pub budget_after: Option<f64>,
     /// The agent's confidence in the card, 0 to 1.
     pub confidence: Option<f64>,
@@ -30,7 +30,7 @@ pub struct Card {
 #[serde(rename_all = "snake_case", tag = "problem", content = "why")]
 pub enum CardProblem {
     Absent,
-    /// The card is not an object.
+    /// The card is not a JSON object; the text describes it.
     Malformed(String),
 }
 

@@ -10,7 +10,7 @@ pub struct Offer {
     pub price_cents: i64,
     /// Days from order to delivery.
     pub lead_days: i64,
-    /// Probability that a delivery is complete and on time.
+    /// Probability that a delivery is complete and on time if no shock changes it.
     pub reliability: f64,
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Maximum length of a rich card's reasoning, in characters.
 pub const REASONING_MAX_CHARS: u64 = 500;
 
-/// A value out of its range.
+/// A configuration value that is out of its range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{key}: expected {expected}, found {found}")]
 pub struct ConfigError {
@@ -47,7 +47,7 @@ labeled_enum!(/// Economic pressure: the daily fee.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldConfig {
-    /// 0 to 4: 5/10/15/20/25 SKUs and 2/3/4/5/6 suppliers.
+    /// Level 0 to 4, with 5, 10, 15, 20 or 25 SKUs and 2, 3, 4, 5 or 6 suppliers.
     pub complexity_level: u8,
     /// The horizon: maximum number of steps of an episode.
     pub max_steps: u64,

@@ -18,12 +18,13 @@ pub struct DetectorStep {
     pub changed: bool,
     /// Whether the call moved goods or money.
     pub traded: bool,
-    /// Whether the call was an order that exceeded the cash shown by the ledger.
+    /// Whether the call was an order that failed because it cost more than the cash, and more than
+    /// the ledger showed.
     pub unaffordable: bool,
     /// Whether the call contradicts its card or the announced plan; `None` if neither determines
     /// it.
     pub contradicts: Option<bool>,
-    /// Number of tools that the agent has.
+    /// Number of tools that are available to the agent.
     pub tools_available: usize,
     /// Cosine similarity of the agent's summary to its first summaries; `None` for those first
     /// summaries, and if no embeddings are available.

@@ -13,7 +13,7 @@ macro_rules! labeled_enum {
         impl $name {
             /// All variants, in order of declaration.
             pub const ALL: &'static [$name] = &[$($name::$variant),+];
-            /// The text in configurations and rows.
+            /// The variant's label in configurations, rows and messages.
             pub fn label(self) -> &'static str {
                 match self { $($name::$variant => $label),+ }
             }

@@ -99,7 +99,7 @@ pub struct CallFacts {
     pub cost: f64,
     /// Units in storage, all SKUs together.
     pub stock_units: f64,
-    /// Cash that the ledger shows.
+    /// Cash that the ledger shows, in currency units.
     pub budget: f64,
 }
 

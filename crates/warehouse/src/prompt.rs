@@ -45,7 +45,7 @@ fn fee(amount: f64, what: &str) -> String {
     if amount > 0.0 { format!(", {amount:.2} {what}") } else { String::new() }
 }
 
-/// An argument's schema as a short phrase.
+/// Describes an argument's JSON schema in a short phrase.
 fn schema_phrase(schema: &Value) -> String {
     let bound = |key: &str| schema[key].as_i64().unwrap_or(0);
     if let Some(names) = schema["enum"].as_array() {

@@ -19,7 +19,7 @@ const LASTING_CHANGES_MAX: u64 = 3;
 type ShockEffect = Result<String, &'static str>;
 
 impl WorldState {
-    /// Draws this step's shock and applies it.
+    /// Draws this step's shock and applies it; `None` if there is none.
     pub(crate) fn shock(&mut self) -> Option<ShockEvent> {
         let at = [self.step];
         if self.streams.shocks.unit(&at) >= self.config.shocks.p_shock {

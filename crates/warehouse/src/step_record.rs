@@ -22,13 +22,13 @@ EpisodeEnd {
 /// Everything that happened in one step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepRecord {
-    /// Counted from 1.
+    /// Number of the step, counted from 1.
     pub step: u64,
-    /// The day on which the step was taken, from 1.
+    /// The day on which the step was taken, counted from 1.
     pub day: u64,
     /// Whether the call succeeded.
     pub success: bool,
-    /// Why the call failed.
+    /// Why the call failed; `None` if it succeeded.
     pub failure: Option<String>,
     /// The tool's answer as JSON.
     pub result: Value,

@@ -60,7 +60,7 @@ impl ToolCall {
         }
     }
 
-    /// The number in an id such as `C7`, with or without its letter.
+    /// The number of an id argument such as `C7`, given with or without the letter.
     pub(crate) fn id_argument(&self, key: &str, letter: char) -> Result<u64, String> {
         let text = match self.arguments.get(key) {
             Some(Value::Number(n)) => n.to_string(),

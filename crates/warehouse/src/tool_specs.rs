@@ -40,7 +40,7 @@ impl ToolName {
         matches!(self, Quote | CheckInbox | CheckStorage | CheckBudget | ReadScratchpad)
     }
 
-    /// The tool of this name.
+    /// The tool of this name; `None` if there is none.
     pub(crate) fn parse(name: &str) -> Option<ToolName> {
         ToolName::ALL.iter().copied().find(|tool| tool.label() == name)
     }

@@ -31,7 +31,7 @@ struct StepEffects {
     scales: PerKind<PeScales>,
 }
 
-/// A warehouse and its market, stepped by an agent's calls.
+/// A warehouse and its market, advanced by an agent's turns.
 #[derive(Debug, Clone)]
 pub struct World {
     state: WorldState,
@@ -195,7 +195,7 @@ impl World {
         self.ending
     }
 
-    /// All crashes so far, with their severity.
+    /// The first crash of each detector so far, with severity where known.
     pub fn crashes(&self) -> Vec<Crash> {
         detect(&self.detector_steps, &self.state.config.crash_detector)
     }

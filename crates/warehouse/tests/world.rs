@@ -1,4 +1,4 @@
-//! Properties of the world that the study depends on.
+//! Tests the properties of the world on which the study depends.
 #![allow(missing_docs)]
 
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ fn the_careful_operator_reaches_the_horizon_at_every_level() {
     }
 }
 
-/// A detector that fires on competent play would measure nothing.
+/// Detectors must not fire on competent play, since they would then not measure crashes.
 #[test]
 fn detectors_rarely_fire_on_good_play_at_any_strictness() {
     for level in 0..=4 {

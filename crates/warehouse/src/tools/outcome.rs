@@ -15,7 +15,8 @@ pub(crate) struct CallOutcome {
     pub cost_cents: i64,
     /// Id of the supplier order that the call placed.
     pub ordered: Option<u64>,
-    /// Whether the call was an order that failed only for lack of money.
+    /// Whether the call was an order that failed because it cost more than the cash, and more than
+    /// the ledger showed.
     pub unaffordable: bool,
     pub ends_day: bool,
 }
