@@ -139,8 +139,8 @@ pub trait Backend: Sized {
         epilogue: Option<Epilogue<Self>>,
     ) -> Result<(), DeviceError>;
 
-    /// Rotates queries `[rows, heads, head_dim]` and keys `[rows, kv_heads, head_dim]` by the rows'
-    /// positions.
+    /// Applies RoPE to queries `[rows, heads, head_dim]` and keys `[rows, kv_heads, head_dim]` at
+    /// the positions of their rows.
     fn rope(
         &self,
         q: &mut Self::Buffer,

@@ -40,16 +40,16 @@ pub enum DeviceError {
     /// A byte range exceeds its container.
     #[error("bytes {start}..{end} of {what} were requested, which has {bytes} bytes")]
     OutOfRange {
-        /// The container.
+        /// Description of the container.
         what: String,
         start: u64,
-        /// One past the last byte.
+        /// End of the range, exclusive.
         end: u64,
-        /// Size of the container.
+        /// Size of the container in bytes.
         bytes: u64,
     },
 
-    /// A read, map or open failed.
+    /// A file could not be read, mapped or opened.
     #[error("{}: {action} at byte {offset}: {source}", path.display())]
     Io {
         path: PathBuf,
@@ -66,11 +66,11 @@ pub enum DeviceError {
     )]
     FileEnded {
         path: PathBuf,
-        /// Start of the read.
+        /// Byte of the file at which the read starts.
         offset: u64,
         /// Number of bytes to read from `offset`.
         expected_bytes: u64,
-        /// Size of the file.
+        /// Size of the file in bytes.
         end: u64,
     },
 
@@ -84,7 +84,7 @@ pub enum DeviceError {
     )]
     ThreadRefused {
         index: usize,
-        /// Requested size of the pool.
+        /// Requested number of threads.
         threads: usize,
         source: std::io::Error,
     },
@@ -92,7 +92,7 @@ pub enum DeviceError {
     /// Shapes of a kernel's operands disagree.
     #[error("{what}: expected {expected}, found {found}; this is a defect, please report it")]
     Shape {
-        /// Operation and operand.
+        /// The operation and its operand.
         what: &'static str,
         expected: usize,
         found: usize,

@@ -36,7 +36,7 @@ impl ActivationDtype {
 }
 
 impl ActivationDtypes {
-    /// The empty set.
+    /// No dtypes. `precision` determines which dtypes [`Self::and`] adds.
     pub fn new(precision: Precision) -> Self {
         Self { precision, f32: false, bf16: false, int8: false, int16: false }
     }
@@ -53,7 +53,7 @@ impl ActivationDtypes {
         self
     }
 
-    /// The activation dtypes for weights of these dtypes.
+    /// The activation dtypes for weights of the given dtypes.
     pub fn for_weights(precision: Precision, dtypes: impl IntoIterator<Item = Dtype>) -> Self {
         dtypes.into_iter().fold(Self::new(precision), Self::and)
     }

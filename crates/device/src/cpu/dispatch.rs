@@ -3,7 +3,7 @@
 /// Defines `$name(set, args..)`, which calls the generic `$body::<S>(args..)` with the
 /// [`simd::Simd`] of `set` in a function that enables its instructions.
 ///
-/// The CPU must support `set`, as it does every set in a [`super::Cpu`].
+/// The CPU must support `set`. It supports the set of every [`super::Cpu`].
 ///
 /// [`simd::Simd`]: super::simd::Simd
 macro_rules! kernel {

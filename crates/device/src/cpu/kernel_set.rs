@@ -19,8 +19,8 @@ pub enum KernelSet {
 }
 
 /// Revision of the kernels' arithmetic, incremented whenever the results of a set change: results
-/// of different revisions, like those of different sets, must not be mixed. (2: attention sums its
-/// weights lane by lane. 3: bf16 values are weighted in pairs.)
+/// of different revisions, like those of different sets, must not be mixed. (Revision 2 sums
+/// attention weights lane by lane. Revision 3 weights bf16 values in pairs.)
 const ARITHMETIC: u32 = 3;
 
 /// The kernel set (or the sets of a model on several devices) with the revision, such as

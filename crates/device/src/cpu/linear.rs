@@ -161,7 +161,7 @@ impl LinearJob<'_> {
             out: self.out,
             ahead: self.threads * self.rows_per_chunk,
         };
-        // SAFETY: `checked` checked the shapes; no other call writes the outputs of these rows.
+        // SAFETY: `checked` verified the shapes; no other call writes the outputs of these rows.
         unsafe { quant::multiply(self.set, &job, rows) };
     }
 
@@ -171,7 +171,7 @@ impl LinearJob<'_> {
         let kind = if bf16 { DenseKind::Bf16 } else { DenseKind::F32(self.weight.dtype) };
         let start = self.weight.data[rows.start * self.weight.row_bytes()..].as_ptr();
         let job = self.gemm_job(rows, tiles, start, self.weight.row_bytes());
-        // SAFETY: `checked` checked the shapes, so the rows are inside the matrix; activations are
+        // SAFETY: `checked` verified the shapes, so the rows are inside the matrix; activations are
         // padded to whole chunks; no other call writes the outputs of these rows and tokens.
         unsafe { dense::multiply(self.set, kind, &job) };
     }

@@ -53,7 +53,7 @@ impl PackedActivations {
     /// Packs `x`, [tokens, cols], in the given dtypes.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`]. Quantization needs a multiple of 32 columns.
+    /// [`DeviceError::Shape`], also if `cols` is not a multiple of 32 and a dtype is quantized.
     pub fn pack(
         &mut self,
         cpu: &Cpu,

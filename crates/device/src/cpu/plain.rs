@@ -90,9 +90,9 @@ pub fn round_bf16(x: f32) -> f64 {
     bf16::from_f32(x).to_f64()
 }
 
-/// x rounded as in an int8 cache: each group of 32 elements (the last may be shorter) is an integer
-/// in -127..=127 times a scale, the smallest bf16 not below max |x| / 127. The quotient is an f32,
-/// as in [`round_blocks`].
+/// x rounded as in an int8 cache: each group of 32 elements (the last may be shorter) becomes
+/// integers in -127..=127 times a scale, the smallest bf16 not below max |x| / 127. The quotient is
+/// computed in f32, as in [`round_blocks`].
 pub fn round_int8_kv(x: &[f32]) -> Vec<f64> {
     let group = |group: &[f32]| {
         let max_abs = group.iter().fold(0f32, |m, x| m.max(x.abs()));
@@ -107,8 +107,9 @@ pub fn round_int8_kv(x: &[f32]) -> Vec<f64> {
     x.chunks(32).flat_map(group).collect()
 }
 
-/// x rounded to blocks of 32 integers in -`code_max`..=`code_max`, scaled so that max |x| becomes
-/// `code_max`. The factor is an f32, since it decides how values near a tie are rounded.
+/// x rounded in blocks of 32 to integers in -`code_max`..=`code_max` times a scale, such that max
+/// |x| becomes `code_max`. The factor is an f32, since it decides how values near a tie are
+/// rounded.
 pub fn round_blocks(x: &[f32], code_max: f32) -> Vec<f64> {
     let block = |block: &[f32]| {
         let max_abs = block.iter().fold(0f32, |m, x| m.max(x.abs()));

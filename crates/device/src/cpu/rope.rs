@@ -122,7 +122,7 @@ unsafe fn interleaved<S: Simd>(head: *mut f32, cos: *const f32, sin: *const f32,
     }
 }
 
-/// (a cos - b sin, b cos + a sin).
+/// Rotates a pair: (a cos - b sin, b cos + a sin).
 #[inline(always)]
 unsafe fn rotate_pair<S: Simd>(a: S::F, b: S::F, cos: S::F, sin: S::F) -> (S::F, S::F) {
     let minus_b = S::sub(S::splat(0.0), b);

@@ -46,7 +46,7 @@ pub enum CudaError {
     )]
     NoDriver {
         looked_for: &'static str,
-        /// Version of the loaded kernel module.
+        /// Version of the loaded NVIDIA kernel module.
         module: Option<String>,
         /// Message of the dynamic loader, if a library file exists but cannot be opened.
         loader_message: Option<String>,

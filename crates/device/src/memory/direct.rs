@@ -57,8 +57,8 @@ impl DirectFile {
         self.bytes
     }
 
-    /// Fills `buffer` from byte `offset` of the file. `progress` receives the bytes of each system
-    /// call and may cancel the read by returning false.
+    /// Fills `buffer` from byte `offset` of the file. `progress` receives the number of bytes that
+    /// each system call has read, and may cancel the read by returning false.
     ///
     /// Direct reads need no copy where the buffer's address equals `offset` modulo 4096 (see
     /// [`super::Arena::region_at_phase`]); otherwise they go through a bounce buffer.

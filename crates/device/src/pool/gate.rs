@@ -25,10 +25,10 @@ type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
 /// Shared state of the threads of a pool.
 ///
-/// `gate` holds the protocol in one word: the job's number (upper 32 bits), whether helpers may
-/// enter the job (bit 31), and the number of helpers inside (lower 31 bits). A helper enters by
-/// compare-and-swap, so it can only enter an open job. The caller closes the gate and waits for the
-/// helpers inside, but not for helpers that have not entered.
+/// `gate` holds the state of the protocol in one word: the job's number (upper 32 bits), whether
+/// helpers may enter the job (bit 31), and the number of helpers inside (lower 31 bits). A helper
+/// enters by compare-and-swap, so it can only enter an open job. The caller closes the gate and
+/// waits for the helpers inside, but not for helpers that have not entered.
 pub(super) struct PoolState {
     gate: AtomicU64,
     job: UnsafeCell<Option<(*const Job<'static>, usize)>>,
@@ -169,7 +169,7 @@ impl PoolState {
         }
     }
 
-    /// Waits for a job other than `seen`; `None` when the pool closes.
+    /// Waits for a job whose number is not `seen`; returns `None` when the pool closes.
     fn wait_for_job(&self, index: usize, seen: u64) -> Option<u64> {
         let mut wait = SpinWait::new();
         loop {
@@ -233,7 +233,7 @@ impl SpinWait {
         Self { iterations: 0, until: None }
     }
 
-    /// One iteration; true when it is time to park.
+    /// One iteration of the loop; returns true when it is time to park.
     fn spin(&mut self) -> bool {
         spin_loop();
         self.iterations = self.iterations.wrapping_add(1);

@@ -23,7 +23,7 @@ use gate::PoolState;
 /// Options of a [`Pool`].
 #[derive(Debug, Clone, Default)]
 pub struct PoolOptions {
-    /// Threads, including the caller's. Default: the cores available to the process.
+    /// Number of threads, including the caller's. Default: the cores available to the process.
     pub threads: Option<usize>,
     /// Cores to which the helper threads are pinned, in order (on a NUMA machine: the cores of one
     /// node). Empty: unpinned.
@@ -159,7 +159,7 @@ fn guarded(
     })
 }
 
-/// Cores available to the process, by affinity and CPU quota.
+/// Number of cores available to the process, by affinity and CPU quota.
 pub fn usable_cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

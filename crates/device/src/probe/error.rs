@@ -16,7 +16,7 @@ pub enum ProbeError {
     )]
     Devices {
         found: String,
-        /// The problem.
+        /// Why the value is invalid.
         why: String,
     },
 }

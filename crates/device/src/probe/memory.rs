@@ -9,7 +9,7 @@ use super::roots::{Roots, field};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HostMemory {
     pub total_bytes: u64,
-    /// `MemAvailable`: allocatable without swapping.
+    /// `MemAvailable`: bytes that can be allocated without swapping.
     pub available_bytes: Option<u64>,
     pub reserved_pages_free: u64,
     pub reserved_page_bytes: u64,

@@ -29,8 +29,8 @@ use std::path::Path;
 
 use placement::{Host, Machine};
 
-/// Probes the machine. `checkpoint` selects the disk: the checkpoint's folder, or better one of its
-/// shards, which may be a link to another disk.
+/// Probes the machine. `checkpoint` selects the disk: the checkpoint's folder, or preferably one of
+/// its shards, which may be a link to another disk.
 ///
 /// # Errors
 /// [`ProbeError`] only if the memory size is unknown. Other unknown values are reported in notes.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::DeviceError;
 use crate::memory::{DirectFile, ReadMode, Scratch};
 
-/// Bytes of the first read: few, since the disk may be slow. Each next read is twice as large.
+/// Bytes of the first read: few, since the disk may be slow. Each further read is twice as large.
 const FIRST_BYTES: usize = 256 << 10;
 /// Maximum bytes of one read.
 const READ_BYTES_MAX: usize = 8 << 20;

@@ -14,7 +14,7 @@ pub struct Roots {
 }
 
 impl Roots {
-    /// This machine.
+    /// The root folders and environment variables of this machine.
     pub fn system() -> Roots {
         Roots {
             proc: PathBuf::from("/proc"),
@@ -23,12 +23,12 @@ impl Roots {
         }
     }
 
-    /// A file under `/proc`; `None` if it cannot be read.
+    /// Contents of a file under `/proc`; `None` if it cannot be read.
     pub(super) fn proc(&self, path: &str) -> Option<String> {
         std::fs::read_to_string(self.proc.join(path)).ok()
     }
 
-    /// A file under `/sys`; `None` if it cannot be read.
+    /// Contents of a file under `/sys`; `None` if it cannot be read.
     pub(super) fn sys(&self, path: &str) -> Option<String> {
         std::fs::read_to_string(self.sys.join(path)).ok()
     }

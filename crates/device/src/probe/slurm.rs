@@ -4,7 +4,7 @@ use placement::LimitFound;
 
 use super::roots::Roots;
 
-/// Memory of the job on this node, from the variable of the option with which it was requested.
+/// Memory limit of the job on this node, as requested for each node, CPU or GPU.
 pub(super) fn memory(roots: &Roots, notes: &mut Vec<String>) -> Option<LimitFound> {
     let times = |each: Option<u64>, count: Option<u64>| each?.checked_mul(count?);
     let cpus =

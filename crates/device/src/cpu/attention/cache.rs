@@ -214,6 +214,6 @@ pub(super) struct KvLane16 {
     pub values: *const u8,
     /// [groups][block_tokens], from the column of the first of the 16 positions.
     pub key_scales: *const u16,
-    /// [16][groups]
+    /// [16][groups], from the first of the 16 positions.
     pub value_scales: *const u16,
 }

@@ -15,7 +15,7 @@ impl Int8Group {
     /// Quantizes at most 32 values: returns the scale and the nearest codes, so that x = scale *
     /// code and |code| <= 127. A NaN or an infinity makes the scale NaN, and thereby every result
     /// that uses the group.
-    #[inline(always)] // into the kernels, to use their instructions
+    #[inline(always)] // into the kernels, to be compiled for their instructions
     pub(super) fn quantize(values: &[f32]) -> (bf16, Int8Group) {
         let max_abs = values.iter().fold(0f32, |max, x| max.max(x.abs()));
         let zero_or_nan: f32 = values.iter().map(|x| x * 0.0).sum();

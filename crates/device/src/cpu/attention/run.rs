@@ -158,7 +158,7 @@ struct SplitOperands<'a> {
     visits: &'a mut Vec<TileVisit>,
 }
 
-/// Attends all rows of the task to all tiles of one split.
+/// Computes the attention of all rows of the task over the tiles of one split.
 #[inline(always)]
 unsafe fn attend_split<S: SimdInt, K: KvFormat>(
     call: &AttentionCall,
@@ -199,7 +199,7 @@ unsafe fn attend_split<S: SimdInt, K: KvFormat>(
     }
 }
 
-/// Number of rows of the next row block, if `rows` rows remain. It does not affect the result.
+/// Number of rows of the next row block, if `rows` rows remain. The result does not depend on it.
 #[inline(always)]
 fn rows_at_once<S: Simd>(rows: usize) -> usize {
     if !S::WIDE {
@@ -211,8 +211,8 @@ fn rows_at_once<S: Simd>(rows: usize) -> usize {
     }
 }
 
-/// Selects the instantiation of [`attend_tile`] for the number of rows. Each keeps the scores of R
-/// rows and 16 W keys, or 16 W value elements of R rows, in registers.
+/// Selects the instantiation of [`attend_tile`] for the number of rows. Each keeps 16 W scores, or
+/// 16 W elements of the weighted values, of each of R rows in registers.
 #[inline(always)]
 unsafe fn attend_rows<S: SimdInt, K: KvFormat>(block: &RowBlock) {
     match block.rows.len() {
@@ -236,7 +236,7 @@ unsafe fn finish<S: Simd>(call: &AttentionCall, rows: &[QueryRow], total: &Softm
         let scale = S::splat(1.0 / S::sum(S::load(total.sums.as_ptr().add(row * LANES))));
         let values = total.values.as_ptr().add(row * stride);
         for from in (0..stride).step_by(LANES) {
-            // Adding 0.0 turns -0 into +0, since a masked key may or may not have done so.
+            // Adding 0.0 turns -0 into +0, as a masked key of weight 0 may have done.
             let value = S::fma(S::load(values.add(from)), scale, S::splat(0.0));
             S::store_part(out.as_mut_ptr().add(from), value, (dim - from).min(LANES));
         }

@@ -7,11 +7,11 @@ use crate::memory::Scratch;
 /// Maxima, sums and weighted values of some query rows over the keys visited so far.
 #[derive(Default)]
 pub(super) struct SoftmaxState {
-    /// [rows]
+    /// Largest score of each row, [rows].
     pub max: Scratch<f32>,
-    /// [rows][16]: one sum per lane.
+    /// Sums of the softmax weights, [rows][16]: one sum per lane.
     pub sums: Scratch<f32>,
-    /// [rows][value_stride]
+    /// Weighted values, [rows][value_stride].
     pub values: Scratch<f32>,
 }
 

@@ -100,7 +100,7 @@ impl Weight for WeightBf16 {
     }
 }
 
-/// Weights widened to f32 times f32 activations.
+/// Dot product of weights that are widened to f32 with f32 activations.
 pub(super) struct F32Dot<S, W>(PhantomData<(S, W)>);
 
 impl<S: Simd, W: Weight> Dot for F32Dot<S, W> {
@@ -139,7 +139,7 @@ impl<S: Simd, W: Weight> Dot for F32Dot<S, W> {
     }
 }
 
-/// bf16 weights times bf16 activations (`vdpbf16ps`).
+/// Dot product of bf16 weights with bf16 activations (`vdpbf16ps`).
 #[cfg(target_arch = "x86_64")]
 pub(super) struct Bf16Dot;
 

@@ -250,7 +250,7 @@ unsafe fn multiply_tile<D: Dot, const T: usize>(
     let index = tile.index - job.tiles.start;
     for lane in 0..LANES {
         let x = x.add((lane * plan.chunks + tile.columns.start) * T * 4);
-        // Activations of the next tile in this lane.
+        // Activations of the next tile of tokens, for the same lane.
         let next_x = Prefetch {
             from: x.wrapping_add(T * job.x.token_bytes),
             lines: (tile.columns.len() * T * 4).div_ceil(LINE),

@@ -162,7 +162,7 @@ unsafe fn quantize_row_wide_body<S: SimdInt>(x: &[f32], out: &RowOut) {
 unsafe fn scaled<S: SimdInt>(from: *const f32, code_max: f32) -> (f32, [S::F; 2]) {
     let (a, b) = (S::load(from), S::load(from.add(LANES)));
     let max_abs = S::max_lane(S::max(S::abs(a), S::abs(b)));
-    let zero_or_nan = S::sum(S::mul(S::add(a, b), S::splat(0.0))); // 0, or NaN
+    let zero_or_nan = S::sum(S::mul(S::add(a, b), S::splat(0.0))); // NaN if any x is NaN or inf
     let inverse = code_max / max_abs; // infinite for blocks of (almost) zero, whose codes are 0
     let inverse = S::splat(if inverse.is_finite() { inverse } else { 0.0 });
     (max_abs / code_max + zero_or_nan, [S::mul(a, inverse), S::mul(b, inverse)])

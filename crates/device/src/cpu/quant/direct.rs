@@ -1,8 +1,9 @@
 //! W4A16/W8A16-style block dot product with VNNI (`vpdpbusd`), for a few tokens.
 //!
 //! Decoding uses every weight for few multiplications. Packing the weights into panels, which pays
-//! for many tokens, would cost more than these. Here the partial sums of 16 rows are transposed
-//! instead. Integer sums are exact, so the results are bit-identical to those of [`super::tile`].
+//! for many tokens, would cost more than the multiplications. Here the partial sums of 16 rows are
+//! transposed instead. Integer sums are exact, so the results are bit-identical to those of
+//! [`super::tile`].
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::super::dispatch::kernel;

@@ -27,5 +27,5 @@ pub(super) use dequantize::dequantize;
 pub(super) use panel::{Panel, PanelShape};
 pub(super) use tile::{GROUP_ROWS, QuantJob, multiply};
 
-/// Elements of an activation block and of the smallest weight block.
+/// Elements of a quantization block, of activations and of weights.
 pub(super) const BLOCK: usize = 32;

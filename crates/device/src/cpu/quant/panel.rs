@@ -12,11 +12,11 @@ use crate::memory::Scratch;
 /// 16 rows of a quantized matrix, interleaved so that each lane holds one row.
 #[derive(Default)]
 pub(in crate::cpu) struct Panel {
-    /// [blocks][8][16 rows][4 codes]
+    /// Codes, [blocks][8 groups of four][16 rows][4 codes].
     codes: Scratch<u8>,
-    /// [blocks][scales][16 rows]
+    /// Scales, [blocks][scales][16 rows].
     scales: Scratch<f32>,
-    /// [blocks][16 rows]
+    /// Minima, [blocks][16 rows].
     minima: Scratch<f32>,
 }
 

@@ -44,7 +44,7 @@ pub(in crate::cpu) trait SimdInt: Simd {
     unsafe fn where_bits(bits: u64, value: u8) -> Self::I;
 }
 
-/// Reads the unaligned word at byte `at` from `from`.
+/// Reads the unaligned 32-bit word that starts `at` bytes after `from`.
 #[inline(always)]
 pub(super) unsafe fn word(from: *const u8, at: usize) -> i32 {
     from.add(at).cast::<i32>().read_unaligned()

@@ -143,7 +143,7 @@ impl SimdInt for Avx2 {
 
     #[inline(always)]
     unsafe fn where_bits(bits: u64, value: u8) -> [__m256i; 2] {
-        // Byte i takes byte i / 8 of `bits` and keeps bit i % 8 of it.
+        // Byte i is byte i / 8 of `bits`, of which it keeps bit i % 8.
         let spread = _mm256_setr_epi64x(
             0,
             0x0101_0101_0101_0101,

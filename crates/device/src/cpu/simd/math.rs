@@ -24,7 +24,7 @@ pub(in crate::cpu) unsafe fn exp<S: Simd>(x: S::F) -> S::F {
     S::select_less(x, S::splat(LOW), S::splat(0.0), S::scale(p, n))
 }
 
-/// x / (1 + e^-x).
+/// SiLU: x / (1 + e^-x).
 #[inline(always)]
 pub(in crate::cpu) unsafe fn silu<S: Simd>(x: S::F) -> S::F {
     let e = exp::<S>(S::sub(S::splat(0.0), x));

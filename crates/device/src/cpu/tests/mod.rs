@@ -38,7 +38,7 @@ impl TestRandom {
         z ^ z >> 31
     }
 
-    /// Approximately normal, standard deviation 1.
+    /// An approximately normal random number with mean 0 and standard deviation 1.
     pub fn normal(&mut self) -> f32 {
         let uniform = |bits: u64| (bits >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
         (0..4).map(|_| uniform(self.bits())).sum::<f32>() * 1.732
