@@ -15,7 +15,7 @@ pub enum DeviceMapMode {
     Sequential,
     /// Everything in host memory.
     Cpu,
-    /// All layers stay in the checkpoint's files; embedding and head do if host memory is too small.
+    /// All layers stay in the checkpoint's files, and embedding and head if host memory is small.
     Disk,
     /// A map from module names in accelerate's form to tiers. A name covers all modules below it;
     /// `""` covers all modules.
