@@ -116,7 +116,7 @@ unsafe fn softmax<S: Simd, K: KvFormat, const R: usize>(block: &RowBlock) -> [f3
     let before = S::load_part(block.max, R);
     let max = S::max(S::load(tile_max.as_ptr()), before);
     S::store_part(block.max, max, R);
-    let base = S::select_less(max, S::splat(f32::MIN), S::splat(0.0), max); // since -inf - -inf is NaN
+    let base = S::select_less(max, S::splat(f32::MIN), S::splat(0.0), max); // -inf - -inf is NaN
     let (mut bases, mut factors) = ([0.0; LANES], [0.0; LANES]);
     S::store(bases.as_mut_ptr(), base);
     S::store(factors.as_mut_ptr(), math::exp::<S>(S::sub(before, base)));
