@@ -1,14 +1,15 @@
 //! Allocates KV blocks to sequences, as vLLM's `KVCacheManager` does.
 //!
 //! Sequences with equal prefixes share full blocks through the [`PrefixCache`]. Blocks that only
-//! the cache holds are evicted when the pool runs out. Unlike vLLM's, a block that becomes full and
-//! is cached already is replaced by the cached one at once: both hold the same bits.
+//! the cache holds are evicted when the pool runs out. Unlike in vLLM, a block that becomes full is
+//! replaced at once if the cache already has a block with the same prefix: both hold bit-identical
+//! keys and values.
 
 use super::prefix_cache::{BlockTokens, NodeId, PrefixCache};
 use super::{BLOCK_TOKENS, BlockId, KvPool};
 
-/// A sequence's blocks in order of position. The first `cached` of them are nodes of the prefix
-/// cache, of which the last is `node`.
+/// A sequence's KV blocks in order of position. The first `cached` blocks are in the prefix cache;
+/// `node` is the cache node of the last of these.
 #[derive(Debug, Default)]
 pub(crate) struct BlockTable {
     pub blocks: Vec<BlockId>,
@@ -16,8 +17,8 @@ pub(crate) struct BlockTable {
     node: Option<NodeId>,
 }
 
-/// Identifies the block that a sequence computes next: its tokens and the node before it. Sequences
-/// with equal keys would compute the same block.
+/// Identifies the block that a sequence computes next by the block's tokens and the cache node of
+/// the preceding block. Sequences with equal keys would compute identical blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PrefixKey {
     parent: Option<NodeId>,
@@ -29,16 +30,17 @@ pub(crate) struct KvCacheManager {
     pub pool: KvPool,
     cache: PrefixCache,
     prefix_caching: bool,
-    /// Cached blocks evicted since the start.
+    /// Number of cached blocks evicted since the manager was created.
     pub evictions: u64,
 }
 
-/// How the blocks of the pool are used; the rest is held by sequences.
+/// Numbers of blocks in the pool by use. Blocks that are neither `free` nor `cached` are held by
+/// sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockUsage {
     pub blocks: usize,
     pub free: usize,
-    /// Held by the prefix cache alone.
+    /// Blocks that only the prefix cache holds a reference to.
     pub cached: usize,
 }
 
@@ -47,9 +49,9 @@ impl KvCacheManager {
         KvCacheManager { pool, cache: PrefixCache::default(), prefix_caching, evictions: 0 }
     }
 
-    /// Appends the cached blocks that continue a sequence of `computed` computed tokens, and
-    /// returns how many tokens are computed then. The last token is always left to compute: its
-    /// logits are needed.
+    /// Appends the cached blocks that continue a sequence whose first `computed` tokens are
+    /// computed. Returns the number of computed tokens after that. The last token always remains to
+    /// be computed, because its logits are needed.
     pub fn match_prefix(
         &mut self,
         table: &mut BlockTable,
@@ -66,8 +68,9 @@ impl KvCacheManager {
         computed.max(table.cached * BLOCK_TOKENS)
     }
 
-    /// The key of the block that a sequence of `computed` computed tokens adds to the cache next;
-    /// `None` if it is within a block or no full block is left before its last token.
+    /// The key of the block that follows the first `computed` tokens of a sequence. `None` if
+    /// prefix caching is off, if the table has blocks that are not cached, or if no full block
+    /// remains before the last token.
     pub fn prefix_key(
         &self,
         table: &BlockTable,
@@ -82,7 +85,7 @@ impl KvCacheManager {
     }
 
     /// Appends blocks until the table covers all positions below `end`, evicting cached blocks as
-    /// needed. False, with the table unchanged, if there are too few.
+    /// needed. Returns false and leaves the table unchanged if too few blocks are available.
     pub fn allocate(&mut self, table: &mut BlockTable, end: usize) -> bool {
         let before = table.blocks.len();
         while table.blocks.len() < end.div_ceil(BLOCK_TOKENS) {
@@ -99,7 +102,7 @@ impl KvCacheManager {
         true
     }
 
-    /// Releases the blocks behind those that cover the positions below `end`.
+    /// Releases the blocks after those that cover the positions below `end`, except cached blocks.
     pub fn trim(&mut self, table: &mut BlockTable, end: usize) {
         let needed = end.div_ceil(BLOCK_TOKENS).max(table.cached).min(table.blocks.len());
         for block in table.blocks.drain(needed..) {
@@ -119,14 +122,15 @@ impl KvCacheManager {
         }
     }
 
-    /// Whether that many blocks are free or can be evicted.
+    /// Whether at least `blocks` blocks are free or can be evicted from the cache.
     pub fn can_allocate(&self, blocks: usize) -> bool {
         let free = self.pool.free_blocks();
         free >= blocks || free + self.cache.evictable_blocks(&self.pool) >= blocks
     }
 
-    /// Adds the full blocks of the first `computed` tokens to the prefix cache. A block that
-    /// another sequence has cached in the meantime replaces this sequence's own.
+    /// Adds the full blocks of the first `computed` tokens to the prefix cache. If another sequence
+    /// has cached an identical block in the meantime, that block replaces this sequence's own
+    /// block, which is released.
     pub fn cache_blocks(&mut self, table: &mut BlockTable, tokens: &[u32], computed: usize) {
         while self.prefix_caching && table.cached < computed / BLOCK_TOKENS {
             let Some(tokens) = block_tokens(tokens, table.cached) else { return };
@@ -160,8 +164,8 @@ impl KvCacheManager {
         BlockUsage { blocks, free, cached: self.cache.evictable_blocks(&self.pool) }
     }
 
-    /// Checks that reference counts, tables and prefix cache agree, given the tables of all
-    /// sequences.
+    /// Checks that the pool's reference counts, the prefix cache and `tables`, the block tables of
+    /// all sequences, agree.
     #[cfg(test)]
     pub fn check<'a>(&self, tables: impl Iterator<Item = &'a BlockTable>) -> Result<(), String> {
         self.pool.check().map_err(|error| error.to_string())?;

@@ -1,5 +1,5 @@
 //! [`KvPool`]: the memory of the paged KV cache, allocated once, with a reference count for each
-//! block, as vLLM's block pool.
+//! block, as in vLLM's block pool.
 
 use checkpoint::ModelConfig;
 use device::DeviceError;
@@ -77,7 +77,7 @@ pub enum KvError {
     Integrity {
         block: BlockId,
         references: u32,
-        /// Times that the block is on the free list.
+        /// Number of times that the block is on the free list.
         listed: u32,
     },
 }
@@ -94,7 +94,7 @@ impl HasKind for KvError {
 /// Keys and values of one layer, on the device that computes it.
 pub(crate) type LayerKv = OnDevice<KvLayer, cuda::GpuKvLayer>;
 
-/// Bytes of a layer in a GPU's arena, padding included.
+/// Bytes that one layer's keys and values take in a GPU's arena, including padding.
 fn gpu_layer_bytes(shape: &KvShape, blocks: usize) -> usize {
     cuda::GpuKvLayer::bytes(shape, blocks).next_multiple_of(GpuArena::ALIGNMENT_BYTES)
 }
@@ -102,18 +102,20 @@ fn gpu_layer_bytes(shape: &KvShape, blocks: usize) -> usize {
 /// Blocks of keys and values, `[layer][block][kv_head]`, with a reference count for each block.
 ///
 /// The holder of a reference may read a block; the holder of the only reference may write to it.
-/// Blocks are not cleared between uses: a pass reads only positions that it or an earlier pass of
-/// the same sequence wrote.
+/// Blocks are not cleared when they are reused: a forward pass reads only positions that were
+/// written since the block was allocated.
 pub struct KvPool {
     layout: KvLayout,
     layers: Vec<LayerKv>,
     references: Vec<u32>,
-    /// Free ids, used as a stack, so that as few pages of memory as possible are ever touched.
+    /// Ids of the free blocks, used as a stack: recently freed blocks are reused first, so that few
+    /// memory pages become resident.
     free: Vec<BlockId>,
 }
 
 impl KvPool {
-    /// Allocates `blocks` blocks in host memory. Pages are touched when they are first written.
+    /// Allocates `blocks` blocks in host memory. Memory pages become resident when they are first
+    /// written.
     ///
     /// # Errors
     /// [`KvError::Memory`].
@@ -121,7 +123,7 @@ impl KvPool {
         Self::on_devices(layout, blocks, &vec![DeviceId::Cpu; layout.layers], &[])
     }
 
-    /// Allocates `blocks` blocks, with each layer's keys and values on its device in `layers`.
+    /// Allocates `blocks` blocks, with the keys and values of layer `i` on device `layers[i]`.
     pub(crate) fn on_devices(
         layout: KvLayout,
         blocks: usize,
@@ -191,14 +193,14 @@ impl KvPool {
         bytes as u64
     }
 
-    /// Allocates a block with one reference; `None` if none is free.
+    /// Allocates a block with one reference; `None` if no block is free.
     pub fn alloc(&mut self) -> Option<BlockId> {
         let block = self.free.pop()?;
         self.references[block as usize] = 1;
         Some(block)
     }
 
-    /// Allocates `requested` blocks or none.
+    /// Allocates `requested` blocks; fails without allocating any if fewer are free.
     pub fn alloc_many(&mut self, requested: usize) -> Result<Vec<BlockId>, KvError> {
         if requested > self.free.len() {
             return Err(KvError::Full { requested, free: self.free.len(), blocks: self.blocks() });
@@ -206,17 +208,18 @@ impl KvPool {
         Ok((0..requested).filter_map(|_| self.alloc()).collect())
     }
 
-    /// Adds a reference to a block that has one.
+    /// Adds a reference to a block that already has at least one.
     ///
     /// # Panics
-    /// If the block is free: the caller would otherwise read another sequence's tokens.
+    /// If the block is free: the caller would otherwise read another sequence's keys and values.
     pub fn retain(&mut self, block: BlockId) {
         let count = &mut self.references[block as usize];
         assert!(*count > 0, "block {block} retained while free");
         *count += 1;
     }
 
-    /// Drops a reference; true if it was the last, so that the block is free now.
+    /// Drops a reference to a block. Returns true if it was the last one, so that the block is now
+    /// free.
     ///
     /// # Panics
     /// If the block is free.
@@ -230,10 +233,10 @@ impl KvPool {
         self.references[block as usize] == 0
     }
 
-    /// Copies a block's keys and values to another block, in all layers (copy on write).
+    /// Copies the keys and values of block `from` to block `to` in all layers (copy on write).
     ///
     /// # Errors
-    /// [`KvError::Copy`] for a block that is not in the pool.
+    /// [`KvError::Copy`] if a block is not in the pool, or if the device cannot copy.
     pub fn copy_block(&mut self, from: BlockId, to: BlockId) -> Result<(), KvError> {
         let copy = |layer: &mut LayerKv| match layer {
             OnDevice::Cpu(kv) => kv.copy_block(from, to),
@@ -270,7 +273,7 @@ impl KvPool {
         }
     }
 
-    /// Keys and values, layer by layer.
+    /// The keys and values of each layer, in the order of the layers.
     pub(crate) fn layers_mut(&mut self) -> &mut [LayerKv] {
         &mut self.layers
     }
@@ -293,7 +296,7 @@ mod tests {
     }
 
     proptest! {
-        /// Compares random sequences of operations with a model that only counts references.
+        /// Compares a pool after each of a random series of operations with plain reference counts.
         #[test]
         fn reference_counts_and_free_list_agree(steps in proptest::collection::vec((0u8..3, 0usize..8), 0..200)) {
             let mut pool = pool(8);

@@ -1,13 +1,13 @@
-//! Prefix cache: full KV blocks, found by the tokens that lead to them.
+//! Prefix cache: full KV blocks, looked up by the sequence's tokens up to the block's end.
 //!
-//! A radix tree as in SGLang's RadixAttention, with one KV block per node. The path from the root
-//! to a node spells all tokens up to the end of its block, so two prefixes are equal exactly when
-//! they end at the same node: tokens are compared, where vLLM compares hashes of blocks.
+//! A radix tree as in SGLang's RadixAttention, with one KV block per node. The blocks on the path
+//! from the root to a node have all tokens of a prefix, so two prefixes are equal exactly if they
+//! end at the same node. Tokens are compared directly; vLLM compares hashes of blocks.
 //!
 //! The cache holds one reference to each of its blocks. A sequence that uses a node's block also
-//! uses the blocks of all its ancestors, so the descendants of a block that only the cache holds
-//! are held by the cache alone as well. Evicting leaves, least recently used first, can therefore
-//! free every block that no sequence uses.
+//! uses the blocks of all ancestors. If no sequence uses a block, none uses the blocks of its
+//! descendants either. Evicting leaves, least recently used first, can therefore free every block
+//! that no sequence uses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,24 +24,25 @@ struct PrefixNode {
     tokens: BlockTokens,
     block: BlockId,
     children: BTreeMap<BlockTokens, NodeId>,
-    /// Value of [`PrefixCache::clock`] at the last use.
+    /// Value of [`PrefixCache::clock`] when the node was last used.
     last_used: u64,
 }
 
-/// Full blocks by their tokens, with LRU eviction.
+/// The tree of cached blocks, with LRU eviction.
 #[derive(Default)]
 pub(super) struct PrefixCache {
     nodes: Vec<Option<PrefixNode>>,
     vacant: Vec<NodeId>,
     roots: BTreeMap<BlockTokens, NodeId>,
-    /// `(last_used, node)` of the nodes without children: the eviction order.
+    /// `(last_used, node)` of the nodes without children, in the order of eviction.
     leaves: BTreeSet<(u64, NodeId)>,
-    /// A count of uses instead of a time, so that the cache is deterministic.
+    /// Logical clock, incremented at every use. Unlike the time, it makes eviction deterministic.
     clock: u64,
 }
 
 impl PrefixCache {
-    /// The child of `parent` that holds `tokens`.
+    /// The child of `parent` whose block has the tokens `tokens`, and that block. The parent `None`
+    /// is the root.
     pub fn find(&self, parent: Option<NodeId>, tokens: &BlockTokens) -> Option<(NodeId, BlockId)> {
         let node = *self.children(parent)?.get(tokens)?;
         Some((node, self.node(node)?.block))
@@ -59,8 +60,8 @@ impl PrefixCache {
         node.last_used = clock;
     }
 
-    /// Adds a full block below `parent` and takes a reference to it. `parent` must not have a child
-    /// with these tokens yet.
+    /// Adds a full block as a child of `parent`, with a reference to the block. `parent` must not
+    /// have a child with these tokens yet.
     pub fn insert(
         &mut self,
         parent: Option<NodeId>,
@@ -96,7 +97,8 @@ impl PrefixCache {
         id
     }
 
-    /// Releases the least recently used block that only the cache holds; false if there is none.
+    /// Removes the least recently used leaf whose block only the cache holds, and releases the
+    /// block. Returns false if there is no such leaf.
     pub fn evict(&mut self, pool: &mut KvPool) -> bool {
         let evictable = |&&(_, id): &&(u64, NodeId)| {
             self.node(id).is_some_and(|node| pool.references(node.block) == 1)

@@ -1,4 +1,4 @@
-//! Property test of the KV cache manager against a plain record of what each block holds.
+//! Property test of the KV cache manager against a plain record of the tokens in each block.
 
 use placement::KvDtype;
 use proptest::prelude::*;
@@ -19,7 +19,8 @@ struct TableOwner {
 type BlockContents = Vec<[u32; BLOCK_TOKENS]>;
 
 impl TableOwner {
-    /// Computes the tokens up to `end`, then checks that the table's blocks hold this sequence.
+    /// Records the tokens up to `end` as computed, then checks that the table's blocks contain the
+    /// sequence's tokens.
     fn compute(&mut self, kv: &mut KvCacheManager, end: usize, contents: &mut BlockContents) {
         if !kv.allocate(&mut self.table, end) {
             return;
@@ -46,7 +47,7 @@ fn pool() -> KvPool {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
-    /// Sequences with shared prefixes start, grow and end in any order.
+    /// Starts, extends and ends sequences with shared prefixes in a random order.
     #[test]
     fn no_block_is_leaked_or_used_twice(
         steps in proptest::collection::vec((0u8..4, 0usize..5, 1usize..150, 0u32..3), 1..120),
@@ -57,7 +58,7 @@ proptest! {
         for (step, index, amount, prefix) in steps {
             let owner = &mut owners[index];
             match step {
-                // Starts with one of three prefixes of 64 tokens.
+                // Starts a sequence whose first 64 tokens are one of three prefixes.
                 0 if owner.tokens.is_empty() => {
                     let own = prefix + index as u32 * 1000;
                     owner.tokens = (0..200).map(|i| if i < 64 { prefix } else { own + i }).collect();

@@ -1,7 +1,7 @@
 //! The tokens that a grammar allows, as a bitmask in llguidance's layout.
 
-/// A borrowed bitmask: bit `id % 32` of word `id / 32` is set if the token is allowed. Ids past the
-/// end are not.
+/// A borrowed bitmask: bit `id % 32` of word `id / 32` is set if the token is allowed. Token ids
+/// beyond the last word are not allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct AllowedTokens<'a> {
     words: &'a [u32],
@@ -19,7 +19,7 @@ impl<'a> AllowedTokens<'a> {
         word.is_some_and(|word| word >> (token % 32) & 1 == 1)
     }
 
-    /// The allowed tokens below `vocab`, in ascending order.
+    /// The ids of the allowed tokens below `vocab`, in ascending order.
     pub fn tokens(&self, vocab: usize) -> impl Iterator<Item = u32> + 'a {
         let words = self.words.iter().enumerate();
         words
@@ -28,7 +28,7 @@ impl<'a> AllowedTokens<'a> {
     }
 }
 
-/// Iterates over the set bits of a word, from the lowest.
+/// Iterates over the set bits of a word from the lowest; returns `base` plus the bit's index.
 struct SetBits {
     word: u32,
     base: u32,

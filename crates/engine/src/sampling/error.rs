@@ -1,8 +1,8 @@
-//! Errors of sampling. They end one request; the others go on.
+//! Errors of sampling. An error ends one request and does not affect others.
 
 use error_kind::{ErrorKind, HasKind};
 
-/// Why no token could be sampled, or sampling parameters are invalid.
+/// Why a token could not be sampled, or why sampling parameters are invalid.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SampleError {
     #[error("{name}: expected {expected}, found {found}")]

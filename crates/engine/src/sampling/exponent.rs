@@ -1,14 +1,15 @@
-//! The exponential function with the same bits on every machine: the C library's result may change
-//! from one version to the next.
+//! The exponential function with bit-identical results on every machine. Results of the C library
+//! may change from one version to the next.
 
-/// e^x in f32 for x <= 0; 0 below -87. Within 2 units in the last place.
+/// e^x in f32 for x <= 0, with an error of at most 2 units in the last place; 0 for x < -87.
 ///
-/// x = n ln 2 + r with |r| <= ln 2 / 2 (ln 2 in two parts, Cody and Waite 1980), e^r by its Taylor
-/// series up to r^7. It consists of additions and multiplications that the compiler must not
-/// reorder, so it vectorizes without changing bits.
+/// The range is reduced by x = n ln 2 + r with |r| <= ln 2 / 2, where ln 2 is the sum of two
+/// constants (Cody and Waite 1980); e^r is computed by its Taylor series up to r^7. The function
+/// consists of additions and multiplications, which the compiler must not reorder, so vectorization
+/// does not change the result.
 #[inline]
 pub(super) fn exp(x: f32) -> f32 {
-    /// Adding and subtracting 1.5 * 2^23 rounds to an integer.
+    /// Adding and then subtracting 1.5 * 2^23 rounds an f32 to an integer.
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
@@ -20,13 +21,14 @@ pub(super) fn exp(x: f32) -> f32 {
     for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         sum = sum * r + coefficient;
     }
-    // The low bits of `rounded` are n.
+    // The low bits of `rounded` are the integer n.
     let power =
         f32::from_bits(rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
     if x < -87.0 { 0.0 } else { sum * power }
 }
 
-/// ln(sum(e^x)) over a row with the maximum `max`, summed in f64 in eight fixed lanes.
+/// ln(sum(e^x)) over the values of a row whose maximum is `max`. The sum is computed in f64 as
+/// eight partial sums, in an order that depends on the row's length only.
 pub(super) fn log_sum_exp(row: &[f32], max: f32) -> f64 {
     let mut lanes = [0.0f64; 8];
     let chunks = row.chunks_exact(8);

@@ -12,14 +12,15 @@ pub(super) struct TokenCandidate {
 }
 
 impl TokenCandidate {
-    /// More likely tokens first; of equals the lower id.
+    /// Orders candidates by descending weight; equal weights by ascending token id.
     fn order(&self, other: &TokenCandidate) -> Ordering {
         other.weight.total_cmp(&self.weight).then(self.token.cmp(&other.token))
     }
 }
 
-/// Removes the candidates that the parameters exclude. The rest is in ascending order of id if
-/// nothing is sorted, else in [`TokenCandidate::order`]: sampling depends on the order.
+/// Removes the candidates that top-k, top-p and min-p exclude. If top-k or top-p applies, the
+/// remaining candidates are sorted by [`TokenCandidate::order`]; otherwise they stay in ascending
+/// order of token ids. Sampling depends on this order.
 pub(super) fn filter(sampling: &SamplingParams, candidates: &mut Vec<TokenCandidate>) {
     let mut sorted = false;
     if let Some(k) = sampling.top_k.filter(|&k| k > 0 && k < candidates.len()) {
@@ -36,7 +37,8 @@ pub(super) fn filter(sampling: &SamplingParams, candidates: &mut Vec<TokenCandid
     }
 }
 
-/// Keeps the fewest most likely candidates whose weights sum to `p` of the total.
+/// Keeps the smallest set of most likely candidates whose weights sum to at least `p` times the
+/// total weight.
 fn top_p(p: f64, sorted: bool, candidates: &mut Vec<TokenCandidate>) {
     let target = p * total(candidates);
     if !sorted {
@@ -53,10 +55,11 @@ fn top_p(p: f64, sorted: bool, candidates: &mut Vec<TokenCandidate>) {
     }
 }
 
-/// Drops candidates too light to be among the heaviest that sum to `target`, so that fewer have to
-/// be sorted.
+/// Removes candidates whose weight is too small to be in the top-p set, whose weights sum to
+/// `target`, so that fewer candidates have to be sorted.
 fn keep_heavy(target: f64, candidates: &mut Vec<TokenCandidate>) {
-    // Sums of weights by their exponent; weights are at most 1, whose exponent is 127.
+    // Sum of the weights with each biased exponent. Weights are at most 1, whose biased exponent is
+    // 127.
     let mut sums = [0.0f64; 128];
     for candidate in candidates.iter() {
         sums[exponent(candidate.weight)] += f64::from(candidate.weight);
@@ -71,12 +74,12 @@ fn keep_heavy(target: f64, candidates: &mut Vec<TokenCandidate>) {
     }
 }
 
-/// The biased exponent of a number from 0 to 1.
+/// The biased exponent of an f32 from 0 to 1.
 fn exponent(weight: f32) -> usize {
     (weight.to_bits() >> 23 & 127) as usize
 }
 
-/// The sum of the weights, in order of the candidates.
+/// The sum of the weights, added in the order of the candidates.
 pub(super) fn total(candidates: &[TokenCandidate]) -> f64 {
     candidates.iter().map(|candidate| f64::from(candidate.weight)).sum()
 }

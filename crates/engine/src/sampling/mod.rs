@@ -1,9 +1,10 @@
 //! Samples a token from one row of logits: grammar mask, repetition penalty, temperature, top-k,
 //! top-p, min-p, in the order of Hugging Face transformers.
 //!
-//! The token depends on the row, the settings, the sequence's tokens and (seed, position) alone.
-//! Randomness is a function of the latter (counter-based, [`uniform`]) where vLLM draws from a
-//! generator per request, so the same request gives the same tokens however it was scheduled.
+//! The token depends only on the row of logits, the mask, the sampling parameters, the sequence's
+//! tokens and its position. Random numbers are a function of (seed, position) (counter-based,
+//! [`uniform`]), where vLLM draws from one generator per request. The same request therefore gives
+//! the same tokens however it is scheduled.
 
 mod allowed_tokens;
 mod error;

@@ -1,4 +1,4 @@
-//! Sampling parameters of a request, as vLLM's `SamplingParams`.
+//! Sampling parameters of a request, as in vLLM's `SamplingParams`.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,16 +9,18 @@ use super::SampleError;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplingParams {
-    /// 0 always takes the most likely token (the lowest id of equals).
+    /// 0: greedy sampling, which takes the most likely token, or the lowest id among equally likely
+    /// tokens.
     pub temperature: f32,
     /// Keeps the `k` most likely tokens; `None` or 0: all.
     pub top_k: Option<usize>,
-    /// Keeps the fewest most likely tokens whose probabilities sum to this; 1: all.
+    /// Keeps the smallest set of most likely tokens whose probabilities sum to at least this value;
+    /// 1: all.
     pub top_p: f32,
-    /// Keeps tokens at least this many times as likely as the most likely one; 0: all.
+    /// Keeps tokens whose probability is at least this fraction of the most likely token's; 0: all.
     pub min_p: f32,
-    /// Divides positive logits of tokens seen so far, prompt included, and multiplies negative
-    /// ones (CTRL, Keskar et al. 2019); 1: unchanged.
+    /// Factor by which the logits of tokens that already occur in the prompt or the response are
+    /// divided if positive and multiplied if negative (CTRL, Keskar et al. 2019); 1: no penalty.
     pub repetition_penalty: f32,
     pub seed: u64,
 }
@@ -37,17 +39,17 @@ impl Default for SamplingParams {
 }
 
 impl SamplingParams {
-    /// Always the most likely token.
+    /// Greedy sampling: always the most likely token.
     pub fn greedy() -> Self {
         SamplingParams::default()
     }
 
-    /// The model's distribution at a temperature.
+    /// Sampling from the model's whole distribution at a temperature, without filters.
     pub fn at(temperature: f32, seed: u64) -> Self {
         SamplingParams { temperature, seed, ..SamplingParams::default() }
     }
 
-    /// Whether the most likely token is taken without randomness.
+    /// Whether the most likely token is always taken, without randomness.
     pub fn is_greedy(&self) -> bool {
         self.temperature == 0.0 || self.top_k == Some(1)
     }

@@ -21,7 +21,8 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
-/// A uniform number in [0, 1) of 53 random bits, as a function of the seed and the position.
+/// A uniformly distributed number in [0, 1) with 53 random bits, as a function of the seed and the
+/// position.
 pub fn uniform(seed: u64, position: u64) -> f64 {
     let random = philox(
         [position as u32, (position >> 32) as u32, 0, 0],
@@ -58,7 +59,7 @@ mod tests {
                 buckets[(x * 16.0) as usize] += 1;
             }
         }
-        // Expected 1024 in each, with a standard deviation of 31.
+        // The expected count of each bucket is 1024, with a standard deviation of 31.
         assert!(buckets.iter().all(|count| (870..1180).contains(count)), "{buckets:?}");
     }
 }

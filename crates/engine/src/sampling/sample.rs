@@ -1,19 +1,20 @@
-//! Samples one token: penalty, mask, filters, then inversion of the cumulative distribution.
+//! Samples one token: repetition penalty, grammar mask, filters, then inversion of the cumulative
+//! distribution.
 
 use super::exponent::{exp, log_sum_exp};
 use super::filter::{TokenCandidate, filter, total};
 use super::{AllowedTokens, SampleError, SamplingParams, SeenTokens, uniform};
 
-/// What a token is sampled with, besides the logits.
+/// Inputs of [`sample`] besides the logits.
 #[derive(Clone, Copy, Debug)]
 pub struct SampleInput<'a> {
     pub sampling: &'a SamplingParams,
     /// The tokens that the grammar allows; `None`: all.
     pub allowed: Option<AllowedTokens<'a>>,
-    /// The distinct tokens of the sequence; needed for a repetition penalty.
+    /// The distinct tokens of the sequence so far; required for a repetition penalty.
     pub seen: Option<&'a SeenTokens>,
-    /// Position in the sequence of the token to sample, prompt included: the counter of the random
-    /// numbers.
+    /// Position of the token to sample, counted from the start of the prompt. It is the counter of
+    /// the random number generator.
     pub position: usize,
     /// Whether the token's log-probability is returned.
     pub logprob: bool,
@@ -23,7 +24,8 @@ pub struct SampleInput<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SampledToken {
     pub token: u32,
-    /// Its log-probability under the model: before penalty, mask, temperature and filters.
+    /// Log-probability of the token under the model, before penalty, mask, temperature and filters.
+    /// `None` if it was not requested.
     pub logprob: Option<f32>,
 }
 
@@ -38,8 +40,8 @@ pub struct SampleBuffers {
 /// Samples a token from `logits`, `[vocab]`; the repetition penalty changes them in place.
 ///
 /// # Errors
-/// [`SampleError::NotFinite`] for NaN or infinity among the logits, [`SampleError::NothingAllowed`]
-/// for an empty mask.
+/// [`SampleError::NotFinite`] if a logit is NaN or infinite, [`SampleError::NothingAllowed`] if the
+/// mask allows no token.
 pub fn sample(
     logits: &mut [f32],
     input: &SampleInput,
@@ -60,8 +62,8 @@ pub fn sample(
 }
 
 fn check_finite(logits: &[f32], position: usize) -> Result<(), SampleError> {
-    // Zero times a finite number is zero. This sum vectorizes; a search with an early exit would
-    // not.
+    // Zero times a finite number is zero; zero times NaN or infinity is NaN. This sum vectorizes; a
+    // search with an early exit would not.
     if logits.iter().map(|logit| logit * 0.0).sum::<f32>() == 0.0 {
         return Ok(());
     }
@@ -81,7 +83,8 @@ fn penalize(logits: &mut [f32], input: &SampleInput) {
     }
 }
 
-/// The allowed token with the highest logit, the lowest id of equals.
+/// The allowed token with the highest logit, or the lowest id among equal logits. `None` if no
+/// token is allowed.
 fn most_likely(logits: &[f32], allowed: Option<AllowedTokens>) -> Option<u32> {
     let higher = |best: Option<(u32, f32)>, (token, logit): (u32, f32)| match best {
         Some((_, highest)) if highest >= logit => best,
@@ -105,11 +108,13 @@ fn most_likely(logits: &[f32], allowed: Option<AllowedTokens>) -> Option<u32> {
 fn draw(logits: &[f32], best: u32, input: &SampleInput, buffers: &mut SampleBuffers) -> u32 {
     let SampleBuffers { candidates, weights } = buffers;
     let (max, temperature) = (logits[best as usize], input.sampling.temperature);
-    // For all tokens, also those that are not allowed: a loop without a branch vectorizes.
+    // Weights are computed for all tokens, including those that are not allowed, because a loop
+    // without a branch vectorizes.
     weights.clear();
     weights.extend(logits.iter().map(|&logit| {
-        // `max` covers allowed tokens only, so others may exceed it. A difference of zero stays
-        // zero at any temperature, also at a subnormal one.
+        // `max` is the highest logit of the allowed tokens, so other logits may exceed it. It is
+        // subtracted before the division: a difference of zero stays zero at any temperature, even
+        // a subnormal one.
         exp((logit - max).min(0.0) / temperature)
     }));
     candidates.clear();

@@ -1,4 +1,4 @@
-//! The distinct tokens of a sequence: those that the repetition penalty applies to.
+//! The distinct tokens of a sequence, to which the repetition penalty applies.
 
 /// A set of token ids, as a bitmask and as a list.
 #[derive(Clone, Debug, Default)]
@@ -8,7 +8,7 @@ pub struct SeenTokens {
 }
 
 impl SeenTokens {
-    /// Adds tokens.
+    /// Adds tokens to the set; tokens that it already contains have no effect.
     pub fn extend(&mut self, tokens: &[u32]) {
         for &token in tokens {
             let (word, bit) = (token as usize / 64, 1u64 << (token % 64));

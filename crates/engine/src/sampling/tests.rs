@@ -1,4 +1,4 @@
-//! Sampling against distributions and against filters that are written plainly.
+//! Compares sampling with expected distributions and with a plain implementation of the filters.
 
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ fn token(logits: &[f32], input: &SampleInput) -> u32 {
     sample(&mut logits.to_vec(), input, &mut SampleBuffers::default()).expect("a token").token
 }
 
-/// Relative frequency of each token over many positions.
+/// Relative frequency of each token in `draws` samples, each at another position.
 fn histogram(logits: &[f32], sampling: &SamplingParams, draws: usize) -> Vec<f64> {
     let mut counts = vec![0.0; logits.len()];
     (0..draws).for_each(|position| {
@@ -59,13 +59,13 @@ fn filters_keep_the_tokens_of_their_definitions() {
     let base = SamplingParams::at(1.0, 3);
     assert_eq!(kept(SamplingParams { top_k: Some(2), ..base }), [0, 1]);
     assert_eq!(kept(SamplingParams { top_k: Some(0), ..base }), [0, 1, 2, 3, 4]);
-    // Probabilities: .636 .234 .086 .032 .012
+    // Probabilities of the tokens: .636 .234 .086 .032 .012
     assert_eq!(kept(SamplingParams { top_p: 0.63, ..base }), [0]);
     assert_eq!(kept(SamplingParams { top_p: 0.64, ..base }), [0, 1]);
     assert_eq!(kept(SamplingParams { top_p: 0.9, ..base }), [0, 1, 2]);
     assert_eq!(kept(SamplingParams { min_p: 0.3, ..base }), [0, 1]);
     assert_eq!(kept(SamplingParams { min_p: 0.1, ..base }), [0, 1, 2]);
-    // top-p sees the top-k's probabilities only: .731 .269
+    // top-p uses the renormalized probabilities of the top-k tokens: .731 .269
     assert_eq!(kept(SamplingParams { top_k: Some(2), top_p: 0.7, ..base }), [0]);
     assert_eq!(kept(SamplingParams { temperature: 1e-40, ..base }), [0]);
 }
@@ -129,7 +129,7 @@ fn parameters_out_of_range_are_named() {
     assert!(base.check().is_ok());
 }
 
-/// Top-k, top-p and min-p by a full sort.
+/// Top-k, top-p and min-p by a full sort; returns the tokens that are kept.
 fn plain_filter(logits: &[f32], sampling: &SamplingParams) -> Vec<u32> {
     let probabilities = softmax(logits, sampling.temperature);
     let mut order: Vec<usize> = (0..logits.len()).collect();
@@ -152,10 +152,11 @@ fn plain_filter(logits: &[f32], sampling: &SamplingParams) -> Vec<u32> {
 }
 
 proptest! {
-    /// Sampled tokens are among those that the plain filter keeps; equal positions give equal ones.
+    /// Sampled tokens are among those that [`plain_filter`] keeps, and sampling again at the same
+    /// position gives the same token.
     #[test]
     fn sampled_tokens_pass_the_filters(
-        // Logits on a grid whose gaps are wider than rounding errors.
+        // Logits are multiples of 0.25, so that differences exceed rounding errors.
         steps in proptest::collection::vec(0u8..40, 2..80),
         top_k in 0usize..20, top_p in 1u8..=10, min_p in 0u8..5, seed: u64, position in 0usize..10_000,
     ) {
