@@ -6,12 +6,13 @@
 //! opened checkpoint contains every tensor that its configuration requires, with the right shape
 //! and a byte range within its file.
 
+mod check_tensors;
 mod checkpoint;
 mod config;
 mod defect_kind;
 mod dtype;
 mod error;
-mod expected;
+mod expected_tensors;
 mod family;
 mod files;
 mod generation;
@@ -24,7 +25,6 @@ mod json;
 mod locate;
 mod modules;
 mod open;
-mod reconcile;
 mod rope;
 mod safetensors;
 mod synth;
@@ -35,7 +35,7 @@ pub use config::{
 };
 pub use dtype::Dtype;
 pub use error::{CheckpointError, Defect, DefectKind};
-pub use expected::{ExpectedTensor, Requirement, TensorContent, expected_tensors};
+pub use expected_tensors::{ExpectedTensor, Requirement, TensorContent, expected_tensors};
 pub use family::{FAMILIES, Family, FamilyTraits, LayerLayout, QkNorm};
 pub use files::read_text;
 pub use generation::GenerationConfig;

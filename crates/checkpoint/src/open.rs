@@ -1,7 +1,7 @@
 //! Opening a checkpoint: reads and checks all headers, but no weights.
 use crate::checkpoint::{Checkpoint, CheckpointFormat};
 use crate::error::{CheckpointError, Defect, DefectKind};
-use crate::{GenerationConfig, ModelConfig, files, gguf, hf, json, reconcile, safetensors};
+use crate::{GenerationConfig, ModelConfig, check_tensors, files, gguf, hf, json, safetensors};
 use std::path::{Path, PathBuf};
 
 type Result<T> = std::result::Result<T, CheckpointError>;
@@ -67,8 +67,8 @@ fn open_folder(root: &Path) -> Result<Checkpoint> {
         .ok_or_else(|| CheckpointError::absent(&file))?;
     let mut config = hf::parse_config(&file, &text, &mut notes)?;
     let mut inventory = safetensors::read_folder(root, &mut notes)?;
-    reconcile::settle_tied_head(&mut config, &mut inventory, &mut notes)?;
-    reconcile::reconcile(root, &config, &mut inventory, &mut notes)?;
+    check_tensors::settle_tied_head(&mut config, &mut inventory, &mut notes)?;
+    check_tensors::reconcile(root, &config, &mut inventory, &mut notes)?;
     let generation = generation(root, &config, &mut notes)?;
     let root = root.to_owned();
     Ok(Checkpoint {

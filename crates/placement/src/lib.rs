@@ -13,6 +13,7 @@ mod alternatives;
 mod assign;
 mod bytes;
 mod change;
+mod closest_word;
 mod describe;
 mod error;
 mod fallback;
@@ -28,7 +29,6 @@ mod reason;
 mod rung;
 mod score;
 mod solver;
-mod suggest;
 mod tier;
 mod warn;
 

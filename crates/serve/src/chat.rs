@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use crate::admission::admit;
 use crate::api_error::ApiError;
 use crate::generation::{GenerateParams, Generation, run_blocking};
-use crate::messages::{self, RequestMessage};
 use crate::params::CommonParams;
 use crate::reply_parts::{ReplyPart, ReplyReader};
 use crate::sse::{self, Chunks};
 use crate::state::{AppState, now_unix_s};
+use crate::template_messages::{self, RequestMessage};
 use crate::tools::{Tool, ToolChoice, Tools};
 use crate::usage::usage;
 
@@ -91,7 +91,7 @@ fn prompt(
     let no_template =
         || ApiError::bad_request("this model has no chat template; use /v1/completions");
     let template = app.model.template.as_ref().ok_or_else(no_template)?;
-    let messages = messages::for_template(messages, tools, app.renders_tools)?;
+    let messages = template_messages::for_template(messages, tools, app.renders_tools)?;
     let tools = Some(tools.for_template()).filter(|_| app.renders_tools && !tools.is_empty());
     let invalid = |e: text::TextError| ApiError::field("messages", e.to_string());
     let text = template.render(&messages, tools.as_ref(), true).map_err(invalid)?;

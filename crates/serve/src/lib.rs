@@ -19,7 +19,6 @@ mod completions;
 mod embeddings;
 mod error;
 mod generation;
-mod messages;
 mod metrics;
 mod model;
 mod models;
@@ -31,6 +30,7 @@ mod router;
 mod server;
 mod sse;
 mod state;
+mod template_messages;
 mod tools;
 mod usage;
 

@@ -12,14 +12,14 @@
 mod card;
 mod catalog;
 mod config;
+mod crash_detectors;
 mod day;
-mod detect;
 mod labels;
 mod news;
 mod observation;
 mod operator;
 mod orders;
-mod pe;
+mod prediction_error;
 mod prompt;
 mod queries;
 mod random;
@@ -40,10 +40,12 @@ pub use config::{
     PredictionFormat, PredictionMode, Pressure, REASONING_MAX_CHARS, RecoveryTools, ShockConfig,
     Strictness, TypeMix, WorldConfig,
 };
-pub use detect::{Crash, CrashSeverity, CrashType, DetectorStep, detect};
+pub use crash_detectors::{Crash, CrashSeverity, CrashType, DetectorStep, detect};
 pub use operator::{Operator, operator};
 pub use orders::{CustomerOrder, SupplierOrder};
-pub use pe::{CallFacts, CardField, PeKind, PeScales, PeTracker, PerKind, PredictionPair};
+pub use prediction_error::{
+    CallFacts, CardField, PeKind, PeScales, PeTracker, PerKind, PredictionPair,
+};
 pub use prompt::system_prompt;
 pub use random::RandomStream;
 pub use shock_event::{ShockEvent, ShockType};

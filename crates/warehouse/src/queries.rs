@@ -2,7 +2,7 @@
 //! changes the experiment.
 
 use crate::catalog::{money, sku_name, supplier_name};
-use crate::pe::{PeKind, PredictionPair};
+use crate::prediction_error::{PeKind, PredictionPair};
 use crate::state::{PastCard, WorldState};
 use serde_json::{Map, Value, json};
 

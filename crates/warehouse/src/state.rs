@@ -5,7 +5,7 @@ use crate::catalog::{Catalog, money};
 use crate::config::WorldConfig;
 use crate::news::News;
 use crate::orders::{CustomerOrder, SupplierOrder};
-use crate::pe::{PeTracker, PredictionPair};
+use crate::prediction_error::{PeTracker, PredictionPair};
 use crate::random::RandomStream;
 use crate::shock_event::{CausalLink, LateLedger};
 use crate::step_record::Totals;

@@ -1,8 +1,8 @@
 //! The record of one step: outcome, observation, errors, shocks, crashes and figures.
 
-use crate::detect::{Crash, DetectorStep};
+use crate::crash_detectors::{Crash, DetectorStep};
 use crate::labels::labeled_enum;
-use crate::pe::{PeScales, PerKind, PredictionPair};
+use crate::prediction_error::{PeScales, PerKind, PredictionPair};
 use crate::shock_event::ShockEvent;
 use serde::Serialize;
 use serde_json::Value;

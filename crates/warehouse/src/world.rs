@@ -3,10 +3,10 @@
 
 use crate::catalog::{Catalog, money};
 use crate::config::{ConfigError, WorldConfig};
-use crate::detect::{Crash, DetectorStep, detect, newly_fired};
+use crate::crash_detectors::{Crash, DetectorStep, detect, newly_fired};
 use crate::news::News;
 use crate::orders::{CustomerOrder, SupplierOrder};
-use crate::pe::{CallFacts, PeScales, PerKind, PredictionPair};
+use crate::prediction_error::{CallFacts, PeScales, PerKind, PredictionPair};
 use crate::shock_event::ShockEvent;
 use crate::state::{PastCard, WorldState};
 use crate::step_record::{EpisodeEnd, StepRecord, Totals};

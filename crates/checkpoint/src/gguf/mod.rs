@@ -7,7 +7,7 @@ mod tensor_types;
 
 use crate::checkpoint::{Checkpoint, CheckpointFormat};
 use crate::error::{CheckpointError, Defect, DefectKind};
-use crate::{GenerationConfig, Inventory, Shard, TensorEntry, files, reconcile};
+use crate::{GenerationConfig, Inventory, Shard, TensorEntry, check_tensors, files};
 use config::{RopeFactors, read_config};
 pub use reader::{GgufFile, GgufTensor, read_gguf};
 use std::io::BufReader;
@@ -46,7 +46,7 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint> {
         Shard { path: path.to_owned(), bytes: opened.bytes, identity: opened.identity, blob_id };
     let mut inventory = Inventory::new(vec![shard], tensors);
     let mut notes = Vec::new();
-    reconcile::reconcile(path, &config, &mut inventory, &mut notes)?;
+    check_tensors::reconcile(path, &config, &mut inventory, &mut notes)?;
     let generation = GenerationConfig::from_model(&config);
     let gguf = Some(gguf.metadata);
     Ok(Checkpoint {

@@ -1,5 +1,5 @@
 //! Distributes the tensors of a synthetic checkpoint over shards, and generates headers and index.
-use crate::expected::{ExpectedTensor, Requirement, TensorContent};
+use crate::expected_tensors::{ExpectedTensor, Requirement, TensorContent};
 use crate::{Dtype, ModelConfig, expected_tensors};
 use serde_json::{Map, Value, json};
 

@@ -1,6 +1,6 @@
 //! Seeded random weights that do not depend on the number of threads.
 use crate::Dtype;
-use crate::expected::TensorContent;
+use crate::expected_tensors::TensorContent;
 use base::{GOLDEN_GAMMA, SplitMix64, mix64};
 
 /// Bytes of one stream of random numbers. Each stream has its own seed, so that threads can

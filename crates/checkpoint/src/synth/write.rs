@@ -4,7 +4,7 @@ use super::layout::{PlannedShard, header};
 use super::noise::{NoiseRng, NoiseTable, STREAM_BYTES};
 use crate::Dtype;
 use crate::error::CheckpointError;
-use crate::expected::TensorContent;
+use crate::expected_tensors::TensorContent;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@
 
 mod arena;
 mod bytes;
-mod direct;
+mod direct_io;
 mod file_map;
 mod mapping;
 mod region;
@@ -16,7 +16,7 @@ mod scratch;
 
 pub use arena::{Arena, HUGE_PAGE_BYTES};
 pub use bytes::Bytes;
-pub use direct::{DirectFile, ReadMode};
+pub use direct_io::{DirectFile, ReadMode};
 pub use file_map::{AccessPattern, FileMap};
 pub use region::{Part, Region, Zeroed};
 pub use scratch::{Plain, Scratch};

@@ -8,9 +8,9 @@
 mod cell;
 mod grid;
 mod keys;
-mod layer;
 mod predecessor;
 mod settings;
+mod source;
 mod study;
 mod value_kind;
 mod yaml;
@@ -23,8 +23,8 @@ pub(crate) use study::{ExecutionConfig, StudyConfig, UsageLimits};
 
 use crate::error::{ConfigProblem, ExperimentError, SourceLocation};
 use keys::{KEYS, Scope};
-use layer::Layer;
 use serde_json::Value;
+use source::Layer;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -8,7 +8,7 @@ mod sequence;
 mod split;
 
 #[cfg(test)]
-mod proofs;
+mod brute_force;
 
 pub(crate) use split::HostNeed;
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::backend::{AttentionOptions, AttentionSequence};
 use crate::cpu::attention::{KvLayer, KvShape};
-use crate::cpu::plain;
+use crate::cpu::reference;
 
 /// Queries, keys and values of all tokens of a sequence, and its block table.
 struct TestSequence {
@@ -129,8 +129,8 @@ impl AttentionSetup {
             let x = &x[index * dim..(index + 1) * dim];
             match shape.dtype {
                 KvDtype::F32 => x.iter().map(|&x| f64::from(x)).collect(),
-                KvDtype::Bf16 => x.iter().map(|&x| plain::round_bf16(x)).collect(),
-                KvDtype::Int8 => plain::round_int8_kv(x),
+                KvDtype::Bf16 => x.iter().map(|&x| reference::round_bf16(x)).collect(),
+                KvDtype::Int8 => reference::round_int8_kv(x),
             }
         };
         let first = self.window.map_or(0, |w| (token + 1).saturating_sub(w));
@@ -144,7 +144,7 @@ impl AttentionSetup {
             };
             let values: Vec<_> = (first..=token).map(value).collect();
             let q = row(&h.q, token * self.heads + head, shape.key_dim);
-            plain::attention(
+            reference::attention(
                 &q,
                 &keys,
                 &values,
@@ -294,7 +294,7 @@ fn an_int8_cache_has_a_small_error() {
         ..AttentionSetup::new(&mut TestRandom(5), shape, 6, &[300])
     };
     let values = &setup.histories[0].v[..96];
-    for (group, kept) in values.chunks(32).zip(plain::round_int8_kv(values).chunks(32)) {
+    for (group, kept) in values.chunks(32).zip(reference::round_int8_kv(values).chunks(32)) {
         let max_abs = group.iter().fold(0f64, |m, &x| m.max(f64::from(x.abs())));
         assert!(
             group

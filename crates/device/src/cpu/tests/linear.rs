@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::{Precision, Product};
-use crate::cpu::{ActivationDtypes, HostBuffer, PackedActivations, plain};
+use crate::cpu::{ActivationDtypes, HostBuffer, PackedActivations, reference};
 
 fn multiply(
     cpu: &Cpu,
@@ -33,20 +33,20 @@ fn expected(
 ) -> Vec<(f64, f64)> {
     let round = |x: &[f32]| match (precision, weight.dtype) {
         (Precision::Native | Precision::Int8, Dtype::BF16) => {
-            x.iter().map(|&x| plain::round_bf16(x)).collect()
+            x.iter().map(|&x| reference::round_bf16(x)).collect()
         }
         (Precision::F32, _) | (_, Dtype::F16 | Dtype::F32) => {
             x.iter().map(|&x| f64::from(x)).collect()
         }
-        (Precision::Native, _) => plain::round_blocks(x, 32512.0),
-        (Precision::Int8, _) => plain::round_blocks(x, 127.0),
+        (Precision::Native, _) => reference::round_blocks(x, 32512.0),
+        (Precision::Int8, _) => reference::round_blocks(x, 127.0),
     };
     let rows: Vec<Vec<f64>> = x.chunks_exact(weight.cols).map(round).collect();
     let w = decoded(weight);
     let abs = |m: &[Vec<f64>]| {
         m.iter().map(|r| r.iter().map(|x| x.abs()).collect()).collect::<Vec<Vec<f64>>>()
     };
-    let (y, size) = (plain::linear(&rows, &w), plain::linear(&abs(&rows), &abs(&w)));
+    let (y, size) = (reference::linear(&rows, &w), reference::linear(&abs(&rows), &abs(&w)));
     let bias = |r: usize| bias.map_or(0.0, |b| f64::from(b[r]));
     let pair = |(y, size): (Vec<f64>, Vec<f64>)| {
         y.into_iter()
@@ -314,7 +314,7 @@ proptest! {
             for cpu in cpus() {
                 let mut out = vec![0u8; blocks * 34];
                 cpu.quantize_int8(dtype, &source.data, &mut out).unwrap();
-                let back = plain::decode_row(Dtype::Q8_0, &out, blocks * 32).unwrap();
+                let back = reference::decode_row(Dtype::Q8_0, &out, blocks * 32).unwrap();
                 for (block, (a, b)) in exact.chunks(32).zip(back.chunks(32)).enumerate() {
                     let max_abs = a.iter().fold(0f64, |m, x| m.max(x.abs()));
                     // Half a quantization step, plus the rounding of the scale to f16.

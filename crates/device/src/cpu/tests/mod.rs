@@ -89,7 +89,8 @@ pub(super) fn matrix(random: &mut TestRandom, dtype: Dtype, rows: usize, cols: u
 
 /// The elements of a matrix, decoded by the reference implementation.
 pub(super) fn decoded(matrix: &Matrix) -> Vec<Vec<f64>> {
-    let row = |bytes: &[u8]| super::plain::decode_row(matrix.dtype, bytes, matrix.cols).unwrap();
+    let row =
+        |bytes: &[u8]| super::reference::decode_row(matrix.dtype, bytes, matrix.cols).unwrap();
     matrix.data.chunks_exact(matrix.row_bytes()).map(row).collect()
 }
 

@@ -4,7 +4,7 @@ use checkpoint::Pairing;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cpu::{RopeTable, plain};
+use crate::cpu::{RopeTable, reference};
 
 /// Asserts that the results of `op` are within `tolerance` of `expected` and bit-identical on every
 /// [`Cpu`].
@@ -47,7 +47,7 @@ proptest! {
         let mut random = TestRandom(seed);
         let x: Vec<f32> = random.normals(rows * cols).iter().map(|x| x + shift).collect();
         let (weight, bias) = (random.normals(cols), random.normals(cols));
-        let rms: Vec<f64> = x.chunks(cols).flat_map(|x| plain::rms_norm(x, &weight, 1e-5)).collect();
+        let rms: Vec<f64> = x.chunks(cols).flat_map(|x| reference::rms_norm(x, &weight, 1e-5)).collect();
         check(&rms, 1e-5, "rms", |cpu| {
             let mut out = vec![0.0; x.len()];
             cpu.rms_norm(&x, &weight, 1e-5, &mut out).unwrap();
@@ -56,7 +56,7 @@ proptest! {
             same_bits(&out, &again, "in place");
             out
         });
-        let layer: Vec<f64> = x.chunks(cols).flat_map(|x| plain::layer_norm(x, &weight, &bias, 1e-2)).collect();
+        let layer: Vec<f64> = x.chunks(cols).flat_map(|x| reference::layer_norm(x, &weight, &bias, 1e-2)).collect();
         check(&layer, 1e-4, "layer", |cpu| {
             let mut out = vec![0.0; x.len()];
             cpu.layer_norm(&x, &weight, Some(&bias), 1e-2, &mut out).unwrap();

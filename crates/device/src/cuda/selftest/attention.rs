@@ -9,7 +9,7 @@ use super::{Check, CheckReport};
 use crate::DeviceError;
 use crate::backend::{AttentionOptions, AttentionSequence};
 use crate::cpu::attention::KvShape;
-use crate::cpu::plain;
+use crate::cpu::reference;
 use crate::cuda::ops::attention::{AttentionOperands, Splits, attention, attention_plain};
 use crate::cuda::ops::kv::write_kv;
 use crate::cuda::{AttentionMetadata, BatchShape, Buffer, Gpu, GpuArena, GpuKvLayer};
@@ -297,8 +297,8 @@ impl AttentionCheck {
             let x = &x[index * dim..(index + 1) * dim];
             match shape.dtype {
                 KvDtype::F32 => x.iter().map(|&x| f64::from(x)).collect(),
-                KvDtype::Bf16 => x.iter().map(|&x| plain::round_bf16(x)).collect(),
-                KvDtype::Int8 => plain::round_int8_kv(x),
+                KvDtype::Bf16 => x.iter().map(|&x| reference::round_bf16(x)).collect(),
+                KvDtype::Int8 => reference::round_int8_kv(x),
             }
         };
         let first = self.case.window.map_or(0, |window| (token + 1).saturating_sub(window));
@@ -310,7 +310,7 @@ impl AttentionCheck {
                 (first..=token).map(|t| row(&sequence.v, at(t), shape.value_dim)).collect();
             let q = row(&sequence.q, token * self.heads() + head, shape.key_dim);
             let sink = self.case.sinks.then(|| f64::from(self.sinks[head]));
-            plain::attention(&q, &keys, &values, f64::from(self.scale()), sink)
+            reference::attention(&q, &keys, &values, f64::from(self.scale()), sink)
         };
         (0..self.heads()).flat_map(head).collect()
     }

@@ -8,7 +8,7 @@ use super::operands::{DTYPES, OperandRng, TestMatrix, download, unwritten, uploa
 use super::{Check, CheckReport};
 use crate::DeviceError;
 use crate::backend::{Precision, Product};
-use crate::cpu::plain;
+use crate::cpu::reference;
 use crate::cuda::ops::linear::linear;
 use crate::cuda::{Buffer, Gpu, GpuActivationDtypes, GpuPackedActivations};
 
@@ -73,14 +73,15 @@ fn expected(
     x: &[f32],
 ) -> Vec<(f64, f64)> {
     let rounds = precision != Precision::F32 && weight.gpu.dtype == Dtype::BF16;
-    let round = |x: &f32| if rounds { plain::round_bf16(*x) } else { f64::from(*x) };
+    let round = |x: &f32| if rounds { reference::round_bf16(*x) } else { f64::from(*x) };
     let x: Vec<Vec<f64>> =
         x.chunks_exact(weight.gpu.cols).map(|x| x.iter().map(round).collect()).collect();
     let w = weight.decoded();
     let magnitudes = |rows: &[Vec<f64>]| {
         rows.iter().map(|row| row.iter().map(|x| x.abs()).collect()).collect::<Vec<_>>()
     };
-    let (y, size) = (plain::linear(&x, &w), plain::linear(&magnitudes(&x), &magnitudes(&w)));
+    let (y, size) =
+        (reference::linear(&x, &w), reference::linear(&magnitudes(&x), &magnitudes(&w)));
     let of_row = |row: usize| bias.map_or(0.0, |bias| f64::from(bias[row]));
     let token = |(y, size): (Vec<f64>, Vec<f64>)| {
         let elements = y.into_iter().zip(size).enumerate();

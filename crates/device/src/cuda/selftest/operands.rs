@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use super::CheckReport;
 use crate::DeviceError;
 use crate::backend::{Epilogue, Precision};
-use crate::cpu::plain;
+use crate::cpu::reference;
 use crate::cuda::{
     Buffer, Gpu, GpuActivationDtypes, GpuArena, GpuBytes, GpuMatrix, GpuPackedActivations,
     PinnedRing,
@@ -107,7 +107,7 @@ impl TestMatrix {
     pub fn decoded(&self) -> Vec<Vec<f64>> {
         let GpuMatrix { dtype, cols, .. } = self.gpu;
         let rows = self.bytes.chunks_exact(self.gpu.row_bytes().max(1));
-        rows.filter_map(|row| plain::decode_row(dtype, row, cols)).collect()
+        rows.filter_map(|row| reference::decode_row(dtype, row, cols)).collect()
     }
 }
 

@@ -12,7 +12,7 @@ use super::operands::{
 use super::{Check, CheckReport};
 use crate::DeviceError;
 use crate::backend::{AttentionSequence, Backend, NormWeights};
-use crate::cpu::{Cpu, Matrix, RopeTable, plain};
+use crate::cpu::{Cpu, Matrix, RopeTable, reference};
 use crate::cuda::ops::{elementwise, embed, rope};
 use crate::cuda::{AttentionMetadata, BatchShape, Gpu, GpuArena, GpuRopeTable, IndexList};
 use crate::memory::Arena;
@@ -58,11 +58,11 @@ fn norms(gpu: &Gpu, kind: NormCheckKind) -> Result<CheckReport, DeviceError> {
             NormCheckKind::Layer => {
                 gpu.layer_norm(&gpu_x, layer(), &mut out, epilogue)?;
                 let rows = x.chunks(cols);
-                (rows.flat_map(|x| plain::layer_norm(x, &weight, &bias, 1e-2)).collect(), 1e-4)
+                (rows.flat_map(|x| reference::layer_norm(x, &weight, &bias, 1e-2)).collect(), 1e-4)
             }
             NormCheckKind::Rms => {
                 gpu.rms_norm(&gpu_x, rms(), &mut out, epilogue)?;
-                (x.chunks(cols).flat_map(|x| plain::rms_norm(x, &weight, 1e-5)).collect(), 1e-5)
+                (x.chunks(cols).flat_map(|x| reference::rms_norm(x, &weight, 1e-5)).collect(), 1e-5)
             }
         };
         let found = download(&out)?;
@@ -260,7 +260,7 @@ fn fill(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
             let mut region = GpuArena::new(gpu, bytes.len())?.region(bytes.len())?;
             region.whole()?.fill(|to| gpu.fill_random(dtype, to, 0.02, seed as u64))?;
             region.finish(deadline())?.download(bytes, deadline())?;
-            let values = plain::decode_row(dtype, bytes, cols).unwrap_or_default();
+            let values = reference::decode_row(dtype, bytes, cols).unwrap_or_default();
             let square = values.iter().map(|x| x * x).sum::<f64>() / cols as f64;
             report.value(square.sqrt(), 0.02, 0.002);
         }

@@ -1,7 +1,7 @@
 //! Checks the tensors against the configuration: every expected tensor must exist with the right
 //! shape, and there must be no other tensors.
 use crate::error::{CheckpointError, Defect, DefectKind};
-use crate::expected::{ExpectedTensor, Requirement, TensorContent};
+use crate::expected_tensors::{ExpectedTensor, Requirement, TensorContent};
 use crate::{Dtype, Inventory, ModelConfig, TensorEntry, expected_tensors};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
