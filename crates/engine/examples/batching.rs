@@ -71,8 +71,8 @@ fn start(checkpoint: &Checkpoint, options: EngineOptions) -> Outcome<Engine> {
     Ok(Engine::start_loaded(load(LoadRequest::new(checkpoint, &plan, &watch))?, options)?)
 }
 
-/// Submits one request first, so that the prefix is cached and the schema compiled, then all others
-/// together.
+/// Submits one request first, so that the prefix is cached and the schema is compiled, then all
+/// others together, and prints their throughput.
 fn measure(
     engine: &Engine,
     tokenizer: &Tokenizer,

@@ -76,7 +76,7 @@ fn prefill(loaded: &mut Loaded) -> Outcome<()> {
     Ok(())
 }
 
-/// Tokens a second of all sequences together, best of three.
+/// Tokens per second of all sequences together, best of three.
 fn decode(loaded: &mut Loaded, sequences: usize) -> Outcome<f64> {
     let blocks = DECODE_TOKENS.div_ceil(BLOCK_TOKENS);
     let tables: Vec<Vec<BlockId>> =

@@ -1,6 +1,6 @@
-//! Through the scheduler, a request's tokens and the bits of their log-probabilities are the same
-//! alone and in any company, wherever its chunks end, whatever the prefix cache holds, and however
-//! often it loses its blocks and starts again.
+//! Tests through the scheduler that a request's tokens and the bits of their log-probabilities do
+//! not depend on concurrent requests, on the chunks of its prompt, on the contents of the prefix
+//! cache, or on preemptions.
 
 mod common;
 
@@ -15,10 +15,11 @@ use placement::{DtypeChoice, KvDtype};
 use watch::Watch;
 
 const WAIT: Duration = Duration::from_secs(120);
-/// All that a request of the workload may take: the checkpoints' own limit.
+/// Context length in tokens: the maximum of the golden checkpoints.
 const CONTEXT: usize = 256;
 const REQUESTS: usize = 32;
-/// As few as hold one text of `CONTEXT` tokens, or enough for everyone.
+/// Concurrency that the KV cache is planned for: one sequence of `CONTEXT` tokens, or more
+/// sequences than the workload has.
 const FEW: usize = 1;
 const ENOUGH: usize = 40;
 
@@ -28,7 +29,7 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
 }
 
-/// What weights and what keys and values are kept in.
+/// Dtypes of the weights and of the KV cache.
 type Kept = (DtypeChoice, Option<KvDtype>);
 
 fn load(name: &str, (dtype, kv_dtype): Kept, threads: usize, concurrency: usize) -> Loaded {
@@ -37,7 +38,8 @@ fn load(name: &str, (dtype, kv_dtype): Kept, threads: usize, concurrency: usize)
     test_load.load(&golden(name)).expect("it loads")
 }
 
-/// Prompts of 1 to 160 tokens, most of which begin alike, with replies of 10 to 80 tokens.
+/// Requests with prompts of 1 to 160 tokens, most of which share a prefix, and replies of 10 to 80
+/// tokens.
 fn workload() -> Vec<Request> {
     let id = |id: u32| id % 128;
     let shared: Vec<u32> = tokens(110, 3).into_iter().map(id).collect();
@@ -61,7 +63,8 @@ fn workload() -> Vec<Request> {
 
 type Reply = (Vec<u32>, Vec<u32>);
 
-/// Tokens and the bits of their log-probabilities, of all requests at once.
+/// Submits all requests together; returns the tokens of each reply and the bits of their
+/// log-probabilities.
 fn replies(engine: &Engine, requests: &[Request]) -> Vec<Reply> {
     let submit = |request: &Request| engine.submit(request.clone()).expect("taken");
     let tickets: Vec<_> = requests.iter().map(submit).collect();
@@ -89,7 +92,8 @@ fn start(loaded: Loaded, running_max: usize, step_tokens: usize, prefix_cache: b
     Engine::start_loaded(loaded, options).expect("an engine")
 }
 
-/// The truth: one request at a time, each prompt in one pass, nothing shared, one thread.
+/// The expected replies: one request at a time, each prompt in one pass, without the prefix cache
+/// and on one thread.
 fn alone(name: &str, kept: Kept, requests: &[Request]) -> Vec<Reply> {
     let engine = start(load(name, kept, 1, ENOUGH), 1, 512, false);
     let expected = replies(&engine, requests);
@@ -111,7 +115,8 @@ struct Company {
 }
 
 impl Company {
-    /// Runs everything twice, the second time over what the first left in the cache.
+    /// Compares the replies with `expected` in two rounds. The second round uses the prefix cache
+    /// that the first one has filled.
     fn check(
         &self,
         name: &str,
@@ -140,7 +145,8 @@ impl Company {
     }
 }
 
-/// Batches of 1, 2, 7 and 32, with room for all and with room for one.
+/// Batches of 1, 2, 7 and 32 sequences, with a KV cache for all of them and with one for a single
+/// sequence.
 const COMPANIES: [Company; 6] = [
     Company { threads: 2, running_max: 1, step_tokens: 17, concurrency: ENOUGH },
     Company { threads: 1, running_max: 2, step_tokens: 512, concurrency: ENOUGH },
@@ -180,7 +186,7 @@ fn a_decoded_token_has_the_bits_of_a_prefilled_one() {
     let expected = alone("llama-gqa", AS_STORED, &requests);
     let engine = start(load("llama-gqa", AS_STORED, 2, ENOUGH), 32, 512, false);
     for (request, (tokens, bits)) in requests.iter().zip(&expected) {
-        // Each token of the reply anew, with all before it as a prompt.
+        // Computes each token of the reply again, with all earlier tokens as the prompt.
         let after = |count: usize| {
             let prompt = request.prompt.iter().chain(&tokens[..count]).copied().collect();
             Request { prompt, max_new_tokens: 1, ..request.clone() }

@@ -1,5 +1,5 @@
-//! Tiny checkpoints of every family and kind of RoPE, compared with the results of transformers
-//! that are committed in `tests/golden`.
+//! Tests tiny checkpoints of every family and kind of RoPE against results of transformers, which
+//! are committed in `tests/golden`.
 
 mod common;
 
@@ -20,7 +20,8 @@ fn folders() -> Vec<PathBuf> {
 }
 
 fn distance(folder: &Path, expected: &Expected, dtype: DtypeChoice) -> Distance {
-    // The committed frequencies of dynamic and long RoPE are those of the text's length.
+    // The committed results of dynamic NTK RoPE and LongRoPE have the frequencies of the text's
+    // length, so the model is loaded with that context length.
     let test_load =
         TestLoad { dtype, context: expected.context(), concurrency: 1, ..TestLoad::default() };
     let mut loaded = test_load.load(folder).expect("load the model");
@@ -46,8 +47,9 @@ fn native_mode_is_as_accurate_as_transformers_in_bf16() {
         let expected = Expected::read(&folder.join("expected.json"), None);
         let found = distance(&folder, &expected, DtypeChoice::Auto);
         assert!(found.mean_kl < 5e-4, "{}: {found:?}", folder.display());
-        // For f16 weights transformers keeps keys and values in f16; here they are bf16, which has
-        // three bits less.
+        // For f16 weights transformers stores keys and values in f16, this engine in bf16, which
+        // has three mantissa bits fewer. So errors are compared with those of transformers for bf16
+        // weights only.
         let Some(theirs) = expected.low_precision().filter(|theirs| theirs.dtype == "bf16") else {
             continue;
         };

@@ -1,5 +1,5 @@
-//! Models on fake GPUs (`crates/device/fake_driver`), which run the sources of the CUDA kernels on
-//! the CPU.
+//! Tests of models on fake GPUs (`crates/device/fake_driver`), which run the sources of the CUDA
+//! kernels on the CPU.
 
 mod common;
 #[path = "../../../tests/fake_driver/library.rs"]
@@ -49,7 +49,7 @@ fn golden_models() -> Vec<String> {
     names
 }
 
-/// The largest difference between two models' logits.
+/// The largest absolute difference between the logits of two models.
 fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
@@ -170,7 +170,8 @@ fn logits_on_a_gpu_do_not_depend_on_batch_or_chunks() {
     });
 }
 
-/// Computes all texts in the same passes, seven rows of each at a time; returns each text's bits.
+/// Computes all texts in shared passes, with up to seven rows of each text per pass; returns the
+/// bits of each text's logits.
 fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
     let blocks = |text: &Vec<u32>| text.len().div_ceil(BLOCK_TOKENS);
     let tables: Vec<Vec<u32>> = texts
@@ -208,7 +209,7 @@ fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
 
 #[test]
 fn a_failed_pass_is_an_error_and_the_next_pass_works() {
-    // One kernel launch fails, after the load.
+    // The 700th kernel launch, in a pass after the load, fails with CUDA error 2 (out of memory).
     let variables = [GPUS[0], ("FAKE_GPU_FAULT", "cuLaunchKernel:700:2")];
     on_fake_gpus("a_failed_pass_is_an_error_and_the_next_pass_works", &variables, || {
         let model = TinyModel::new(TINY_LLAMA, 1);

@@ -1,5 +1,6 @@
-//! A token's logits have the same bits whatever else is in the batch, however its sequence is
-//! divided into passes, on whichever tier the weights are, and on any number of threads.
+//! Tests that the bits of a token's logits do not depend on the other sequences of the batch, on
+//! the division of its sequence into passes, on the tier of the weights, or on the number of
+//! threads.
 
 mod common;
 
@@ -9,7 +10,8 @@ use placement::{DeviceMapMode, DtypeChoice, KvDtype};
 
 const LENGTH: usize = 150;
 
-/// Shapes that use all features: grouped queries, windows, QK norms and norms after attention.
+/// Configurations that together have grouped queries, sliding windows, QK norms and norms after
+/// attention.
 fn configs() -> Vec<(&'static str, String)> {
     let with = |model: &str, class: &str, more: &str| {
         let base = TINY_LLAMA
@@ -87,8 +89,8 @@ fn logits_do_not_depend_on_other_sequences_of_the_batch() {
     }
 }
 
-/// Logits of sequences that are computed together, some decoding and some prefilling chunks of
-/// varying lengths.
+/// Computes sequences together, some decoding and some prefilling chunks of varying lengths;
+/// returns the bits of each sequence's logits.
 fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
     let table = |text: &Vec<u32>| {
         loaded.kv.alloc_many(text.len().div_ceil(BLOCK_TOKENS)).expect("allocate blocks")
@@ -100,7 +102,7 @@ fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
     while done.iter().zip(texts).any(|(&done, text)| done < text.len()) {
         let (mut rows, mut owners, mut sequences) = (Vec::new(), Vec::new(), Vec::new());
         for (index, text) in texts.iter().enumerate() {
-            // Sequences take turns in decoding and prefilling.
+            // In every third pass a sequence decodes one token; in the others it prefills a chunk.
             let count = if (index + round) % 3 == 0 { 1 } else { 1 + (index * 5 + round) % 14 };
             let part = &text[done[index]..text.len().min(done[index] + count)];
             if !part.is_empty() && rows.len() + part.len() <= loaded.scratch.logits_rows_max() {
@@ -140,7 +142,7 @@ fn logits_after_a_shared_prefix_are_those_after_an_own_one() {
     let (prefix, tail) = (tokens(2 * BLOCK_TOKENS, 5), tokens(20, 6));
     let text: Vec<u32> = prefix.iter().chain(&tail).copied().collect();
     let whole = bits(&logits_in_chunks(&mut loaded, &text, &[text.len()]));
-    // Another sequence computed the prefix; this one reuses its blocks and computes the tail.
+    // One sequence computes the prefix; a second one reuses its blocks and computes the tail.
     let mut table = loaded.kv.alloc_many(2).expect("allocate blocks");
     common::chunk(&mut loaded, &prefix, 0, &table);
     table.iter().for_each(|&block| loaded.kv.retain(block));

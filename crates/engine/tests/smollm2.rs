@@ -1,4 +1,4 @@
-//! SmolLM2 compared with transformers: log-probabilities of a committed text and the first greedy
+//! Tests SmolLM2 against transformers: log-probabilities of a committed text and the first greedy
 //! tokens, for the sharded checkpoint and for the GGUF file (`tests/golden/smollm2_expected.py`).
 
 mod common;
@@ -33,8 +33,8 @@ fn ids(value: &Value) -> Vec<u32> {
     value.as_array().expect("ids").iter().map(|id| id.as_u64().expect("an id") as u32).collect()
 }
 
-/// Checks a checkpoint in both modes against the results under the key `part`. `compare_bf16`:
-/// native mode must be as accurate as transformers' bf16 run.
+/// Checks a checkpoint in f32 mode and in native mode against the results under the key `part`. If
+/// `compare_bf16`, native mode must be as accurate as transformers' bf16 run.
 fn check(folder: &Path, part: &str, compare_bf16: bool) {
     let golden: Value =
         serde_json::from_slice(&std::fs::read(committed()).expect("read smollm2.json"))

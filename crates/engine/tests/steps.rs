@@ -1,4 +1,5 @@
-//! A step of a long run computes only its new tokens: its history is in the prefix cache.
+//! Tests that a step of a long run computes only its new tokens: its history is in the prefix
+//! cache.
 
 mod common;
 
@@ -19,7 +20,8 @@ fn steps_reuse_the_cached_history() {
     let (steps, each) = (RUN.steps as u64, (RUN.prompt_tokens + RUN.reply_tokens) as u64);
     let submitted: u64 = (0..steps).map(|step| step * each + RUN.prompt_tokens as u64).sum();
     assert_eq!(report.submitted_tokens, submitted);
-    // A step's own tokens, and at most one block of the history that was not full.
+    // Each step computes its own tokens and at most one block of history: the last one, which was
+    // not full and so not cached.
     let computed_max = steps * (RUN.prompt_tokens + RUN.reply_tokens + BLOCK_TOKENS) as u64;
     assert!(report.computed_tokens >= steps * RUN.prompt_tokens as u64, "{report:?}");
     assert!(report.computed_tokens <= computed_max, "{report:?}");

@@ -85,8 +85,8 @@ impl<B: Backend> Attention<B> {
         Ok(Attention { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm, heads, head_dim, window })
     }
 
-    /// The epilogue for the operation that computes the input of [`Self::forward`], `[rows,
-    /// hidden]`: packs it for the q, k and v projections.
+    /// The epilogue for the operation that computes the input of [`Self::forward`]: packs the input,
+    /// `[rows, hidden]`, for the q, k and v projections.
     pub fn epilogue<'a>(
         &self,
         ctx: &LayerContext<B>,

@@ -10,21 +10,21 @@ use serde_json::Value;
 pub struct Expected {
     tokens: Vec<u32>,
     context: usize,
-    /// The part of the file with the results.
+    /// The JSON object that has the results.
     part: Value,
 }
 
 /// The distance of a model from the committed results, in nats.
 #[derive(Debug, Default)]
 pub struct Distance {
-    /// Over all committed log-probabilities.
+    /// Maximum over all committed log-probabilities and logits.
     pub max_abs_error: f64,
-    /// KL divergence, `sum p (ln p - ln q)`, averaged over the committed rows. If a row has only
-    /// its likeliest tokens, all others count as one.
+    /// KL divergence, `sum p (ln p - ln q)`, averaged over the committed rows. If a row lists only
+    /// its likeliest tokens, all other tokens are treated as one.
     pub mean_kl: f64,
 }
 
-/// The distance of transformers' run in low precision.
+/// The distance of transformers' run in low precision from its run in float32.
 #[derive(Debug)]
 pub struct LowPrecision {
     pub dtype: String,
@@ -43,7 +43,7 @@ impl Expected {
         Expected { tokens, context, part }
     }
 
-    /// The context that RoPE frequencies were computed for.
+    /// The context length, in tokens, that RoPE frequencies were computed for.
     pub fn context(&self) -> usize {
         self.context
     }
@@ -60,7 +60,7 @@ impl Expected {
         })
     }
 
-    /// Computes the text and compares its logits.
+    /// Computes the logits of the committed text and compares them with the expected results.
     pub fn distance(&self, loaded: &mut Loaded) -> Distance {
         assert!(self.tokens.len() <= loaded.model.context() && !BLOCK_TOKENS.is_multiple_of(37));
         let logits = super::logits_in_chunks(loaded, &self.tokens, &[37]);

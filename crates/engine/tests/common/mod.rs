@@ -1,4 +1,4 @@
-//! Synthetic models of any shape, and how tests load them.
+//! Synthetic models of any shape, and functions that load them in tests.
 #![allow(dead_code)] // each test file uses a part of this module
 
 pub mod expected;
@@ -28,7 +28,7 @@ pub struct TinyModel {
 }
 
 impl TinyModel {
-    /// `config` is the text of a config.json.
+    /// Writes a checkpoint with the shape of `config`, the text of a config.json.
     pub fn new(config: &str, shards: usize) -> Self {
         let folder = TempDir::new().expect("create a temporary folder");
         let file = folder.path().join("shape.json");
@@ -101,7 +101,7 @@ impl TestLoad {
         self.load_with(path, |_| ())
     }
 
-    /// As [`Self::load`], with a changed request.
+    /// As [`Self::load`], after `change` has modified the request.
     pub fn load_with(
         &self,
         path: &Path,
@@ -131,8 +131,8 @@ pub fn tokens(count: usize, seed: u64) -> Vec<u32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// Logits of all tokens of a sequence, `[tokens, vocab]`, computed in chunks of the given sizes, of
-/// which the last is repeated.
+/// Logits of all tokens of a sequence, `[tokens, vocab]`, computed in chunks of the sizes in
+/// `chunks`, whose last entry is repeated.
 pub fn logits_in_chunks(loaded: &mut Loaded, tokens: &[u32], chunks: &[usize]) -> Vec<f32> {
     let table = loaded.kv.alloc_many(tokens.len().div_ceil(BLOCK_TOKENS)).expect("allocate blocks");
     let mut all = Vec::new();
@@ -148,7 +148,8 @@ pub fn logits_in_chunks(loaded: &mut Loaded, tokens: &[u32], chunks: &[usize]) -
     all
 }
 
-/// Logits of all tokens of one pass. Repeats the pass where the scratch has fewer rows of logits.
+/// Logits of all tokens of one chunk, `[tokens, vocab]`. Repeats the pass if the scratch has fewer
+/// rows of logits than the chunk has tokens.
 pub fn chunk(
     loaded: &mut Loaded,
     tokens: &[u32],
@@ -158,7 +159,7 @@ pub fn chunk(
     let mut all = Vec::new();
     let rows_max = loaded.scratch.logits_rows_max();
     for part in 0..tokens.len().div_ceil(rows_max) {
-        // Every repetition computes the whole chunk and the logits of other rows.
+        // Every repetition computes the whole chunk, and the logits of other rows than before.
         let rows: Vec<usize> = (part * rows_max..tokens.len().min((part + 1) * rows_max)).collect();
         let span = SequenceSpan { rows: 0..tokens.len(), first_position, block_table: table };
         let batch = Batch { tokens, sequences: &[span], logits_for: &rows };
@@ -171,7 +172,7 @@ pub fn chunk(
     all
 }
 
-/// The bits of floats, since `-0.0 == 0.0`.
+/// The bits of floats, for exact comparisons: `-0.0 == 0.0`.
 pub fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }

@@ -81,8 +81,8 @@ pub fn sharded(gguf: &Path, folder: &Path) {
     );
 }
 
-/// A tensor rounded to bf16. Rows that RoPE rotates together are adjacent in GGUF and half a head
-/// apart in Hugging Face's layout.
+/// Converts a tensor to bf16 and to Hugging Face's order of rows: rows that RoPE rotates together
+/// are adjacent in GGUF and half a head apart in Hugging Face's layout.
 fn as_bf16(checkpoint: &Checkpoint, file: &File, cpu: &Cpu, tensor: &TensorEntry) -> Vec<u8> {
     let mut bytes = vec![0; tensor.bytes as usize];
     file.read_exact_at(&mut bytes, tensor.offset).expect("read the tensor's bytes");
