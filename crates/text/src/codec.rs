@@ -1,8 +1,8 @@
-//! Tokens to bytes, and bytes to text, as the tokenizers library's decoders do it.
+//! Converts tokens to bytes, and bytes to text, as the decoders of the tokenizers library do.
 use serde_json::{Value, json};
 use tokenizers::DecoderWrapper;
 
-/// SentencePiece's space.
+/// The character that SentencePiece writes for a space.
 pub(crate) const SPACE: char = '\u{2581}';
 
 /// The encoding of bytes in a tokenizer's tokens.
@@ -10,18 +10,19 @@ pub(crate) const SPACE: char = '\u{2581}';
 pub(crate) enum TokenByteCodec {
     /// Each byte is one printable character (GPT-2's `bytes_to_unicode`).
     ByteLevel,
-    /// SentencePiece: a space is U+2581.
+    /// SentencePiece: a space is written as U+2581.
     Pieces {
-        /// Bytes without a piece are `<0x0A>`.
+        /// Whether bytes without a piece are written in hexadecimal, such as `<0x0A>`.
         byte_fallback: bool,
-        /// One space before the first token is not part of the text.
+        /// Whether a space at the beginning of the first token is not part of the text.
         strip_space: bool,
     },
 }
 
 impl TokenByteCodec {
-    /// The codec of a decoder. Only decoders that work token by token are supported, since the
-    /// engine needs each token's bytes: WordPiece and CTC do not.
+    /// The codec of a decoder. Only decoders that decode each token independently are supported,
+    /// since the engine needs the bytes of each token. The decoders of WordPiece and CTC are not of
+    /// this kind.
     ///
     /// # Errors
     /// A description of an unsupported decoder.
@@ -78,8 +79,8 @@ impl TokenByteCodec {
         }
     }
 
-    /// Bytes as text. Invalid UTF-8 becomes U+FFFD: one for each byte under SentencePiece, one for
-    /// each broken character otherwise.
+    /// Converts bytes to text. Invalid UTF-8 becomes U+FFFD: one for each byte under SentencePiece,
+    /// one for each broken character otherwise.
     pub fn text(self, bytes: &[u8]) -> String {
         if self == TokenByteCodec::ByteLevel {
             return String::from_utf8_lossy(bytes).into_owned();
@@ -92,13 +93,13 @@ impl TokenByteCodec {
         text
     }
 
-    /// Whether one space before the first token is not part of the text.
+    /// Whether a space at the beginning of the first token is not part of the text.
     pub fn strips_space(self) -> bool {
         matches!(self, TokenByteCodec::Pieces { strip_space: true, .. })
     }
 }
 
-/// The length without an incomplete character at the end.
+/// The length in bytes without an incomplete UTF-8 character at the end.
 pub(crate) fn complete_len(bytes: &[u8]) -> usize {
     let mut at = 0;
     loop {
@@ -122,7 +123,7 @@ fn byte_of(c: char) -> Option<u8> {
     let n = c as u32;
     match n {
         0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF => Some(n as u8),
-        // The other 68 bytes, in order, are written as U+0100 and following.
+        // The other 68 bytes are written, in order, as the characters from U+0100 on.
         0x100..=0x120 => Some((n - 0x100) as u8),
         0x121..=0x142 => Some((n - 0x121 + 0x7F) as u8),
         0x143 => Some(0xAD),

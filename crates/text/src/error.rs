@@ -3,7 +3,7 @@ use checkpoint::CheckpointError;
 use error_kind::{ErrorKind, HasKind};
 use std::path::{Path, PathBuf};
 
-/// Why text cannot be turned into tokens or back.
+/// An error of a tokenizer or a chat template.
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
     /// A tokenizer's file is malformed.

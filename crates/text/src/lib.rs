@@ -1,5 +1,5 @@
-//! Between text and tokens: tokenizers, chat templates, decoding of token streams, and the tool
-//! calls in replies.
+//! Conversion between text and tokens: tokenizers, chat templates, decoding of token streams, and
+//! the tool calls in replies.
 
 mod build;
 mod codec;

@@ -1,10 +1,10 @@
-//! Streams of tokens as text.
+//! [`StreamDecoder`]: text of a stream of tokens.
 use crate::codec::complete_len;
 use crate::{TextError, Tokenizer};
 
-/// Decodes a stream of tokens without splitting characters. The concatenated texts, that of
-/// [`finish`](StreamDecoder::finish) included, equal [`Tokenizer::decode`] of the tokens without
-/// special ones.
+/// Decodes a stream of tokens without splitting characters. The concatenated texts, including that
+/// of [`finish`](StreamDecoder::finish), equal [`Tokenizer::decode`] of the tokens without special
+/// tokens.
 #[derive(Debug)]
 pub struct StreamDecoder {
     tokenizer: Tokenizer,
@@ -18,10 +18,11 @@ impl StreamDecoder {
         StreamDecoder { tokenizer, pending: Vec::new(), started: false }
     }
 
-    /// The complete characters up to this token. Special tokens have no text.
+    /// Adds a token and returns the characters that have become complete. Special tokens have no
+    /// text.
     ///
     /// # Errors
-    /// None at present.
+    /// At present this never fails.
     pub fn push(&mut self, id: u32) -> Result<String, TextError> {
         let mut bytes = self.tokenizer.token_bytes(id).unwrap_or_default();
         if !self.started && !bytes.is_empty() {
@@ -29,14 +30,14 @@ impl StreamDecoder {
             self.tokenizer.strip_space(&mut bytes);
         }
         self.pending.extend(bytes);
-        // An incomplete character waits for the next token.
+        // The bytes of an incomplete character are kept for the next token.
         let rest = self.pending.split_off(complete_len(&self.pending));
         let text = self.tokenizer.codec().text(&self.pending);
         self.pending = rest;
         Ok(text)
     }
 
-    /// The rest at the end of the stream, with U+FFFD for an incomplete character.
+    /// The remaining text at the end of the stream, with U+FFFD for an incomplete character.
     pub fn finish(&mut self) -> String {
         self.started = false;
         self.tokenizer.codec().text(&std::mem::take(&mut self.pending))

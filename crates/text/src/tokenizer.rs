@@ -1,4 +1,4 @@
-//! Text to token ids and back.
+//! [`Tokenizer`]: converts text to token ids and back.
 use crate::TextError;
 use crate::build::{self, BuiltTokenizer};
 use crate::codec::TokenByteCodec;
@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bound of ids, against damaged files: the largest vocabularies have some 260,000.
+/// Upper limit of token ids, so that a damaged file cannot cause huge allocations; the largest
+/// vocabularies have about 260,000 tokens.
 const IDS_MAX: u32 = 1 << 22;
 
 /// A tokenizer. Clones share its data.
@@ -17,9 +18,9 @@ pub struct Tokenizer(Arc<TokenizerInner>);
 struct TokenizerInner {
     built: BuiltTokenizer,
     codec: TokenByteCodec,
-    /// By id; `None` for ids without a token.
+    /// The token of each id; `None` for ids without a token.
     tokens: Vec<Option<TokenEntry>>,
-    /// Rows of the model's embedding; larger ids are invalid.
+    /// Number of rows of the model's embedding, if known; ids from this number on are invalid.
     rows: Option<usize>,
 }
 
@@ -29,11 +30,12 @@ struct TokenEntry {
 }
 
 impl Tokenizer {
-    /// The tokenizer of a checkpoint: `tokenizer.json`, `vocab.json` with `merges.txt`, or that of
-    /// a GGUF file. `None` if there is none.
+    /// Reads the tokenizer of a checkpoint: `tokenizer.json`, `vocab.json` with `merges.txt`, or
+    /// the metadata of a GGUF file. `None` if the checkpoint has no tokenizer.
     ///
     /// # Errors
-    /// `Tokenizer` if it is malformed, `File` for a dangling link or a failed read.
+    /// [`TextError::Tokenizer`] if it is malformed, [`TextError::File`] for a dangling link or a
+    /// failed read.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Option<Tokenizer>, TextError> {
         let built = match &checkpoint.gguf {
             Some(metadata) => build::from_gguf(&checkpoint.root, metadata)?,
@@ -42,8 +44,8 @@ impl Tokenizer {
         built.map(|built| Self::new(built, Some(checkpoint.config.vocab_size))).transpose()
     }
 
-    /// The tokenizer of a folder: `tokenizer.json`, or `vocab.json` with `merges.txt`, whose
-    /// pre-tokenization depends on the model's family. `None` if there is none.
+    /// Reads the tokenizer of a folder: `tokenizer.json`, or `vocab.json` with `merges.txt`, whose
+    /// pre-tokenization depends on the model's family. `None` if the folder has no tokenizer.
     ///
     /// # Errors
     /// As [`from_checkpoint`](Tokenizer::from_checkpoint).
@@ -51,11 +53,11 @@ impl Tokenizer {
         build::from_folder(root, family)?.map(|built| Self::new(built, None)).transpose()
     }
 
-    /// The tokenizer of a GGUF file's metadata: `gpt2` (byte-level) or `llama` (SentencePiece).
-    /// `None` if there is none. `file` is for errors.
+    /// Reads the tokenizer of a GGUF file's metadata: `gpt2` (byte-level) or `llama`
+    /// (SentencePiece). `None` if the metadata has no tokenizer. `file` is for error messages.
     ///
     /// # Errors
-    /// `Tokenizer` if it is malformed or of another kind.
+    /// [`TextError::Tokenizer`] if it is malformed or of another kind.
     pub fn from_gguf(file: &Path, metadata: &GgufMetadata) -> Result<Option<Tokenizer>, TextError> {
         build::from_gguf(file, metadata)?.map(|built| Self::new(built, None)).transpose()
     }
@@ -79,12 +81,12 @@ impl Tokenizer {
         Ok(Tokenizer(Arc::new(TokenizerInner { built, codec, tokens, rows })))
     }
 
-    /// The ids of a text. Special tokens in the text are recognized, as in transformers;
-    /// `add_special` adds those that the model expects around every text.
+    /// Converts a text to ids. Special tokens in the text are recognized, as in transformers;
+    /// `add_special` adds the special tokens that the model expects before and after a text.
     ///
     /// # Errors
-    /// `Input` if the tokenizer rejects the text, `Tokenizer` if it produces an id beyond the
-    /// model's embedding.
+    /// [`TextError::Input`] if the tokenizer rejects the text, [`TextError::Tokenizer`] if it
+    /// produces an id beyond the model's embedding.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextError> {
         let BuiltTokenizer { tokenizer, before, after, .. } = &self.0.built;
         let encoding = tokenizer.encode_fast(text, add_special);
@@ -109,10 +111,11 @@ impl Tokenizer {
         }
     }
 
-    /// The text of ids. Ids without a token are skipped; broken characters become U+FFFD.
+    /// Converts ids to text. Ids without a token are skipped, and special tokens if `skip_special`
+    /// is set; invalid UTF-8 becomes U+FFFD.
     ///
     /// # Errors
-    /// None at present.
+    /// At present this never fails.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TextError> {
         let tokens = ids
             .iter()
@@ -123,7 +126,7 @@ impl Tokenizer {
         Ok(self.0.codec.text(&bytes))
     }
 
-    /// The number of ids, added tokens and gaps included.
+    /// The number of ids, including added tokens and ids without a token.
     pub fn vocab_size(&self) -> usize {
         self.0.tokens.len()
     }
@@ -133,7 +136,7 @@ impl Tokenizer {
         self.token(id).filter(|token| !token.is_special).map(|token| token.bytes.clone())
     }
 
-    /// Whether an id is a special token.
+    /// Whether an id is that of a special token.
     pub fn is_special(&self, id: u32) -> bool {
         self.token(id).is_some_and(|token| token.is_special)
     }

@@ -1,4 +1,5 @@
-//! Malformed tokenizers: an error that names the file, never a panic or an endless wait.
+//! Tests that a malformed tokenizer gives an error that names the file, never a panic or an endless
+//! wait.
 mod support;
 
 use checkpoint::{Family, GgufMetadata, GgufValue};
@@ -151,7 +152,8 @@ fn errors_name_the_malformed_key() {
     refused(Tokenizer::from_gguf(file, &metadata), &["x.gguf", "unknown_token_id"]);
 }
 
-/// Replaces the value at a path of a JSON tree.
+/// Replaces the value at `path` of a JSON tree. Each step of the path is the index of a child,
+/// modulo the number of children.
 fn disturb(value: &mut Value, path: &mut impl Iterator<Item = usize>, with: &Value) {
     match (value, path.next()) {
         (Value::Array(list), Some(step)) if !list.is_empty() => {
@@ -192,7 +194,8 @@ fn odd_value() -> impl Strategy<Value = Value> {
     )
 }
 
-/// An accepted tokenizer works on every text.
+/// Checks that a tokenizer that was accepted works on several texts: only encoding may fail, with
+/// `Usage` or `BadInput`.
 fn use_it(tokenizer: &Tokenizer) -> Result<(), TestCaseError> {
     for text in ["Hello, 123 <think>", "", " ", "aaaa\u{0}é😀<|begin|></think> order"] {
         match tokenizer.encode(text, true) {

@@ -1,4 +1,5 @@
-//! Chat templates render as by transformers' `apply_chat_template` (tests/golden/make_texts.py).
+//! Tests that chat templates render as by transformers' `apply_chat_template`
+//! (`tests/golden/make_texts.py`).
 mod support;
 
 use error_kind::{ErrorKind, HasKind};

@@ -1,5 +1,5 @@
-//! Tokens and texts equal those of Python's tokenizers library and sentencepiece
-//! (tests/golden/make_texts.py).
+//! Tests that tokens and texts equal those of Python's tokenizers library and sentencepiece
+//! (`tests/golden/make_texts.py`).
 mod support;
 
 use checkpoint::{Family, GgufValue};
@@ -14,7 +14,8 @@ use support::{
 };
 use text::{StreamDecoder, Tokenizer};
 
-/// Compares one text; the error says what differs. A golden omits what equals its text or ids.
+/// Compares one text with its golden results; the error describes the difference. Golden files omit
+/// fields that equal the text or its ids.
 fn check(tokenizer: &Tokenizer, case: &Value) -> Result<(), String> {
     let given = text(case, "text").expect("a text");
     let expected = ids(&case["ids"]);
@@ -192,7 +193,7 @@ fn a_gguf_sentencepiece_tokenizer_equals_sentencepiece() {
     let mut bare = spm_metadata(&golden);
     set(&mut bare, &[("add_space_prefix", GgufValue::Bool(false))]);
     for (tokenizer, key) in [(small_spm(), "prefix"), (from_gguf(&bare), "no_prefix")] {
-        // sentencepiece does not recognize control tokens in a text, transformers does.
+        // sentencepiece does not recognize control tokens in a text; transformers does.
         let plain = |case: &&Value| !text(case, "text").expect("a text").contains("<s>");
         assert!(list(&golden, key).len() > 60);
         for case in list(&golden, key).iter().filter(plain) {
@@ -254,7 +255,7 @@ fn metadata_decides_which_tokens_surround_a_text() {
         encoded("gpt-2", &[("add_bos_token", yes.clone()), ("add_eos_token", yes)]).0,
         [3, a, 4]
     );
-    // As in llama.cpp, Llama 3 adds its first token even where the file does not say so.
+    // As in llama.cpp, Llama 3 adds its begin-of-sequence token even if the file does not say so.
     assert_eq!(encoded("llama-bpe", &[]).0, [3, a]);
     assert_eq!(encoded("llama-bpe", &[("add_bos_token", no)]).0, [a]);
 }
@@ -317,7 +318,7 @@ proptest! {
         }
     }
 
-    /// Tokens of single bytes: no character is split that later bytes complete.
+    /// With one token for each byte, every returned text is a complete character.
     #[test]
     fn a_stream_never_breaks_a_character(text in "\\PC{0,20}") {
         let tokenizer = small_spm();

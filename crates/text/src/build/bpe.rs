@@ -8,14 +8,14 @@ use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper, Tokenizer};
 
 /// The parts of a byte-level BPE tokenizer.
 pub(super) struct ByteLevelBpe<'a> {
-    /// For errors.
+    /// The source, for error messages.
     pub file: &'a Path,
     /// Token to id.
     pub vocab: BTreeMap<String, u32>,
     /// Pairs of tokens to merge, the highest priority first.
     pub merges: Merges,
-    /// A word that is in the vocabulary becomes one token even where no merges lead to it (Llama
-    /// 3).
+    /// Whether a word that is in the vocabulary becomes one token even if no merges produce it
+    /// (Llama 3).
     pub ignore_merges: bool,
     pub pre_tokenizer: PreTokenizerWrapper,
     /// Tokens that are matched before pre-tokenization.
@@ -37,10 +37,11 @@ impl ByteLevelBpe<'_> {
     }
 }
 
-/// Adds tokens in order, special and other ones.
+/// Adds special and other tokens, in order.
 pub(super) fn add(tokenizer: &mut Tokenizer, added: &[AddedToken]) {
     for token in added {
-        // The count excludes tokens that the vocabulary has already: it is no sign of success.
+        // The returned count excludes tokens that are already in the vocabulary, so it does not
+        // tell success from failure.
         let _count = match token.special {
             true => tokenizer.add_special_tokens(std::slice::from_ref(token)),
             false => tokenizer.add_tokens(std::slice::from_ref(token)),
@@ -53,7 +54,7 @@ pub(super) fn added(text: &str, special: bool) -> AddedToken {
     AddedToken::from(text.to_owned(), special).normalized(false)
 }
 
-/// Parses merges: two tokens with a space in between.
+/// Parses merges: lines of two tokens separated by a space.
 pub(super) fn pairs<'a>(
     file: &Path,
     lines: impl Iterator<Item = &'a str>,

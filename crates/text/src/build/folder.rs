@@ -1,4 +1,4 @@
-//! Tokenizers of folders: `tokenizer.json`, or `vocab.json` with `merges.txt`.
+//! Tokenizers of model folders: `tokenizer.json`, or `vocab.json` with `merges.txt`.
 use super::BuiltTokenizer;
 use super::bpe::{ByteLevelBpe, added, pairs};
 use super::pre_tokenizer::PreTokenizer;
@@ -11,10 +11,10 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use tokenizers::{AddedToken, Tokenizer};
 
-/// The largest known `tokenizer.json` has 35 MB (256,000 tokens).
+/// Maximum bytes of a file. The largest known `tokenizer.json` has 35 MB (256,000 tokens).
 const BYTES_MAX: u64 = 256 << 20;
 
-/// The tokenizer of a folder; `None` if there is none.
+/// Reads the tokenizer of a folder; `None` if the folder has none.
 pub(crate) fn from_folder(
     root: &Path,
     family: Family,
@@ -56,9 +56,9 @@ pub(crate) fn from_folder(
     Ok(Some(BuiltTokenizer { tokenizer, file: vocab_file, before: Vec::new(), after: Vec::new() }))
 }
 
-/// The tokenizers library panics on broken JSON within some of its objects, and at the first use
-/// where a post-processor names an undefined token. So the JSON is validated first, and one text is
-/// encoded as a trial.
+/// Parses a `tokenizer.json`. The tokenizers library panics on malformed JSON within some of its
+/// objects, and at the first use if a post-processor names an undefined token. So the JSON is
+/// validated first, and one text is encoded as a trial.
 fn from_json(file: &Path, text: &str) -> Result<Tokenizer, TextError> {
     serde_json::from_str::<IgnoredAny>(text).map_err(|e| TextError::tokenizer(file, e))?;
     let read = || {
@@ -74,8 +74,8 @@ fn from_json(file: &Path, text: &str) -> Result<Tokenizer, TextError> {
     }
 }
 
-/// `vocab.json` and `merges.txt` do not define pre-tokenization: it depends on the family. SmolLM2
-/// is a Llama.
+/// The pre-tokenizer of a family, which `vocab.json` and `merges.txt` do not define. SmolLM2
+/// belongs to the Llama family.
 fn pre_tokenizer(family: Family) -> PreTokenizer {
     match family {
         Family::Qwen2 | Family::Qwen3 | Family::Qwen3Moe => PreTokenizer::Qwen2,
@@ -84,7 +84,7 @@ fn pre_tokenizer(family: Family) -> PreTokenizer {
     }
 }
 
-/// Tokens like `<|im_end|>` that no merges lead to: they are special tokens.
+/// Tokens like `<|im_end|>` that no merge produces: they are special tokens.
 fn unmerged(vocab: &BTreeMap<String, u32>, merges: &[(String, String)]) -> Vec<AddedToken> {
     let made: BTreeSet<String> = merges.iter().map(|(a, b)| format!("{a}{b}")).collect();
     let mut found: Vec<_> =

@@ -19,17 +19,17 @@ pub(super) enum TokenType {
     Byte,
 }
 
-/// The keys under `tokenizer.ggml.` of a GGUF file.
+/// The values of the keys under `tokenizer.ggml.` of a GGUF file.
 pub(super) struct GgufTokenizerFields<'a> {
     pub file: &'a Path,
     metadata: &'a GgufMetadata,
-    /// By id.
+    /// Tokens by id.
     pub tokens: &'a [String],
-    /// By id.
+    /// Types of the tokens, by id.
     pub types: Vec<TokenType>,
 }
 
-/// The tokenizer of a GGUF file; `None` if there is none.
+/// Reads the tokenizer of a GGUF file; `None` if the file has none.
 pub(crate) fn from_gguf(
     file: &Path,
     metadata: &GgufMetadata,
@@ -106,7 +106,7 @@ impl<'a> GgufTokenizerFields<'a> {
         Ok(fields)
     }
 
-    /// A key under `tokenizer.ggml.`.
+    /// The value of a key under `tokenizer.ggml.`.
     fn get(&self, key: &str) -> Option<&'a GgufValue> {
         self.metadata.get(&format!("tokenizer.ggml.{key}"))
     }
@@ -123,7 +123,7 @@ impl<'a> GgufTokenizerFields<'a> {
         }
     }
 
-    /// A boolean, with llama.cpp's default.
+    /// A boolean; `default`, which is llama.cpp's, if the key is missing.
     pub fn flag(&self, key: &str, default: bool) -> Result<bool, TextError> {
         match self.get(key) {
             None => Ok(default),
@@ -132,7 +132,7 @@ impl<'a> GgufTokenizerFields<'a> {
         }
     }
 
-    /// A score for each token, none of them NaN.
+    /// The score of each token. NaN is an error.
     pub fn scores(&self) -> Result<&'a [f32], TextError> {
         let scores = self.metadata.get_f32_array("tokenizer.ggml.scores");
         let scores = scores.ok_or_else(|| self.not_a_list("scores", "a list of floats"))?;
@@ -147,7 +147,7 @@ impl<'a> GgufTokenizerFields<'a> {
         Ok(scores)
     }
 
-    /// The id of a token, checked against the vocabulary.
+    /// The token id under `key`, checked against the vocabulary.
     pub fn id(&self, key: &str) -> Result<Option<u32>, TextError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let id = self.metadata.get_u32(&format!("tokenizer.ggml.{key}"));
@@ -160,7 +160,8 @@ impl<'a> GgufTokenizerFields<'a> {
         }
     }
 
-    /// The ids to add before (`bos`) or after (`eos`) a text.
+    /// The ids to add before (`which` is `bos`) or after (`eos`) a text. `default` applies if the
+    /// file does not say whether to add one.
     pub fn wrap(&self, which: &str, default: bool) -> Result<Vec<u32>, TextError> {
         if !self.flag(&format!("add_{which}_token"), default)? {
             return Ok(Vec::new());
@@ -168,7 +169,8 @@ impl<'a> GgufTokenizerFields<'a> {
         let key = format!("{which}_token_id");
         match (self.id(&key)?, self.get(&format!("add_{which}_token"))) {
             (Some(id), _) => Ok(vec![id]),
-            // Only llama.cpp's default adds one.
+            // The flag is llama.cpp's default and not from the file: without an id nothing is
+            // added.
             (None, None) => Ok(Vec::new()),
             (None, Some(_)) => Err(wrong(
                 self.file,

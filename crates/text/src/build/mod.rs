@@ -10,13 +10,13 @@ pub(crate) use gguf::from_gguf;
 
 use std::path::PathBuf;
 
-/// A tokenizer of the tokenizers library, and what the library does not store.
+/// A tokenizer of the tokenizers library, with the data that the library does not store.
 pub(crate) struct BuiltTokenizer {
     pub tokenizer: tokenizers::Tokenizer,
-    /// The source, for errors.
+    /// The file of the tokenizer, for error messages.
     pub file: PathBuf,
-    /// Ids to add before a text, beside those of the library's post-processor.
+    /// Ids to add before a text, in addition to those of the library's post-processor.
     pub before: Vec<u32>,
-    /// Ids to add after it.
+    /// Ids to add after a text, in addition to those of the library's post-processor.
     pub after: Vec<u32>,
 }

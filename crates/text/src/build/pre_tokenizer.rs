@@ -8,12 +8,12 @@ use tokenizers::{Error, PreTokenizerWrapper, SplitDelimiterBehavior};
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// A pre-tokenizer.
+/// The supported pre-tokenizers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PreTokenizer {
     /// GPT-2's pattern.
     Gpt2,
-    /// Single digits, then GPT-2's pattern.
+    /// Splits into single digits and other text, then GPT-2's pattern.
     Digits,
     /// Llama 3's pattern: groups of up to three digits.
     Llama3,
@@ -22,7 +22,7 @@ pub(super) enum PreTokenizer {
 }
 
 impl PreTokenizer {
-    /// The pre-tokenizer of llama.cpp's name (`tokenizer.ggml.pre`, `llama-vocab.cpp`).
+    /// The pre-tokenizer with this name in llama.cpp (`tokenizer.ggml.pre`, `llama-vocab.cpp`).
     pub fn of_gguf(name: &str) -> Option<PreTokenizer> {
         Some(match name {
             "gpt-2" | "gpt2" | "default" | "olmo" | "phi-2" => PreTokenizer::Gpt2,
@@ -33,7 +33,7 @@ impl PreTokenizer {
         })
     }
 
-    /// The pre-tokenizer of the tokenizers library.
+    /// Builds the pre-tokenizer of the tokenizers library.
     pub fn build(self) -> Result<PreTokenizerWrapper, Error> {
         let split = |pattern: &str| {
             let pattern = SplitPattern::Regex(pattern.to_owned());

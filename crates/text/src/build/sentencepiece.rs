@@ -1,5 +1,5 @@
-//! SentencePiece's BPE in the tokenizers library: a merge for each way to split a piece into two
-//! pieces, in the order of the pieces' scores.
+//! SentencePiece's BPE in the tokenizers library: one merge for each way to split a piece into two
+//! pieces, in the order of the scores of the split pieces.
 use super::BuiltTokenizer;
 use super::bpe::add;
 use super::gguf::{GgufTokenizerFields, TokenType};
@@ -40,8 +40,8 @@ impl GgufTokenizerFields<'_> {
     }
 }
 
-/// Merges by score of the merged piece, the highest first, ties by id; within a piece, those with
-/// the longest left part first.
+/// Merges in descending order of the merged piece's score, ties in ascending order of its id; among
+/// the merges of one piece, those with the longest left part first.
 fn merges(fields: &GgufTokenizerFields, scores: &[f32]) -> Merges {
     let is_piece =
         |id: usize| matches!(fields.types[id], TokenType::Normal | TokenType::UserDefined);

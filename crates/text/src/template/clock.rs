@@ -1,10 +1,11 @@
-//! `strftime_now` of templates, with a fixed date: prompts, and with them results, must not change
-//! from day to day. The date is Friday, 26 July 2024, 00:00:00, the default of Llama 3's template.
+//! The function `strftime_now` of templates, with a fixed date, since prompts, and with them
+//! results, must not change from day to day. The date is Friday, 26 July 2024, 00:00:00, the
+//! default of Llama 3's template.
 
 /// Python's `strftime` of the fixed date.
 ///
 /// # Errors
-/// A message, for a letter that is not supported.
+/// A message if `format` has a letter that is not supported.
 pub(super) fn strftime(format: &str) -> Result<String, String> {
     let mut out = String::new();
     let mut letters = format.chars();

@@ -1,4 +1,4 @@
-//! Jinja as transformers sets it up: options, filters and functions.
+//! The Jinja environment as transformers sets it up: options, filters and functions.
 use super::{TemplateSource, clock, python};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Kwargs;
@@ -9,10 +9,10 @@ pub(super) const DEFAULT: &str = "chat";
 /// Name of the template for conversations with tools.
 pub(super) const TOOL_USE: &str = "tool_use";
 
-/// Instructions of one rendering; 10,000 messages take a tenth of it. A template with an endless
-/// loop fails within seconds.
+/// Maximum instructions of one rendering. A conversation of 10,000 messages takes a tenth of them;
+/// a template with an endless loop fails within seconds.
 const FUEL: u64 = 10_000_000;
-/// Depth of nested macro calls, which use the stack.
+/// Maximum depth of nested macro calls, which use the stack.
 const RECURSION_MAX: usize = 50;
 
 /// An environment with the templates of `source`.
@@ -63,8 +63,8 @@ fn to_json(_state: &State, value: Value, options: Kwargs) -> Result<String, Erro
     Ok(python::JsonDumps { indent, item, key, sort_keys, ensure_ascii }.of(&json))
 }
 
-/// Replaces `{% generation %}` and `{% endgeneration %}`, which mark the assistant's messages for
-/// transformers and do not change the text, by a block that is always rendered.
+/// Replaces `{% generation %}` and `{% endgeneration %}` by a block that is always rendered. The
+/// tags mark the assistant's messages for transformers and do not change the text.
 fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;

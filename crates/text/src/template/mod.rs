@@ -38,11 +38,13 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// The template of a checkpoint: `chat_template.jinja`, `tokenizer_config.json` (a string, or a
-    /// named list), or the one inside a GGUF file. `None` if there is none.
+    /// Reads the template of a checkpoint: `chat_template.jinja`, `tokenizer_config.json` (a
+    /// string, or a list of named templates), or the metadata of a GGUF file. `None` if the
+    /// checkpoint has no template.
     ///
     /// # Errors
-    /// `Template` if it is invalid, `File` for a dangling link or a failed read.
+    /// [`TextError::Template`] if it is invalid, [`TextError::File`] for a dangling link or a
+    /// failed read.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Option<ChatTemplate>, TextError> {
         let root = &checkpoint.root;
         let found = match &checkpoint.gguf {
@@ -52,22 +54,22 @@ impl ChatTemplate {
         found.map(|(file, source)| ChatTemplate::new(&file, source)).transpose()
     }
 
-    /// A template from its text. `file` is for errors.
+    /// Compiles a template. `file` is for error messages.
     ///
     /// # Errors
-    /// `Template` if it is invalid.
+    /// [`TextError::Template`] if it is invalid.
     pub fn new(file: &Path, source: TemplateSource) -> Result<ChatTemplate, TextError> {
         let environment =
             environment::build(&source).map_err(|e| TextError::template(file, full_message(&e)))?;
         Ok(ChatTemplate { environment, file: file.to_owned(), special: source.special })
     }
 
-    /// Renders a conversation. A message is a [`TemplateMessage`] or an object with more members
-    /// that the template reads (`tool_calls`, `tool_call_id`, `name`).
+    /// Renders a conversation. A message is a [`TemplateMessage`] or an object with additional JSON
+    /// fields that the template reads (`tool_calls`, `tool_call_id`, `name`).
     ///
     /// # Errors
-    /// `Template` with the template's message: it rejects a role or an order, uses an undefined
-    /// value, or does not end.
+    /// [`TextError::Template`] if the template rejects a role or the order of messages, uses an
+    /// undefined value, or does not end.
     pub fn render<M: Serialize>(
         &self,
         messages: &[M],
@@ -91,7 +93,7 @@ impl ChatTemplate {
     }
 }
 
-/// The message of an error and its causes.
+/// The message of an error, followed by those of its causes.
 fn full_message(error: &Error) -> String {
     let mut message = error.to_string();
     let mut cause = std::error::Error::source(error);

@@ -1,8 +1,9 @@
-//! Python's `str`, `repr` and `json.dumps` of values. minijinja has no tuples: they print as lists.
+//! Python's `str`, `repr` and `json.dumps` of values. minijinja has no tuples: they are printed as
+//! lists.
 use minijinja::Value;
 use minijinja::value::ValueKind;
 
-/// `str(value)`: what Jinja2 prints.
+/// `str(value)`, which is what Jinja2 prints.
 pub(super) fn text(value: &Value) -> String {
     match value.kind() {
         ValueKind::Undefined => String::new(),
@@ -32,7 +33,7 @@ fn repr(value: &Value) -> String {
     }
 }
 
-/// A quoted string: single quotes, unless the text has single and no double quotes.
+/// `repr` of a string: in single quotes, unless the text has single quotes and no double quotes.
 fn quoted(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut out = String::from(quote);
@@ -53,7 +54,8 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// The shortest digits that round-trip; with an exponent below 1e-4 and from 1e16 on.
+/// `repr` of a float: the shortest digits that round-trip, with an exponent for absolute values
+/// below 1e-4 and from 1e16 on.
 fn float(number: f64) -> String {
     if number.is_nan() || number.is_infinite() {
         return if number.is_nan() {
@@ -77,14 +79,14 @@ fn float(number: f64) -> String {
 
 /// The options of `json.dumps`.
 pub(super) struct JsonDumps {
-    /// Spaces per level; `None`: one line.
+    /// Spaces per level of nesting; `None`: all on one line.
     pub indent: Option<usize>,
-    /// Separator of items.
+    /// Separator between items.
     pub item: String,
-    /// Separator of a key and its value.
+    /// Separator between a key and its value.
     pub key: String,
     pub sort_keys: bool,
-    /// Escapes non-ASCII characters.
+    /// Whether non-ASCII characters are escaped.
     pub ensure_ascii: bool,
 }
 

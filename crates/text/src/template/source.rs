@@ -1,14 +1,14 @@
-//! Finds the chat template of a checkpoint where transformers finds it.
+//! Finds the chat template of a checkpoint in the places where transformers looks for it.
 use crate::{TextError, json};
 use checkpoint::{GgufMetadata, read_text};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Real templates have up to 20 KB.
+/// Maximum bytes of a template. Real templates have up to 20 KB.
 const BYTES_MAX: u64 = 4 << 20;
 
-/// The text of a chat template, and its variables beside the messages.
+/// The text of a chat template, and its variables other than the conversation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TemplateSource {
     /// The template of conversations without tools.
@@ -19,7 +19,7 @@ pub struct TemplateSource {
     pub special: BTreeMap<String, String>,
 }
 
-/// The template of a GGUF file.
+/// The template in a GGUF file's metadata.
 pub(super) fn of_gguf(metadata: &GgufMetadata) -> Option<TemplateSource> {
     let default = metadata.get_str("tokenizer.chat_template")?.to_owned();
     let tool_use = metadata.get_str("tokenizer.chat_template.tool_use").map(str::to_owned);
@@ -39,7 +39,7 @@ pub(super) fn of_gguf(metadata: &GgufMetadata) -> Option<TemplateSource> {
     Some(TemplateSource { default, tool_use, special })
 }
 
-/// The template of a folder, and its file.
+/// The template of a folder, and the file that contains it.
 pub(super) fn of_folder(root: &Path) -> Result<Option<(PathBuf, TemplateSource)>, TextError> {
     let config = root.join("tokenizer_config.json");
     let settings = json::read(&config)?;

@@ -1,33 +1,34 @@
-//! The JSON object of one call: tool's name and arguments under the keys that models use.
+//! Reads the JSON object of one call: the tool's name and the arguments, under the keys that models
+//! use.
 use super::syntax::CallSyntax;
 use serde_json::{Map, Value};
 
-/// A call.
+/// A tool call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParsedCall {
-    /// As the model wrote it, without blanks around it.
+    /// The tool's name as the model wrote it, without surrounding whitespace.
     pub name: String,
     pub arguments: Map<String, Value>,
-    /// The members of the call's object that are neither name nor arguments.
+    /// The JSON fields of the call's object other than name and arguments.
     pub others: Map<String, Value>,
 }
 
-/// Why an object is no call.
+/// The reason why a JSON object is not a call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CallDefect {
     NameMissing,
-    /// The name is no string.
+    /// The name has this value, which is not a string.
     NameType(Value),
-    /// The arguments are a string that is no JSON object.
+    /// The arguments are this string, which is not a JSON object.
     ArgumentsText(String),
-    /// The arguments are neither an object, nor a string, nor null.
+    /// The arguments have this value, which is neither an object, nor a string, nor null.
     ArgumentsType(Value),
 }
 
-/// Reads a call's object.
+/// Reads the JSON object of a call.
 ///
 /// # Errors
-/// The first member that is missing or of the wrong type.
+/// The first defect: the name is missing, or the name or the arguments have a wrong type.
 pub fn read_call(
     mut object: Map<String, Value>,
     syntax: &CallSyntax,
@@ -51,13 +52,13 @@ pub fn read_call(
     let arguments = match take(syntax.argument_keys) {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(arguments)) => arguments,
-        // As in the OpenAI protocol.
+        // Arguments as JSON in a string, as in the OpenAI protocol.
         Some(Value::String(text)) => {
             serde_json::from_str(&text).map_err(|_| CallDefect::ArgumentsText(text))?
         }
         Some(other) => return Err(CallDefect::ArgumentsType(other)),
     };
-    // A key of the outer object takes precedence.
+    // A field of the outer object takes precedence over the same field of the inner object.
     inner.extend(object);
     Ok(ParsedCall { name, arguments, others: inner })
 }

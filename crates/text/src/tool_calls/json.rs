@@ -1,26 +1,28 @@
-//! JSON values inside of free text.
+//! JSON values within free text.
 use serde_json::{Deserializer, Map, Value};
 use std::ops::Range;
 
-/// Opening braces without a valid object behind them after which the search gives up: bounds the
-/// work on a broken reply.
+/// Number of opening braces without a valid JSON object after which the search for objects ends.
+/// Limits the work on a malformed reply.
 pub const DEAD_ENDS_MAX: usize = 64;
 
 /// A JSON object in a text.
 pub(super) struct ObjectSpan {
-    /// Bytes of the text.
+    /// Byte range of the object in the text.
     pub range: Range<usize>,
     pub members: Map<String, Value>,
 }
 
-/// The JSON value that `text` starts with, blanks skipped, and the offset behind it.
+/// The JSON value at the start of `text`, after optional whitespace, and the byte offset of its
+/// end.
 pub(super) fn first_value(text: &str) -> Option<(Value, usize)> {
     let mut values = Deserializer::from_str(text).into_iter::<Value>();
     let value = values.next()?.ok()?;
     Some((value, values.byte_offset()))
 }
 
-/// All outermost JSON objects of a text, in order. Braces that open no valid object are skipped.
+/// All outermost JSON objects of a text, in order. Braces that do not open a valid object are
+/// skipped.
 pub(super) fn objects(text: &str) -> Vec<ObjectSpan> {
     let mut found = Vec::new();
     let (mut at, mut dead_ends) = (0, 0);
@@ -38,7 +40,7 @@ pub(super) fn objects(text: &str) -> Vec<ObjectSpan> {
     found
 }
 
-/// A text with a blank in place of each outermost JSON object.
+/// The text with each outermost JSON object replaced by a space.
 pub fn without_objects(text: &str) -> String {
     let (mut rest, mut from) = (String::new(), 0);
     for object in objects(text) {
@@ -49,7 +51,7 @@ pub fn without_objects(text: &str) -> String {
     rest + &text[from..]
 }
 
-/// Whether the first opening brace of a text is never closed. Braces in strings do not count.
+/// Whether the first opening brace of a text is never closed. Braces in JSON strings do not count.
 pub(super) fn is_unclosed(text: &str) -> bool {
     let Some(open) = text.find('{') else { return false };
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);

@@ -1,4 +1,5 @@
-//! The marks that precede a call, and names in front of a call's arguments.
+//! The marks that precede a call (`<tool_call>`, `<function=`), and tool names that precede the
+//! arguments.
 use super::json::first_value;
 use serde_json::{Map, Value};
 
@@ -8,21 +9,21 @@ pub(super) const FENCE: &str = "```json";
 const MARKS: [&str; 2] = [TOOL_CALL, FUNCTION];
 pub(super) const MARK_BYTES_MAX: usize = TOOL_CALL.len();
 
-/// The objects behind one mark.
+/// The JSON objects that follow one mark.
 pub(super) struct MarkedObjects {
-    /// Offset of the mark.
+    /// Byte offset of the mark.
     pub begin: usize,
-    /// Offset behind the JSON value.
+    /// Byte offset of the end of the JSON value.
     pub end: usize,
     pub objects: Vec<Map<String, Value>>,
 }
 
-/// Offset of the first whole mark from `from` on.
+/// Byte offset of the first complete mark at or after `from`.
 pub(super) fn first_mark(text: &str, from: usize) -> Option<usize> {
     MARKS.iter().filter_map(|mark| text[from..].find(mark)).min().map(|offset| from + offset)
 }
 
-/// Offset where the end of a text may grow into a mark.
+/// Byte offset of an incomplete mark at the end of a text, which more text may complete.
 pub(super) fn partial_mark(text: &str) -> Option<usize> {
     let partial = |mark: &&str| {
         let length = (1..mark.len()).rev().find(|length| text.ends_with(&mark[..*length]))?;
@@ -31,14 +32,15 @@ pub(super) fn partial_mark(text: &str) -> Option<usize> {
     MARKS.iter().filter_map(partial).min()
 }
 
-/// Walks through the marks of a text. It remembers the next place of each mark and of `>`, so that
+/// Iterates over the marks of a text. The next position of each mark and of `>` is cached, so that
 /// a text of nothing but marks takes linear time.
 pub(super) struct MarkScanner<'a> {
     text: &'a str,
     at: usize,
     marks: [NextPlace; 2],
     close: NextPlace,
-    /// The last `>` with no object behind it: several `<function=` may share one.
+    /// Position of the last `>` that no JSON object follows. Several `<function=` may share this
+    /// `>`, so it is not tried again.
     dead_close: Option<usize>,
 }
 
@@ -48,8 +50,8 @@ impl<'a> MarkScanner<'a> {
         MarkScanner { text, at: 0, marks, close, dead_close: None }
     }
 
-    /// The next mark with JSON objects behind it. The search goes on behind the mark, unless
-    /// [`skip_to`](MarkScanner::skip_to) moves it.
+    /// The next mark that JSON objects follow. The next search starts after the mark, unless
+    /// [`skip_to`](MarkScanner::skip_to) moves its start.
     pub fn next(&mut self) -> Option<MarkedObjects> {
         loop {
             let (begin, mark) = self.next_mark()?;
@@ -60,7 +62,7 @@ impl<'a> MarkScanner<'a> {
         }
     }
 
-    /// Goes on at an offset behind the last mark.
+    /// Starts the next search at `at`, an offset after the last mark.
     pub fn skip_to(&mut self, at: usize) {
         self.at = at;
     }
@@ -70,7 +72,8 @@ impl<'a> MarkScanner<'a> {
         self.marks.iter_mut().filter_map(|mark| Some((mark.find_from(text, at)?, mark.of))).min()
     }
 
-    /// The objects behind a mark that ends at `self.at`, and the offset behind their JSON.
+    /// The JSON objects that follow a mark that ends at `self.at`, and the byte offset of their
+    /// end.
     fn objects_behind(&mut self, mark: &str) -> Option<(Vec<Map<String, Value>>, usize)> {
         if mark != FUNCTION {
             let (value, length) = first_value(&self.text[self.at..])?;
@@ -93,7 +96,7 @@ impl<'a> MarkScanner<'a> {
     }
 }
 
-/// The next occurrence of a text, remembered until the search has passed it.
+/// The next occurrence of the text `of`, cached until the search has passed it.
 struct NextPlace {
     of: &'static str,
     found: Option<usize>,
@@ -105,7 +108,7 @@ impl NextPlace {
         NextPlace { of, found: None, searched: false }
     }
 
-    /// The first occurrence at `at` or later; `at` never decreases.
+    /// Offset of the first occurrence at or after `at`, which must not decrease between calls.
     fn find_from(&mut self, text: &str, at: usize) -> Option<usize> {
         if !self.searched || self.found.is_some_and(|found| found < at) {
             self.found = text[at..].find(self.of).map(|offset| at + offset);
@@ -115,8 +118,8 @@ impl NextPlace {
     }
 }
 
-/// The objects of a value: itself, or those of a list, however nested. `None` where it holds
-/// anything else.
+/// The objects in a value: the value itself, or the objects of a list, nested lists included.
+/// `None` if the value contains anything else.
 pub(super) fn objects_of(value: Value) -> Option<Vec<Map<String, Value>>> {
     match value {
         Value::Array(items) => {
@@ -128,7 +131,7 @@ pub(super) fn objects_of(value: Value) -> Option<Vec<Map<String, Value>>> {
     }
 }
 
-/// A text without the code fence around it.
+/// A text without its surrounding code fence.
 pub(super) fn without_fence(text: &str) -> &str {
     let Some(inner) = text.strip_prefix("```").and_then(|text| text.strip_suffix("```")) else {
         return text;
@@ -136,13 +139,13 @@ pub(super) fn without_fence(text: &str) -> &str {
     inner.strip_prefix("json").unwrap_or(inner).trim()
 }
 
-/// The name of a tool at the end of `before`, where some templates put it before the arguments:
-/// `<function=NAME>{...}` (Llama), `to=functions.NAME json{...}` (gpt-oss), `function NAME` and a
-/// fence (DeepSeek, whose special tokens are no text).
+/// The name of a tool at the end of `before`, the text before the arguments. Some templates teach
+/// this order: `<function=NAME>{...}` (Llama), `to=functions.NAME json{...}` (gpt-oss), and
+/// `function NAME` with a code fence (DeepSeek, whose special tokens are not part of the text).
 pub(super) fn name_before(before: &str) -> Option<&str> {
     let line = before.trim_end().trim_end_matches(FENCE).trim_end();
-    // No name and nothing behind it has a brace, so an earlier object ends the search: a line of
-    // many objects takes linear time.
+    // Neither a name nor the text between name and arguments has a brace, so an earlier object ends
+    // the search: a line of many objects takes linear time.
     let line = line.rsplit(['\n', '}']).next().unwrap_or(line);
     [FUNCTION, "functions.", "function"].iter().find_map(|mark| {
         let after = line[line.rfind(mark)? + mark.len()..].trim_start();
@@ -153,7 +156,7 @@ pub(super) fn name_before(before: &str) -> Option<&str> {
     })
 }
 
-/// The call's object for a name and arguments that stood apart.
+/// Combines a tool's name and its arguments, which were separate in the text, into a call's object.
 pub(super) fn named_call(name: &str, arguments: Map<String, Value>) -> Map<String, Value> {
     Map::from_iter([
         ("name".to_owned(), Value::from(name)),

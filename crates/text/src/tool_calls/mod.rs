@@ -5,13 +5,13 @@
 //! | Qwen, Hermes, SmolLM2 | `<tool_call>{"name": ..., "arguments": {...}}</tool_call>` |
 //! | Llama 3.1 | `{"name": ..., "parameters": {...}}`, or `<function=NAME>{...}</function>` |
 //! | gpt-oss | `to=functions.NAME json{...}` |
-//! | DeepSeek | `function NAME`, then the arguments in a fence |
-//! | Mistral | a list of calls |
+//! | DeepSeek | `function NAME`, then the arguments in a code fence |
+//! | Mistral | a JSON list of calls |
 //! | OpenAI | `{"function": {"name": ..., "arguments": "{...}"}}` |
 //!
-//! [`parse`] takes a complete reply, [`ContentStream`] a growing one. [`CallSyntax`] lists every
-//! point in which callers differ. Nothing here does I/O, and the work is linear in the reply's
-//! length (times [`DEAD_ENDS_MAX`] for a reply of broken JSON).
+//! [`parse`] reads a complete reply, [`ContentStream`] a reply that is still growing.
+//! [`CallSyntax`] has the options in which callers differ. This module does no I/O, and its work is
+//! linear in the length of the reply (times [`DEAD_ENDS_MAX`] for a reply of malformed JSON).
 
 mod envelope;
 mod json;

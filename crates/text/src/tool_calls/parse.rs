@@ -8,11 +8,10 @@ use super::reasoning::answer_range;
 use super::syntax::{CallSearch, CallSyntax};
 use serde_json::{Map, Value};
 
-/// A reply taken apart.
+/// A reply, separated into content, answer and calls.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParsedReply<'a> {
-    /// The reply in front of its first call, reasoning included; the whole reply where there is no
-    /// call.
+    /// The reply before its first call, reasoning included; the whole reply if it has no call.
     pub content: &'a str,
     /// The reply without its reasoning.
     pub answer: &'a str,
@@ -20,24 +19,25 @@ pub struct ParsedReply<'a> {
     pub calls: Vec<FoundCall>,
 }
 
-/// An object that stands where a call stands.
+/// A JSON object at a position where [`CallSyntax::search`] recognizes calls.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FoundCall {
-    /// As the model wrote it; a name in front of it is made a member.
+    /// The object as the model wrote it. If the tool's name preceded the object, an object with
+    /// that `name` and with the written object as `arguments`.
     pub object: Map<String, Value>,
-    /// Always a call under [`CallSearch::Marked`], where any other object is text.
+    /// Always `Ok` under [`CallSearch::Marked`], where an object that is not a call is text.
     pub call: Result<ParsedCall, CallDefect>,
 }
 
 impl ParsedReply<'_> {
-    /// Whether the answer shows signs of a call that was begun: an object without an end, a
-    /// `<tool_call>`, or a JSON fence.
+    /// Whether the answer has a sign of an unfinished call: an object without its closing brace, a
+    /// `<tool_call>`, or a JSON code fence.
     pub fn begins_call(&self) -> bool {
         is_unclosed(self.answer) || self.answer.contains(TOOL_CALL) || self.answer.contains(FENCE)
     }
 }
 
-/// Takes a complete reply apart.
+/// Separates a complete reply into content, answer and calls.
 pub fn parse<'a>(reply: &'a str, syntax: &CallSyntax) -> ParsedReply<'a> {
     let range = answer_range(reply, syntax);
     let answer = &reply[range.clone()];
@@ -48,7 +48,7 @@ pub fn parse<'a>(reply: &'a str, syntax: &CallSyntax) -> ParsedReply<'a> {
             None => marked(answer, syntax),
         },
     };
-    // Blanks between text and call belong to neither.
+    // Whitespace between the text and the first call is dropped.
     let content = if calls.is_empty() { reply } else { reply[..range.start + begin].trim_end() };
     ParsedReply { content, answer, calls }
 }
@@ -57,7 +57,8 @@ fn found(object: Map<String, Value>, syntax: &CallSyntax) -> FoundCall {
     FoundCall { call: read_call(object.clone(), syntax), object }
 }
 
-/// Outermost objects that name a tool, and the offset of the first.
+/// The outermost objects that name a tool or follow a tool's name, and the byte offset of the
+/// first.
 fn any_objects(answer: &str, syntax: &CallSyntax) -> (usize, Vec<FoundCall>) {
     let names_tool = |object: &Map<String, Value>| {
         syntax.name_keys.iter().chain(&["function"]).any(|key| object.contains_key(*key))
@@ -78,8 +79,9 @@ fn any_objects(answer: &str, syntax: &CallSyntax) -> (usize, Vec<FoundCall>) {
     (begin, calls)
 }
 
-/// The calls of an answer that is nothing else: objects and lists, one after the other, in a fence
-/// or not. Every name must be that of a tool, since nothing marks the JSON as a call.
+/// The calls of an answer that has nothing but calls: objects and lists, one after the other, with
+/// or without a code fence. `None` for any other answer. Every name must be that of a tool, since
+/// nothing marks the JSON as a call.
 fn whole_answer(
     answer: &str,
     syntax: &CallSyntax,
@@ -97,8 +99,8 @@ fn whole_answer(
     (!calls.is_empty() && calls.iter().all(is_call)).then_some(calls)
 }
 
-/// The calls behind marks, and the offset of the first mark. A mark whose objects are not all calls
-/// is text.
+/// The calls that follow marks, and the byte offset of the first such mark. A mark is text unless
+/// all objects that follow it are calls.
 fn marked(answer: &str, syntax: &CallSyntax) -> (usize, Vec<FoundCall>) {
     let mut scanner = MarkScanner::new(answer);
     let (mut begin, mut calls) = (answer.len(), Vec::new());
@@ -118,7 +120,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// Content and calls under the marked syntax, where `ship` and `order` are tools.
+    /// Content and calls of a reply under the marked syntax, with the tools `ship` and `order`.
     fn marked_reply(reply: &str) -> (&str, Vec<(String, Value)>) {
         let is_tool = |name: &str| ["ship", "order"].contains(&name);
         let parsed = parse(reply, &CallSyntax::marked(&is_tool));

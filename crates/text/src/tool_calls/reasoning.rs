@@ -1,13 +1,13 @@
-//! Separates reasoning (`<think>...</think>`) from the answer. A call in reasoning was considered,
-//! not made.
+//! Separates reasoning (`<think>...</think>`) from the answer. A call within reasoning is not a
+//! call: the model only considered it.
 use super::syntax::CallSyntax;
 use std::ops::Range;
 
 pub(super) const REASONING_END: &str = "</think>";
 const REASONING_BEGIN: &str = "<think>";
 
-/// The reply behind its last `</think>`. Where there is only a `<think>`, the syntax decides: the
-/// whole reply, or what precedes the `<think>`.
+/// The reply after its last `</think>`. Without any `</think>`: the part before the first `<think>`
+/// if [`CallSyntax::unclosed_reasoning`] is set, else the whole reply.
 pub fn answer<'a>(reply: &'a str, syntax: &CallSyntax) -> &'a str {
     &reply[answer_range(reply, syntax)]
 }

@@ -1,26 +1,26 @@
-//! The text of a growing reply that no later text can turn into a call.
+//! [`ContentStream`]: the part of a growing reply that no later text can turn into a call.
 use super::marks::{MARK_BYTES_MAX, first_mark, partial_mark};
 use super::parse::{FoundCall, parse};
 use super::reasoning::REASONING_END;
 use super::syntax::CallSyntax;
 
-/// Passes a reply's content on as it grows, and holds back what may be a call under
+/// Returns a reply's content as the reply grows, and holds back text that may be a call under
 /// [`CallSearch::Marked`](super::CallSearch::Marked).
 #[derive(Debug, Default)]
 pub struct ContentStream {
     reply: String,
-    /// Bytes of the reply that were passed on.
+    /// Number of bytes of the reply that were returned.
     sent: usize,
-    /// Offset behind the last `</think>`.
+    /// Byte offset of the answer: the end of the last `</think>`.
     answer_at: usize,
-    /// Offset of the answer's first mark.
+    /// Byte offset of the first mark in the answer.
     mark: Option<usize>,
-    /// No mark begins before this offset in the answer.
+    /// Byte offset before which no mark begins in the answer.
     searched: usize,
 }
 
 impl ContentStream {
-    /// Adds text; returns the content that has become certain, if any.
+    /// Appends text; returns the content that can no longer become part of a call, if any.
     pub fn push(&mut self, more: &str) -> Option<&str> {
         let before = self.reply.len();
         self.reply.push_str(more);
@@ -42,13 +42,14 @@ impl ContentStream {
         Some(&self.reply[from..certain])
     }
 
-    /// At the reply's end: the content that was not passed on yet, and the calls.
+    /// At the end of the reply: returns the content that was not returned yet, and the calls.
     pub fn finish(&self, syntax: &CallSyntax) -> (&str, Vec<FoundCall>) {
         let parsed = parse(&self.reply, syntax);
         (parsed.content.get(self.sent..).unwrap_or_default(), parsed.calls)
     }
 
-    /// A character boundary at which a text of `bytes` bytes that ends behind `at` may begin.
+    /// The earliest character boundary at which a text of `bytes` bytes can begin that ends after
+    /// `at`.
     fn boundary_before(&self, at: usize, bytes: usize) -> usize {
         let mut from = at.saturating_sub(bytes - 1);
         while !self.reply.is_char_boundary(from) {
@@ -57,16 +58,16 @@ impl ContentStream {
         from
     }
 
-    /// Bytes of the reply that are content, whatever follows.
+    /// Number of bytes of the reply that are content, whatever text follows.
     fn certain(&self) -> usize {
         let answer = &self.reply[self.answer_at..];
         let blank = answer.len() - answer.trim_start().len();
-        // The whole answer may be calls: blanks in front of them are not content yet.
+        // If the whole answer may be calls, whitespace before them is not content yet.
         if blank == answer.len() || answer[blank..].starts_with(['{', '[', '`']) {
             return self.answer_at;
         }
         let mark = self.mark.map(|mark| mark - self.answer_at).or_else(|| partial_mark(answer));
-        // Blanks in front of a call belong to neither.
+        // Whitespace at the end is held back: it is dropped if a call follows.
         self.answer_at + answer[..mark.unwrap_or(answer.len())].trim_end().len()
     }
 }
@@ -76,7 +77,7 @@ mod tests {
     use super::super::marks::{first_mark, partial_mark};
     use super::*;
 
-    /// What is certain by reading the whole reply again.
+    /// As [`ContentStream::certain`], but searches the whole reply again.
     fn certain_by_rescan(reply: &str) -> usize {
         let at = reply.rfind(REASONING_END).map_or(0, |at| at + REASONING_END.len());
         let answer = &reply[at..];

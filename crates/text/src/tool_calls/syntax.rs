@@ -1,54 +1,58 @@
-//! The points in which callers want replies read differently.
+//! [`CallSyntax`]: options for finding and reading the calls of a reply.
 
-/// How calls are found and read.
+/// Options for finding and reading the calls of a reply.
 ///
 /// [`marked`](CallSyntax::marked) is for servers that offer a client's tools and stream the
 /// content; [`LENIENT`](CallSyntax::LENIENT) for an agent that makes one call in each reply. They
 /// differ in:
 ///
-/// - **Place of a call.** Marked: behind `<tool_call>` or `<function=`, or the whole reply where it
-///   is nothing but calls of known tools. Lenient: any outermost JSON object that names a tool,
+/// - **Position of a call.** Marked: after `<tool_call>` or `<function=`, or the whole reply if it
+///   has nothing but calls of known tools. Lenient: any outermost JSON object that names a tool,
 ///   also in prose.
-/// - **Names in front of the arguments** (`to=functions.NAME json{`, `function NAME` and a fence).
-///   Marked: text. Lenient: calls.
-/// - **JSON lists.** Marked: several calls, all or none. Lenient: each object by itself.
+/// - **Tool name before the arguments** (`to=functions.NAME json{`, or `function NAME` and a code
+///   fence). Marked: text. Lenient: a call.
+/// - **JSON lists.** Marked: several calls if every object is a call, else text. Lenient: each
+///   object is read separately.
 /// - **`<think>` without `</think>`.** Marked: part of the answer. Lenient: reasoning to the end.
-/// - **Keys of the name.** Marked: `name`. Lenient: `tool`, `name`.
+/// - **Keys of the tool's name.** Marked: `name`. Lenient: `tool`, `name`.
 /// - **Keys of the arguments.** Marked: `arguments`, `parameters`. Lenient: also `args`.
-/// - **Members beside a `function` object.** Marked: ignored. Lenient: read before those within.
-/// - **`"function": "NAME"`.** Marked: ignored. Lenient: the name.
+/// - **JSON fields next to a `function` object.** Marked: ignored. Lenient: take precedence over
+///   the fields within it.
+/// - **`"function": "NAME"`.** Marked: ignored. Lenient: NAME is the tool's name.
 /// - **Characters of NAME in `<function=NAME>`.** Marked: all but `>`. Lenient: letters, digits and
 ///   `_`.
-/// - **An object that names a tool but is no call.** Marked: text. Lenient: a
+/// - **An object that names a tool but is not a valid call.** Marked: text. Lenient: a
 ///   [`CallDefect`](super::CallDefect).
 ///
-/// Both take arguments as an object, as JSON in a string, as null, or leave them out.
+/// Both accept arguments as an object, as JSON in a string, as null, and no arguments.
 #[derive(Clone, Copy)]
 pub struct CallSyntax<'a> {
     pub search: CallSearch<'a>,
-    /// `<think>` without `</think>` starts reasoning that runs to the end of the reply.
+    /// Whether a `<think>` without `</think>` starts reasoning that lasts to the end of the reply.
     pub unclosed_reasoning: bool,
-    /// Keys of the tool's name, by precedence.
+    /// Keys of the tool's name, highest precedence first.
     pub name_keys: &'static [&'static str],
-    /// Keys of the arguments, by precedence.
+    /// Keys of the arguments, highest precedence first.
     pub argument_keys: &'static [&'static str],
-    /// Members beside a `function` object count, and take precedence over those within.
+    /// Whether JSON fields next to a `function` object are read. They take precedence over the
+    /// fields within it.
     pub outer_members: bool,
-    /// `"function": "NAME"` names the tool where no name key does.
+    /// Whether `"function": "NAME"` names the tool if none of `name_keys` is present.
     pub function_is_name: bool,
 }
 
-/// Where a call may stand in an answer.
+/// The positions in an answer at which calls are recognized.
 #[derive(Clone, Copy)]
 pub enum CallSearch<'a> {
-    /// Behind a mark, or as the whole answer where every name passes `is_tool`.
+    /// After a mark (`<tool_call>`, `<function=`), or as the whole answer if `is_tool` accepts
+    /// every name.
     Marked { is_tool: &'a dyn Fn(&str) -> bool },
-    /// At any outermost JSON object that names a tool, or that has a tool's name in front of it.
+    /// Any outermost JSON object that names a tool or follows a tool's name.
     AnyObject,
 }
 
 impl<'a> CallSyntax<'a> {
-    /// Marked calls; unmarked ones only of the tools that pass `is_tool`.
+    /// Recognizes marked calls, and unmarked calls only of tools that `is_tool` accepts.
     pub fn marked(is_tool: &'a dyn Fn(&str) -> bool) -> Self {
         CallSyntax {
             search: CallSearch::Marked { is_tool },
@@ -62,7 +66,7 @@ impl<'a> CallSyntax<'a> {
 }
 
 impl CallSyntax<'static> {
-    /// Any JSON object that names a tool.
+    /// Recognizes any JSON object that names a tool.
     pub const LENIENT: Self = CallSyntax {
         search: CallSearch::AnyObject,
         unclosed_reasoning: true,

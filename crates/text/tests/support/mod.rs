@@ -1,4 +1,4 @@
-//! What the tests share: the golden files, and the real model.
+//! Golden files, tokenizers and the real model (SmolLM2) for the tests of this crate.
 #![allow(dead_code, missing_docs)]
 use checkpoint::{Checkpoint, GgufMetadata, GgufValue, SearchPaths};
 use serde_json::Value;
@@ -13,8 +13,8 @@ pub fn golden_json(name: &str) -> Value {
         .expect("JSON")
 }
 
-/// SmolLM2, fetched if absent. `None`, with a message, only where the environment says that there
-/// is no network.
+/// SmolLM2, fetched if absent. Without it the test fails, unless `VENDOMINI_OFFLINE_TESTS=1` allows
+/// skipping it: then prints a message and returns `None`.
 pub fn smollm2(test: &str) -> Option<Checkpoint> {
     let search = SearchPaths::from_env();
     let models = search.model_folders.first().expect("a folder for models");
@@ -28,7 +28,7 @@ pub fn smollm2(test: &str) -> Option<Checkpoint> {
     }
 }
 
-/// A temporary folder with these files.
+/// A temporary folder with the given files (name, text).
 pub fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, text) in files {
@@ -37,7 +37,7 @@ pub fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-/// A folder with the small `tokenizer.json`.
+/// The folder with the small `tokenizer.json` (`tests/golden/text`).
 pub fn small_bpe_folder() -> PathBuf {
     golden("text")
 }
@@ -88,7 +88,7 @@ pub fn spm_metadata(golden: &Value) -> GgufMetadata {
     metadata
 }
 
-/// The metadata of a GGUF file with the small `tokenizer.json`.
+/// The metadata of a GGUF file with the small `tokenizer.json` and the pre-tokenizer `pre`.
 pub fn bpe_metadata(pre: &str) -> GgufMetadata {
     let json = golden_json("text/tokenizer.json");
     let vocab = json["model"]["vocab"].as_object().expect("a vocabulary");
