@@ -3,8 +3,8 @@
 use checkpoint::{Inventory, ModelConfig, ModuleKind, Requirement, expected_tensors, modules};
 use device::cpu::measure::DotKind;
 
-/// Lower limits of the bytes that a forward pass reads and the operations that it computes,
-/// whatever the kernels are.
+/// Lower limits, independent of the kernels, of the bytes that a forward pass reads and of the
+/// operations that it computes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct BenchCost {
     /// Bytes of weights that every pass reads: layers, norms and lm_head. An untied embedding is

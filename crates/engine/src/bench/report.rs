@@ -27,8 +27,8 @@ pub struct BenchOptions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BenchReport {
     /// Memory bandwidth of all CPU threads together, the median of all measurements. With GPUs: the
-    /// rate of reading all weights once, each device's weights at its own bandwidth and one device
-    /// after the other.
+    /// bytes of all weights, divided by the time to read them once, device after device, each at
+    /// its own bandwidth.
     pub read_bytes_per_s: f64,
     /// Peak arithmetic (2 operations per multiply-add) in the data type that the weights need, the
     /// median of all measurements. On GPUs: the rate of large matrix multiplications.

@@ -130,8 +130,8 @@ fn measure_gpu(
     })
 }
 
-/// Sizes of the GPU benchmarks, after one layer of the model. They read 256 MiB: more than a GPU's
-/// cache, less than the free memory of a full GPU.
+/// Sizes of the GPU benchmarks, taken from one layer of the model. They read 256 MiB: more than a
+/// GPU's cache, less than the free memory of a full GPU.
 fn bench_sizes(config: &ModelConfig) -> BenchSizes {
     BenchSizes {
         read_bytes: 256 << 20,

@@ -131,7 +131,7 @@ impl BenchRun<'_> {
         Ok(())
     }
 
-    /// Computes one pass and returns the likeliest token after each of `rows`.
+    /// Computes one pass and returns the likeliest next token for each of `rows`.
     fn forward(
         &mut self,
         tokens: &[u32],

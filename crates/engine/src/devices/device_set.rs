@@ -10,8 +10,8 @@ use watch::{Stage, ThreadProgress, Watch};
 
 use super::{DeviceId, ModulePlacement};
 
-/// Limit on every wait for a GPU. A supervisor's stall limit is shorter; this one protects callers
-/// that run without a supervisor.
+/// Limit on every wait for a GPU. It protects callers that run without a supervisor, whose stall
+/// limit is shorter.
 const GPU_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The deadline for a wait on a GPU that begins now.

@@ -1,5 +1,5 @@
-//! Grouped-query attention over the paged KV cache, with RoPE and, where a family has them, QK
-//! norms and a sliding window.
+//! Grouped-query attention over the paged KV cache, with RoPE and, in some families, QK norms and a
+//! sliding window.
 
 use checkpoint::{ModelConfig, NormKind, QkNorm};
 use device::DeviceError;

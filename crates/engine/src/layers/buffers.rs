@@ -12,7 +12,7 @@ pub(crate) struct ActivationBuffers<B: Backend> {
     pub x: B::Buffer,
     /// The residual stream after a norm, `[rows, hidden]`.
     pub norm_out: B::Buffer,
-    /// Output of a residual branch, attention or MLP, `[rows, hidden]`.
+    /// Output of a residual branch (attention or MLP), `[rows, hidden]`.
     pub branch_out: B::Buffer,
     /// `[rows, heads, head_dim]`
     pub q: B::Buffer,

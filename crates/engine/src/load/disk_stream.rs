@@ -20,8 +20,8 @@ use crate::layers::Linear;
 use crate::models::{ForwardError, LayerSource, TransformerLayer, lm_head};
 use crate::weights::OpenShards;
 
-/// Limit on a forward pass's wait for one module. A supervisor's stall limit is shorter; this one
-/// protects callers that run without a supervisor.
+/// Limit on a forward pass's wait for one module. It protects callers that run without a
+/// supervisor, whose stall limit is shorter.
 const MODULE_TIMEOUT_S: u64 = 600;
 
 /// The weights of a streamed module. Dropped after use, which frees their buffer.

@@ -206,8 +206,8 @@ fn announce_totals(
         tensors.iter().map(|tensor| tensor.entry.shard).collect()
     };
     let (mapped_shards, read_shards) = (distinct(mapped), distinct(copied));
-    // A mapped file is touched as a whole; of a file that is read, only the tensors' bytes are
-    // read.
+    // A mapped file counts with all its bytes, since it is touched as a whole; a file that is read
+    // counts with the bytes of its tensors.
     let mapped_bytes: u64 = mapped_shards.iter().map(|&shard| shards[shard].bytes).sum();
     let copied_bytes: u64 = copied.iter().map(|tensor| tensor.entry.bytes).sum();
     let on_disk: Vec<usize> = plan

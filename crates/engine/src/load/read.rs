@@ -307,7 +307,7 @@ impl<'a> ReadQueue<'a> {
     }
 }
 
-/// The read of one chunk.
+/// A chunk to read, with its shard and the progress report of the reader thread.
 struct ChunkRead<'a> {
     entry: &'a TensorEntry,
     offset: u64,

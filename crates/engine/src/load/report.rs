@@ -26,7 +26,7 @@ pub struct LoadReport {
     pub shards: usize,
     pub bytes_read: u64,
     pub read_bytes_per_s: f64,
-    /// In the order in which the stages ended.
+    /// Durations of the stages, in the order in which the stages ended.
     pub stages: Vec<StageSeconds>,
     pub tiers: Vec<TierUse>,
     /// Module -> tier, as accelerate's `hf_device_map`.

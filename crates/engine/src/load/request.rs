@@ -25,10 +25,10 @@ pub struct LoadRequest<'a> {
     /// Whether reads bypass the page cache; `None`: if the checkpoint is larger than half of the
     /// host's memory.
     pub direct: Option<bool>,
-    /// Whether the plan's GPUs are virtual GPUs: host arenas with a hard limit.
+    /// Whether the plan's GPUs are virtual GPUs: arenas in host memory with a hard size limit.
     pub virtual_devices: bool,
-    /// The CUDA device ordinal of each of the plan's GPUs. A missing ordinal is the GPU's number in
-    /// the plan.
+    /// The CUDA device ordinal of each of the plan's GPUs, by number in the plan. For a GPU without
+    /// an entry the number itself is the ordinal.
     pub gpu_ordinals: Vec<usize>,
     /// Limit on the duration of the smoke test, in seconds.
     pub smoke_limit_s: f64,

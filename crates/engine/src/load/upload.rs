@@ -20,7 +20,7 @@ const BUFFERS: usize = placement::PINNED_RING_BYTES as usize / BUFFER_BYTES;
 /// some machines.
 const PAGE_BYTES: usize = 16 << 10;
 
-/// Maximum bytes of a file in one pinned buffer.
+/// Maximum bytes of file data in one pinned buffer.
 pub(crate) const UPLOAD_BYTES_MAX: usize = BUFFER_BYTES - PAGE_BYTES;
 
 /// The pinned buffers of a load, and a buffer on each GPU for bytes that await their conversion.
@@ -54,7 +54,7 @@ impl GpuUploader {
         Ok(Some(GpuUploader { ring, unconverted }))
     }
 
-    /// Waits for a free buffer, for `bytes` bytes from `offset` of a file.
+    /// Waits for a free buffer for the `bytes` bytes at `offset` of a file.
     pub fn acquire(&self, bytes: usize, offset: u64) -> Result<StagingBuffer, DeviceError> {
         let buffer = self.ring.acquire(gpu_deadline())?;
         let start = (offset % PAGE_BYTES as u64) as usize;

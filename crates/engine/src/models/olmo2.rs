@@ -1,5 +1,5 @@
-//! OLMo-2: norms after attention and MLP instead of before them: `x += attn_norm(attention(x)); x
-//! += ffn_norm(mlp(x))`.
+//! OLMo-2: norms after attention and MLP instead of before them:
+//! `x += attn_norm(attention(x)); x += ffn_norm(mlp(x))`.
 
 use checkpoint::ModelConfig;
 use device::{Backend, DeviceError};
@@ -38,8 +38,8 @@ impl<B: Backend> Olmo2Layer<B> {
         ctx: &mut LayerContext<B>,
         buffers: &mut ActivationBuffers<B>,
     ) -> Result<(), DeviceError> {
-        // Attention and MLP read the residual stream directly, so it is packed here and not by a
-        // norm.
+        // Attention and MLP read the residual stream without a norm, so it is packed here and not
+        // in a norm's epilogue.
         ctx.backend().pack(&buffers.x, self.attention.epilogue(ctx, &mut buffers.packed))?;
         self.attention.forward(ctx, buffers)?;
         add_normed(&self.attn_norm, ctx, buffers)?;

@@ -65,7 +65,7 @@ impl<B: Backend> TensorView<'_, B> {
         }
     }
 
-    /// The matrix `name`, `[rows, cols]`, in its stored dtype.
+    /// The matrix `name`, `[rows, cols]`, in the dtype that it has in memory.
     pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<B::Matrix, WeightError> {
         self.matrix_rows(name, [rows, cols], 0..rows).map(|(matrix, _)| matrix)
     }
