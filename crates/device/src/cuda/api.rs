@@ -11,7 +11,8 @@ use cudarc::driver::sys::{
 use super::CudaError;
 pub(super) use crate::error::code;
 
-/// A `CUresult` as a number: newer drivers return codes that no enum of ours lists.
+/// A `CUresult` as an integer instead of an enum: newer drivers return codes that this program does
+/// not know.
 pub(super) type Code = u32;
 
 /// Declares the driver functions in use and looks all of them up at once, so that a missing one is
@@ -30,7 +31,7 @@ macro_rules! functions {
                 let library = open_library().map_err(super::driver::library_missing)?;
                 let found = |name: &'static str| {
                     let text = std::ffi::CString::new(name).unwrap_or_default();
-                    // SAFETY: the library stays open, and the name ends with a NUL.
+                    // SAFETY: the library is never closed, and the name ends with a NUL.
                     let address = unsafe { libc::dlsym(library.as_ptr(), text.as_ptr()) };
                     NonNull::new(address).ok_or(CudaError::DriverIncomplete { function: name })
                 };
@@ -47,14 +48,15 @@ macro_rules! functions {
     };
 }
 
-/// Opens the driver's library for the life of the process; on failure returns the loader's message
-/// for the first name. The versioned name comes first: a toolkit installs a stub `libcuda.so` for
+/// Opens the driver's library for the life of the process; on failure returns the dynamic loader's
+/// first message. `libcuda.so.1` is tried first: a CUDA toolkit installs a stub `libcuda.so` for
 /// linking, which is not a driver.
 fn open_library() -> Result<NonNull<c_void>, String> {
     let mut message = None;
     for name in super::driver::LIBRARIES {
-        // SAFETY: loading the library runs the driver's initializers, as any use of it does; the
-        // text of dlerror is copied before the next call.
+        // SAFETY: the name ends with a NUL; opening the library runs only the driver's own
+        // initializers; the text that `dlerror` returns is copied before the next call of the
+        // loader.
         unsafe {
             if let Some(library) =
                 NonNull::new(libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL))
@@ -121,11 +123,13 @@ functions! {
 }
 
 impl Api {
-    /// Name and description of a result code, from the driver.
+    /// Name and description of a result code, as the driver gives them; placeholders for a code
+    /// that the driver does not know.
     pub(super) fn describe(&self, code: Code) -> (String, String) {
         let text = |function: unsafe extern "C" fn(Code, *mut *const c_char) -> Code| {
             let mut text = std::ptr::null();
-            // SAFETY: the pointer is to a local; the driver returns NUL-terminated constants.
+            // SAFETY: the output pointer refers to a local variable; the driver sets it to a
+            // constant that ends with a NUL.
             unsafe {
                 let known = function(code, &raw mut text) == code::SUCCESS && !text.is_null();
                 known.then(|| std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned())
@@ -135,7 +139,7 @@ impl Api {
         (name, text(self.cuGetErrorString).unwrap_or_else(|| "of a newer driver".to_owned()))
     }
 
-    /// Error of a failed call.
+    /// The [`CudaError::Failed`] for a call that returned `code`.
     pub(super) fn failed(
         &self,
         ordinal: Option<usize>,

@@ -1,5 +1,6 @@
-//! Argument structs of the kernels. Each repeats the struct of the same name in the kernel sources,
-//! field by field; addresses are device addresses.
+//! Argument structs of the kernels. Each has the fields of the struct of the same name in the
+//! kernel sources (`kernels/`), in the same order; the sources document shapes and units. Pointers
+//! are device addresses, of type `u64`.
 
 use super::launch::KernelArgs;
 
@@ -23,27 +24,27 @@ macro_rules! args {
                 $($(#[$field_doc])* pub $field: $kind,)*
             }
 
-            // SAFETY: `repr(C)`, with the fields of the kernel sources in the same order, all of
-            // them numbers.
+            // SAFETY: the struct is `repr(C)` with the fields of the kernel's struct in the same
+            // order and without padding; all fields consist of numbers.
             unsafe impl KernelArgs for $name {}
         )*
     };
 }
 
-/// Most products in one launch (`linear.cuh`).
+/// Largest number of matrix products in one launch; equal to the constant in `linear.cuh`.
 pub(super) const PRODUCTS_MAX: usize = 4;
 
 args! {
-    /// `linear.cuh`
+    /// Mirrors the struct in `linear.cuh`.
     ProductArgs {
         weight: u64,
-        /// 0: none.
+        /// Device address; 0: no bias.
         bias: u64,
         out: u64,
         rows: i64,
         first_block: i64,
     }
-    /// `kv_cache.cuh`
+    /// Mirrors the struct in `kv_cache.cuh`.
     KvCacheArgs {
         keys: u64,
         values: u64,
@@ -54,12 +55,12 @@ args! {
         value_dim: i32,
         block_shift: i32,
     }
-    /// `epilogue.cuh`; 0: no output of this dtype.
+    /// Mirrors the struct in `epilogue.cuh`. Address 0: no output in this dtype.
     EpilogueArgs {
         out_bf16: u64,
         out_f32: u64,
     }
-    /// `linear.cuh`
+    /// Mirrors the struct in `linear.cuh`.
     LinearArgs {
         products: [ProductArgs; PRODUCTS_MAX],
         x: u64,
@@ -70,7 +71,7 @@ args! {
         cols: i32,
         aligned: i32,
     }
-    /// `norm.cu`
+    /// Mirrors the struct in `norm.cu`.
     NormArgs {
         x: u64,
         y: u64,
@@ -83,7 +84,7 @@ args! {
         eps: f32,
         unused: u32,
     }
-    /// `rope.cu`
+    /// Mirrors the struct in `rope.cu`.
     RopeArgs {
         x: [u64; 2],
         positions: u64,
@@ -96,14 +97,14 @@ args! {
         interleaved: i32,
         unused: u32,
     }
-    /// `elementwise.cu`
+    /// Mirrors the struct in `elementwise.cu`.
     ElementwiseArgs {
         x: u64,
         y: u64,
         epilogue: EpilogueArgs,
         count: i64,
     }
-    /// `elementwise.cu`
+    /// Mirrors the struct in `elementwise.cu`.
     GatherArgs {
         x: u64,
         rows: u64,
@@ -111,7 +112,7 @@ args! {
         count: i64,
         cols: i64,
     }
-    /// `convert.cu`
+    /// Mirrors the struct in `convert.cu`.
     PackArgs {
         x: u64,
         out_bf16: u64,
@@ -120,7 +121,7 @@ args! {
         cols: i64,
         stride: i64,
     }
-    /// `convert.cu`
+    /// Mirrors the struct in `convert.cu`.
     ConvertArgs {
         from: u64,
         to: u64,
@@ -128,7 +129,7 @@ args! {
         from_type: i32,
         to_type: i32,
     }
-    /// `embed.cu`
+    /// Mirrors the struct in `embed.cu`.
     EmbedArgs {
         table: u64,
         ids: u64,
@@ -137,7 +138,7 @@ args! {
         cols: i64,
         count: i64,
     }
-    /// `write_kv.cu`
+    /// Mirrors the struct in `write_kv.cu`.
     WriteKvArgs {
         cache: KvCacheArgs,
         k: u64,
@@ -147,14 +148,14 @@ args! {
         element_type: i32,
         unused: u32,
     }
-    /// `write_kv.cu`
+    /// Mirrors the struct in `write_kv.cu`.
     CopyKvBlockArgs {
         part: [u64; 4],
         bytes: [i64; 4],
         from: i64,
         to: i64,
     }
-    /// `attention.cuh`
+    /// Mirrors the struct in `attention.cuh`.
     AttentionArgs {
         cache: KvCacheArgs,
         q: u64,
@@ -176,7 +177,7 @@ args! {
         first_round: i32,
         last_round: i32,
     }
-    /// `bench.cu`
+    /// Mirrors the struct in `bench.cu`.
     FillArgs {
         to: u64,
         count: i64,
@@ -188,7 +189,7 @@ args! {
         scales: i32,
         unused: u32,
     }
-    /// `bench.cu`
+    /// Mirrors the struct in `bench.cu`.
     ReadArgs {
         from: u64,
         sums: u64,
@@ -201,7 +202,7 @@ mod tests {
     use super::super::kernels::{Kernel, PTX};
     use super::*;
 
-    /// Size of the kernel's parameter in the PTX.
+    /// Size of the kernel's parameter in bytes, as declared in the PTX.
     fn bytes_in_ptx(kernel: Kernel) -> usize {
         let ptx = std::str::from_utf8(PTX).expect("UTF-8");
         let name = kernel.name().to_string_lossy().into_owned();

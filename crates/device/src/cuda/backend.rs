@@ -1,5 +1,4 @@
-//! [`Backend`] for a GPU: every operation is queued on its compute stream, in the order of the
-//! calls.
+//! [`Backend`] for a GPU: every operation is queued on the GPU's compute stream, in call order.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -51,7 +50,7 @@ impl GpuPassInput {
         Ok(Self { tokens, output_rows, attention: AttentionMetadata::new(gpu, shape)? })
     }
 
-    /// Uploads the input of a pass; `deadline` is for each of the three copies.
+    /// Uploads the input of a pass in three copies; `deadline` limits each of them.
     ///
     /// # Errors
     /// Those of [`AttentionMetadata::set_batch`] and [`Buffer::upload`].
@@ -62,7 +61,7 @@ impl GpuPassInput {
         self.attention.set_batch(input.sequences, deadline)
     }
 
-    /// Size on the GPU.
+    /// Bytes of GPU memory that the input occupies.
     pub fn bytes(&self) -> u64 {
         let shape = self.attention.shape();
         (AttentionMetadata::bytes(shape) + 2 * shape.tokens * size_of::<u32>()) as u64

@@ -15,13 +15,14 @@ use super::{CudaError, Driver};
 pub(super) struct Context {
     pub(super) api: &'static Api,
     pub(super) handle: CUcontext,
-    /// Unique per context: a primary context that is released and retained again may get the same
-    /// handle.
+    /// Unique per `Context`, unlike `handle`: a primary context that is released and retained again
+    /// may get the same handle.
     id: u64,
     device: CUdevice,
     pub(super) ordinal: usize,
     lost: OnceLock<CudaError>,
-    /// A deadline has passed: the GPU may hang, so calls that wait for it are no longer made.
+    /// Whether a wait for the GPU has exceeded its deadline. The GPU may then hang, so the driver
+    /// is no longer called to free memory, which would wait for the GPU.
     late: AtomicBool,
     pub(super) account: Account,
 }
@@ -32,13 +33,13 @@ unsafe impl Send for Context {}
 unsafe impl Sync for Context {}
 
 thread_local! {
-    /// Id of the context that is current in this thread. Only this module changes it, since nothing
-    /// else in the process uses the driver.
+    /// `Context::id` of the context that is current in this thread; 0: none. Only this module
+    /// changes the current context, since nothing else in the process uses the driver.
     static CURRENT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Calls a driver function in a context: `call!(context, cuStreamCreate(&mut stream, 1))`. Needs an
-/// unsafe block around it.
+/// Makes the context current and calls a driver function: `call!(context, cuStreamCreate(&mut
+/// stream, 1))`. It must be inside an `unsafe` block.
 macro_rules! call {
     ($context:expr, $function:ident($($argument:expr),* $(,)?)) => {{
         let context = &*$context;
@@ -51,7 +52,8 @@ macro_rules! call {
 pub(super) use call;
 
 impl Context {
-    /// Retains the primary context of a GPU. At most `quota_bytes` of its memory will be reserved.
+    /// Retains the primary context of a GPU. `quota_bytes` limits the memory that arenas and
+    /// buffers can reserve on the GPU.
     pub(super) fn open(
         driver: &Driver,
         device: CUdevice,
@@ -59,7 +61,8 @@ impl Context {
         quota_bytes: u64,
     ) -> Result<Context, CudaError> {
         let mut handle = std::ptr::null_mut();
-        // SAFETY: the pointer is to a local; the device handle comes from the driver.
+        // SAFETY: the output pointer refers to a local variable; the device handle comes from the
+        // driver.
         let retained = unsafe { (driver.api.cuDevicePrimaryCtxRetain)(&raw mut handle, device) };
         driver.checked(Some(ordinal), "cuDevicePrimaryCtxRetain", retained)?;
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -79,7 +82,7 @@ impl Context {
     /// Makes the context current in this thread.
     ///
     /// # Errors
-    /// [`CudaError::Lost`], from the first sticky error on.
+    /// [`CudaError::Lost`] after a sticky error, or the driver's error.
     pub(super) fn enter(&self) -> Result<(), CudaError> {
         if let Some(lost) = self.lost.get() {
             return Err(lost.clone());
@@ -93,7 +96,8 @@ impl Context {
         Ok(())
     }
 
-    /// Converts a result code. A sticky error is stored and returned by every later call.
+    /// Converts a driver's result code to a `Result`. A sticky error is stored and returned by
+    /// every later call.
     pub(super) fn checked(&self, call: &'static str, code: Code) -> Result<(), CudaError> {
         if code == code::SUCCESS {
             return Ok(());
@@ -108,7 +112,8 @@ impl Context {
             .clone())
     }
 
-    /// Converts the result of a query: whether the queried work is done.
+    /// Converts the result code of a stream or event query: true if the work is done, false if it
+    /// is pending.
     pub(super) fn is_done(&self, call: &'static str, code: Code) -> Result<bool, CudaError> {
         if code == code::NOT_READY {
             return Ok(false);
@@ -121,13 +126,13 @@ impl Context {
         self.late.store(true, Ordering::Relaxed);
     }
 
-    /// Whether memory may be freed, which waits for the GPU. A GPU that is lost or hangs keeps its
-    /// memory until the process ends.
+    /// Whether memory may be freed. Freeing waits for the GPU, so a GPU that is lost or has
+    /// exceeded a deadline keeps its memory until the process ends.
     pub(super) fn may_free(&self) -> bool {
         self.lost.get().is_none() && !self.late.load(Ordering::Relaxed)
     }
 
-    /// Free and total bytes, from the driver.
+    /// Free and total bytes of GPU memory, as the driver reports them.
     pub(super) fn memory(&self) -> Result<(u64, u64), CudaError> {
         let (mut free, mut total) = (0, 0);
         // SAFETY: the pointers are to locals.
@@ -140,8 +145,8 @@ impl Drop for Context {
     fn drop(&mut self) {
         if self.may_free() {
             CURRENT.set(0);
-            // SAFETY: retained once, in `open`; every object of the context held an `Arc` of it and
-            // is gone. On failure the context lives until the process ends.
+            // SAFETY: the context was retained once, in `open`; every object in it held an `Arc` of
+            // this `Context`, so none is left. On failure the context lives until the process ends.
             unsafe {
                 (self.api.cuCtxSetCurrent)(std::ptr::null_mut());
                 (self.api.cuDevicePrimaryCtxRelease_v2)(self.device);
@@ -150,19 +155,19 @@ impl Drop for Context {
     }
 }
 
-/// Memory account of one GPU, in bytes.
+/// Bytes of GPU memory that are reserved from the driver, and the part of them that is allocated.
 #[derive(Default)]
 pub(super) struct Account {
     pub(super) quota_bytes: u64,
     reserved: AtomicU64,
-    /// Highest value of `reserved`.
+    /// Highest value of `reserved` so far.
     peak: AtomicU64,
     allocated: AtomicU64,
 }
 
 impl Account {
-    /// Counts `bytes` as reserved from the driver, unless that would exceed the quota; then returns
-    /// the bytes reserved so far as the error.
+    /// Counts `bytes` as reserved from the driver. If that would exceed the quota, counts nothing
+    /// and returns the bytes reserved so far as the error.
     pub(super) fn reserve(&self, bytes: u64) -> Result<(), u64> {
         let more =
             |reserved: u64| reserved.checked_add(bytes).filter(|sum| *sum <= self.quota_bytes);
@@ -186,7 +191,7 @@ impl Account {
         self.allocated.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Reserved bytes, and the part of them that is allocated.
+    /// Bytes reserved from the driver, and bytes allocated from these reservations.
     pub(super) fn bytes(&self) -> (u64, u64) {
         (self.reserved.load(Ordering::Relaxed), self.allocated.load(Ordering::Relaxed))
     }

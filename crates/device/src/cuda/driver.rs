@@ -1,4 +1,4 @@
-//! The CUDA driver: finds and initializes it, and explains why it cannot be used.
+//! Finds and initializes the CUDA driver, and explains why it cannot be used.
 
 use std::ffi::{CStr, c_int};
 use std::sync::OnceLock;
@@ -17,11 +17,12 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Loads and initializes the driver. Success is cached for the process, an error is not.
+    /// Loads and initializes the driver. A success is cached for the life of the process, an error
+    /// is not.
     ///
-    /// The library is found like any other (`LD_LIBRARY_PATH`, then the system's folders), and the
-    /// driver itself applies `CUDA_VISIBLE_DEVICES`, which Slurm sets to the GPUs of a job.
-    /// Initialization may take seconds, and forever where the kernel module hangs: call this under
+    /// The dynamic loader looks for the library in `LD_LIBRARY_PATH`, then in the system's folders.
+    /// The driver itself applies `CUDA_VISIBLE_DEVICES`, which Slurm sets to the GPUs of a job.
+    /// Initialization may take seconds, and never ends if the kernel module hangs: call this under
     /// the watchdog.
     ///
     /// # Errors
@@ -40,7 +41,7 @@ impl Driver {
     fn start(api: &'static Api) -> Result<Driver, CudaError> {
         // Checked first: a driver that is too old for its GPUs may fail to initialize.
         let mut version: c_int = 0;
-        // SAFETY: the pointer is to a local.
+        // SAFETY: the output pointer refers to a local variable.
         let read = unsafe { (api.cuDriverGetVersion)(&raw mut version) };
         if read != code::SUCCESS {
             return Err(api.failed(None, "cuDriverGetVersion", read));
@@ -49,7 +50,7 @@ impl Driver {
         if found < NEEDED {
             return Err(CudaError::DriverTooOld { found, needed: NEEDED });
         }
-        // SAFETY: no pointers; it may be called again.
+        // SAFETY: the call takes no pointers and may be repeated.
         match unsafe { (api.cuInit)(0) } {
             code::SUCCESS => {}
             code::NO_DEVICE => return Err(no_visible_device()),
@@ -67,16 +68,16 @@ impl Driver {
         self.version
     }
 
-    /// Number of GPUs that the driver shows.
+    /// Number of GPUs that are visible to this process.
     pub(super) fn count(&self) -> Result<usize, CudaError> {
         let mut count: c_int = 0;
-        // SAFETY: the pointer is to a local.
+        // SAFETY: the output pointer refers to a local variable.
         let counted = unsafe { (self.api.cuDeviceGetCount)(&raw mut count) };
         self.checked(None, "cuDeviceGetCount", counted)?;
         Ok(usize::try_from(count).unwrap_or(0))
     }
 
-    /// Converts the result of a call that needs no context.
+    /// Converts the result code of a driver call that needs no context.
     pub(super) fn checked(
         &self,
         ordinal: Option<usize>,
@@ -106,11 +107,12 @@ fn library() -> Result<&'static Api, CudaError> {
 /// Names of the driver's library, in the order of lookup.
 pub(super) const LIBRARIES: [&CStr; 2] = [c"libcuda.so.1", c"libcuda.so"];
 
-/// Error of a machine whose driver library cannot be opened; `loader_message` is from dlopen.
+/// The error for a machine whose driver library cannot be opened; `loader_message` is the dynamic
+/// loader's message, or empty.
 pub(super) fn library_missing(loader_message: String) -> CudaError {
     let version = std::fs::read_to_string("/proc/driver/nvidia/version").ok();
     let module = version.and_then(|text| Some(text.lines().next()?.trim().to_owned()));
-    // "No such file" adds nothing to the error text.
+    // The message "No such file" adds nothing to the error text.
     let loader_message = Some(loader_message).filter(|loader_message| {
         !loader_message.is_empty() && !loader_message.contains("No such file")
     });
@@ -124,8 +126,9 @@ fn no_visible_device() -> CudaError {
     }
 }
 
-/// Why no GPU is visible although the variable is set: its value, or another cause where it names
-/// GPUs. Slurm sets it for every job with GPUs.
+/// Reason why no GPU is visible although `CUDA_VISIBLE_DEVICES` is set: its value hides all GPUs,
+/// or it names GPUs that cannot be used. Slurm sets the variable for every job with GPUs, so advice
+/// to unset it is right only in the first case.
 fn why_hidden(value: &str) -> &'static str {
     match value.trim() {
         "" | "-1" | "NoDevFiles" => {

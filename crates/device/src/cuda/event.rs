@@ -1,4 +1,4 @@
-//! Events: points in the work of a stream.
+//! CUDA events: markers in a stream's queue that complete when the work queued before them is done.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,16 +9,16 @@ use super::context::{Context, call};
 use super::stream::Stream;
 use super::{CudaError, wait};
 
-/// Events without time stamps are cheaper.
+/// Flag of `cuEventCreate`: events without timestamps are cheaper.
 const DISABLE_TIMING: u32 = CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
 
-/// A CUDA event.
+/// A CUDA event without timestamps.
 pub(super) struct Event {
     context: Arc<Context>,
     pub(super) handle: CUevent,
 }
 
-// SAFETY: the driver takes an event's handle from any thread.
+// SAFETY: the driver accepts an event's handle on any thread.
 unsafe impl Send for Event {}
 // SAFETY: as above.
 unsafe impl Sync for Event {}
@@ -26,7 +26,7 @@ unsafe impl Sync for Event {}
 impl Event {
     pub(super) fn new(context: &Arc<Context>) -> Result<Event, CudaError> {
         let mut handle = std::ptr::null_mut();
-        // SAFETY: the pointer is to a local.
+        // SAFETY: the output pointer refers to a local variable.
         unsafe { call!(context, cuEventCreate(&raw mut handle, DISABLE_TIMING)) }?;
         Ok(Event { context: context.clone(), handle })
     }
@@ -35,9 +35,9 @@ impl Event {
         &self.context
     }
 
-    /// Records the event behind all work queued so far on a stream of the same GPU.
+    /// Records the event after all work queued so far on a stream of the same GPU.
     pub(super) fn record(&self, stream: &Stream) -> Result<(), CudaError> {
-        // SAFETY: both are alive and of one context.
+        // SAFETY: the event and the stream are alive and belong to the same context.
         unsafe { call!(self.context, cuEventRecord(self.handle, stream.handle)) }
     }
 
@@ -61,8 +61,8 @@ impl Event {
 impl Drop for Event {
     fn drop(&mut self) {
         if self.context.may_free() && self.context.enter().is_ok() {
-            // SAFETY: created by `new`, destroyed once; the driver keeps it while streams wait for
-            // it.
+            // SAFETY: the event was created by `new` and is destroyed only here; the driver keeps
+            // its state while streams wait for it.
             unsafe { (self.context.api.cuEventDestroy_v2)(self.handle) };
         }
     }

@@ -13,23 +13,23 @@ use super::pinned::PinnedRing;
 use super::stream::Stream;
 use super::{CudaError, Driver};
 
-/// Pinned staging buffers for small uploads and downloads.
+/// Number of pinned staging buffers of each GPU, for small uploads and downloads.
 pub(super) const STAGING_BUFFERS: usize = 8;
-/// Size of one staging buffer.
+/// Bytes of one staging buffer.
 pub(super) const STAGING_BYTES: usize = 512 << 10;
 
 /// One opened GPU: its primary context, its kernels and two streams. Cheap to clone, usable from
 /// any number of threads.
 ///
 /// Kernels, uploads, downloads and copies between buffers run in the order in which they are
-/// queued, on the compute stream. Copies from a [`PinnedRing`] to regions have their own stream, so
-/// that loading overlaps with computing.
+/// queued, on the compute stream. Copies from a [`PinnedRing`] to regions are queued on a separate
+/// stream, so that loading overlaps with computing.
 #[derive(Clone)]
 pub struct Gpu {
     resources: Arc<GpuResources>,
 }
 
-/// Fields drop in this order: the context last, since all others hold it.
+/// Fields are dropped in this order: the context last, since all other fields use it.
 struct GpuResources {
     compute: Stream,
     copies: Stream,
@@ -45,21 +45,21 @@ struct GpuResources {
 pub struct GpuMemory {
     pub total_bytes: u64,
     pub free_bytes: u64,
-    /// Reserved from the driver through this [`Gpu`]: arenas and buffers. The driver's own memory
-    /// (context, kernels) is not included.
+    /// Bytes that arenas and buffers of this [`Gpu`] have reserved from the driver. The driver's
+    /// own memory (context, kernels) is not included.
     pub reserved_bytes: u64,
     /// Highest value of `reserved_bytes` so far.
     pub peak_reserved_bytes: u64,
-    /// Allocated from the reserved bytes, padding included.
+    /// Bytes allocated from the reserved bytes, padding for alignment included.
     pub allocated_bytes: u64,
     /// Limit of `reserved_bytes`.
     pub quota_bytes: u64,
 }
 
 impl Gpu {
-    /// Opens a GPU: creates its context, loads the kernels (on the first use on a machine the
-    /// driver compiles them, which takes seconds) and pins 4 MiB for staging. At most `quota_bytes`
-    /// of its memory will be reserved.
+    /// Opens a GPU: creates its context, loads the kernels and pins 4 MiB of host memory for
+    /// staging. On the first use on a machine the driver compiles the kernels, which takes seconds.
+    /// `quota_bytes` limits the GPU memory that arenas and buffers can reserve.
     ///
     /// # Errors
     /// [`CudaError::NoSuchDevice`], [`CudaError::Unusable`], [`CudaError::Image`], or the driver's
@@ -70,7 +70,7 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// Loads the kernels unless they are loaded.
+    /// Loads the kernels unless they are already loaded.
     ///
     /// # Errors
     /// [`CudaError::Image`], or the driver's error.
@@ -106,7 +106,7 @@ impl Gpu {
         self.resources.context.ordinal
     }
 
-    /// Properties of the GPU when it was opened.
+    /// Properties of the GPU, queried when it was opened.
     pub fn info(&self) -> &GpuInfo {
         &self.resources.info
     }
@@ -130,7 +130,7 @@ impl Gpu {
         })
     }
 
-    /// Waits for all queued work, kernels and copies.
+    /// Waits for all queued work: kernels and copies on both streams.
     ///
     /// # Errors
     /// [`CudaError::Timeout`], or the error of the work.
@@ -150,7 +150,7 @@ impl Gpu {
         Err(CudaError::WrongGpu { what, expected: self.ordinal(), found: other.ordinal() })
     }
 
-    /// Waits for the copies queued so far.
+    /// Waits for the work queued so far on the copy stream.
     pub(super) fn await_copies(
         &self,
         doing: &'static str,
@@ -159,7 +159,7 @@ impl Gpu {
         self.await_stream(&self.resources.copies, doing, deadline)
     }
 
-    /// Waits for the compute work queued so far.
+    /// Waits for the work queued so far on the compute stream.
     pub(super) fn await_kernels(
         &self,
         doing: &'static str,
@@ -168,7 +168,8 @@ impl Gpu {
         self.await_stream(&self.resources.compute, doing, deadline)
     }
 
-    /// Unlike [`Stream::synchronize`], does not wait for work that other threads queue meanwhile.
+    /// Waits for the work queued so far on `stream`. Unlike [`Stream::synchronize`], it does not
+    /// wait for work that other threads queue during the wait.
     fn await_stream(
         &self,
         stream: &Stream,
@@ -188,7 +189,7 @@ impl Gpu {
         &self.resources.compute
     }
 
-    /// Stream of copies from pinned rings to regions.
+    /// The stream for copies from pinned rings to regions.
     pub(super) fn copies(&self) -> &Stream {
         &self.resources.copies
     }
@@ -214,13 +215,13 @@ impl fmt::Debug for Gpu {
 }
 
 impl Driver {
-    /// The driver's handle of the GPU with this ordinal.
+    /// The driver's device handle of the GPU with this CUDA device ordinal.
     pub(super) fn device(&self, ordinal: usize) -> Result<c_int, CudaError> {
         let devices = self.count()?;
         let number = c_int::try_from(ordinal).ok().filter(|_| ordinal < devices);
         let number = number.ok_or(CudaError::NoSuchDevice { ordinal, devices })?;
         let mut device = 0;
-        // SAFETY: the pointer is to a local.
+        // SAFETY: the output pointer refers to a local variable.
         let got = unsafe { (self.api.cuDeviceGet)(&raw mut device, number) };
         self.checked(Some(ordinal), "cuDeviceGet", got)?;
         Ok(device)

@@ -1,4 +1,4 @@
-//! Properties of the GPUs that the driver shows.
+//! Properties of the GPUs that are visible to this process.
 
 use std::ffi::{CStr, c_char, c_int};
 
@@ -14,35 +14,36 @@ const COMPUTE_NEEDED: (i32, i32) = (8, 0);
 /// Properties of a GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuInfo {
-    /// CUDA device ordinal, among the GPUs that `CUDA_VISIBLE_DEVICES` shows.
+    /// CUDA device ordinal: index among the GPUs that `CUDA_VISIBLE_DEVICES` makes visible.
     pub ordinal: usize,
     pub name: String,
     /// Identifier that does not depend on the ordinal: `GPU-...`.
     pub uuid: String,
     pub total_bytes: u64,
-    /// Free memory beside a context of this process; `None` if no context could be created.
+    /// Bytes of free memory while this process has a context on the GPU; `None` if it was not
+    /// queried or no context could be created.
     pub free_bytes: Option<u64>,
     /// Compute capability (major, minor).
     pub compute: (i32, i32),
     pub multiprocessors: u32,
-    /// Most shared memory per thread block, in bytes.
+    /// Largest shared memory of a thread block, in bytes.
     pub shared_bytes_max: u32,
     /// PCI address such as `0000:17:00.0`; empty if unknown.
     pub pci_bus_id: String,
-    /// Ordinals of the GPUs with peer access.
+    /// Ordinals of the GPUs whose memory this GPU can access directly.
     pub peers: Vec<usize>,
-    /// Why the GPU cannot be used.
+    /// Why the GPU cannot be used; `None` if it can.
     pub unusable: Option<String>,
 }
 
 impl Driver {
-    /// All GPUs that the driver shows. A GPU that cannot be queried is listed as unusable.
+    /// All visible GPUs. A GPU that cannot be queried is listed as unusable.
     ///
-    /// Free memory can only be queried in a context, which takes some tenths of a second and some
-    /// hundred MiB of each GPU and is released again.
+    /// Free memory can only be queried in a context. Creating one takes some tenths of a second and
+    /// some hundred MiB of memory on each GPU; it is released after the query.
     ///
     /// # Errors
-    /// The driver's error if it cannot even count the GPUs.
+    /// The driver's error if the GPUs cannot be counted.
     pub fn gpus(&self) -> Result<Vec<GpuInfo>, CudaError> {
         let count = self.count()?;
         let describe =
@@ -57,7 +58,7 @@ impl Driver {
         Ok(gpus)
     }
 
-    /// One GPU, without its free memory.
+    /// Properties of one GPU, except its free memory.
     pub(super) fn gpu(&self, ordinal: usize) -> Result<GpuInfo, CudaError> {
         let device = self.device(ordinal)?;
         let attribute = |which| self.attribute(ordinal, device, which);
@@ -93,21 +94,21 @@ impl Driver {
         which: Attribute,
     ) -> Result<c_int, CudaError> {
         let mut value = 0;
-        // SAFETY: the pointer is to a local.
+        // SAFETY: the output pointer refers to a local variable.
         let got = unsafe { (self.api.cuDeviceGetAttribute)(&raw mut value, which as u32, device) };
         self.checked(Some(ordinal), "cuDeviceGetAttribute", got).map(|()| value)
     }
 
     fn name(&self, ordinal: usize, device: CUdevice) -> Result<String, CudaError> {
         let mut text = [0 as c_char; 256];
-        // SAFETY: the array has the size passed.
+        // SAFETY: the array is longer than the length passed.
         let got = unsafe { (self.api.cuDeviceGetName)(text.as_mut_ptr(), 255, device) };
         self.checked(Some(ordinal), "cuDeviceGetName", got).map(|()| string(&text))
     }
 
     fn uuid(&self, ordinal: usize, device: CUdevice, name: &str) -> Result<String, CudaError> {
         let mut uuid = CUuuid { bytes: [0; 16] };
-        // SAFETY: the pointer is to a local.
+        // SAFETY: the output pointer refers to a local variable.
         let got = unsafe { (self.api.cuDeviceGetUuid_v2)(&raw mut uuid, device) };
         self.checked(Some(ordinal), "cuDeviceGetUuid_v2", got)
             .map(|()| uuid_text(name, uuid.bytes.map(|byte| byte as u8)))
@@ -115,15 +116,15 @@ impl Driver {
 
     fn total(&self, ordinal: usize, device: CUdevice) -> Result<u64, CudaError> {
         let mut bytes = 0;
-        // SAFETY: the pointer is to a local.
+        // SAFETY: the output pointer refers to a local variable.
         let got = unsafe { (self.api.cuDeviceTotalMem_v2)(&raw mut bytes, device) };
         self.checked(Some(ordinal), "cuDeviceTotalMem_v2", got).map(|()| bytes as u64)
     }
 
-    /// Empty on failure: a GPU is usable without a known address.
+    /// PCI address in lower case; empty on failure, since a GPU is usable without a known address.
     fn pci_bus_id(&self, device: CUdevice) -> String {
         let mut text = [0 as c_char; 64];
-        // SAFETY: the array has the size passed.
+        // SAFETY: the array is longer than the length passed.
         let got = unsafe { (self.api.cuDeviceGetPCIBusId)(text.as_mut_ptr(), 63, device) };
         if got == 0 { string(&text).to_ascii_lowercase() } else { String::new() }
     }
@@ -132,7 +133,7 @@ impl Driver {
         let mut peers = Vec::new();
         for other in (0..self.count()?).filter(|other| *other != ordinal) {
             let mut reached = 0;
-            // SAFETY: the pointer is to a local.
+            // SAFETY: the output pointer refers to a local variable.
             let got = unsafe {
                 (self.api.cuDeviceCanAccessPeer)(&raw mut reached, device, self.device(other)?)
             };
@@ -148,7 +149,7 @@ impl Driver {
     }
 }
 
-/// Entry for a GPU that cannot be queried.
+/// List entry of a GPU that cannot be queried.
 fn unqueryable(ordinal: usize, error: &CudaError) -> GpuInfo {
     GpuInfo {
         ordinal,
@@ -172,14 +173,14 @@ fn too_old(compute: (i32, i32)) -> String {
     )
 }
 
-/// The text before the first NUL.
+/// The text before the first NUL; empty if there is no NUL.
 fn string(text: &[c_char]) -> String {
     let bytes: Vec<u8> = text.iter().map(|c| *c as u8).collect();
     CStr::from_bytes_until_nul(&bytes)
         .map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned())
 }
 
-/// UUID as nvidia-smi writes it; a MIG slice has its own prefix.
+/// UUID as nvidia-smi writes it: the prefix is `GPU-`, or `MIG-` for a MIG slice.
 fn uuid_text(name: &str, bytes: [u8; 16]) -> String {
     let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let part = |range: std::ops::Range<usize>| hex[range].concat();

@@ -1,4 +1,4 @@
-//! The kernels by name, and their PTX.
+//! Names of the kernels, and their PTX.
 
 use std::ffi::CStr;
 

@@ -8,7 +8,7 @@ use cudarc::driver::sys;
 use super::context::call;
 use super::{CudaError, Gpu, Kernel};
 
-/// Keys of the `extra` list of cuLaunchKernel.
+/// Keys in the `extra` array of `cuLaunchKernel`.
 const BUFFER_POINTER: usize = sys::CU_LAUNCH_PARAM_BUFFER_POINTER_AS_INT as usize;
 const BUFFER_SIZE: usize = sys::CU_LAUNCH_PARAM_BUFFER_SIZE_AS_INT as usize;
 const END: usize = sys::CU_LAUNCH_PARAM_END_AS_INT as usize;
@@ -23,11 +23,11 @@ pub(crate) unsafe trait KernelArgs: Copy {}
 /// Launch configuration of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Grid {
-    /// Thread blocks along x, y and z; 0 launches nothing.
+    /// Number of thread blocks along x, y and z; if one is 0, nothing is launched.
     pub blocks: [u32; 3],
-    /// Threads per block along x, y and z.
+    /// Threads per thread block along x, y and z.
     pub threads: [u32; 3],
-    /// Dynamic shared memory per block, in bytes.
+    /// Dynamic shared memory per thread block, in bytes.
     pub shared_bytes: u32,
 }
 
@@ -43,16 +43,16 @@ impl Grid {
 }
 
 impl Gpu {
-    /// Queues a kernel on the compute stream and returns before it runs; a later call reports what
-    /// goes wrong in it.
+    /// Queues a kernel on the compute stream and returns before it has run; an error in the kernel
+    /// is returned by a later call.
     ///
     /// # Errors
     /// The driver's error for the launch or for earlier work.
     ///
     /// # Safety
-    /// `args` must be the kernel's struct, and every address in it memory of this GPU as long as
-    /// the kernel reads and writes for these arguments and this grid. No concurrent work may access
-    /// what the kernel writes.
+    /// `A` must be the argument struct of `kernel`. Every address in `args` must be that of live
+    /// memory of this GPU, large enough for all that the kernel reads and writes with these
+    /// arguments and this grid. No concurrent work may access memory that the kernel writes.
     pub(crate) unsafe fn launch<A: KernelArgs>(
         &self,
         kernel: Kernel,
@@ -64,7 +64,8 @@ impl Gpu {
         }
         let function = self.module()?.function(kernel, grid.shared_bytes)?;
         let mut bytes = size_of::<A>();
-        // The bytes of the struct and their number, which the driver checks against the kernel.
+        // The argument struct and its size, which the driver compares with the size of the kernel's
+        // parameter.
         let mut extra: [*mut c_void; 5] = [
             ptr::without_provenance_mut(BUFFER_POINTER),
             ptr::from_ref(args).cast_mut().cast(),
@@ -74,8 +75,8 @@ impl Gpu {
         ];
         let ([bx, by, bz], [tx, ty, tz]) = (grid.blocks, grid.threads);
         let (stream, shared) = (self.compute().handle, grid.shared_bytes);
-        // SAFETY: the driver copies the arguments before it returns; the rest is required of the
-        // caller and of `KernelArgs`.
+        // SAFETY: the driver copies the arguments before it returns; the caller and the contract of
+        // `KernelArgs` guarantee the rest.
         unsafe {
             let extra = extra.as_mut_ptr();
             call!(

@@ -11,25 +11,25 @@ use super::stream::Stream;
 use super::{Buffer, CudaError, Gpu, PinnedBuffer};
 use crate::memory::Plain;
 
-/// Size of the test copy that verifies peer access.
+/// Bytes of the test copy that verifies peer access.
 const TEST_COPY_BYTES: usize = 1 << 20;
 
-/// Time limit of the test copy: a thousand times what the slowest link takes.
+/// Time limit of the test copy: a thousand times its duration on the slowest link.
 const TEST_COPY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Path of copies between two GPUs.
+/// How data is copied between two GPUs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkPath {
-    /// Peer to peer.
+    /// Directly from one GPU's memory to the other's (peer to peer).
     Direct,
     /// Through pinned host memory.
     Staged {
-        /// Why peer to peer is not used.
+        /// Why the direct path is not used.
         why: String,
     },
 }
 
-/// A link for copies from one GPU to another. Callers need not know its path.
+/// A link for copies from one GPU to another. Calls are the same for both paths.
 #[derive(Debug)]
 pub struct PeerLink {
     from: Gpu,
@@ -38,9 +38,9 @@ pub struct PeerLink {
 }
 
 impl PeerLink {
-    /// Chooses the path: direct if the driver reports peer access and a test copy arrives unchanged
-    /// and in time. On some machines (IOMMU or ACS settings) the driver reports access, and copies
-    /// never complete or corrupt data.
+    /// Opens a link and chooses its path: direct if the driver reports peer access and a test copy
+    /// arrives unchanged and in time. On some machines (IOMMU or ACS settings) the driver reports
+    /// peer access, but copies never complete or corrupt data.
     ///
     /// # Errors
     /// [`CudaError::OutOfMemory`] if 1 MiB per GPU is not free, [`CudaError::Timeout`] if even
@@ -81,8 +81,9 @@ impl PeerLink {
         &self.path
     }
 
-    /// Copies elements `range` of `from` to `to`, from element `at` on, ordered with the kernels of
-    /// both GPUs. A staged copy waits for the work queued before it on the source GPU.
+    /// Copies elements `range` of `from` to the elements of `to` that start at index `at`, ordered
+    /// with the kernels of both GPUs. A staged copy waits for all work queued earlier on the source
+    /// GPU.
     ///
     /// # Errors
     /// [`CudaError::OutOfRange`], [`CudaError::WrongGpu`], [`CudaError::Timeout`], or the driver's
@@ -101,8 +102,9 @@ impl PeerLink {
         check_range("a GPU buffer", &(at..at.saturating_add(range.len())), to.len())?;
         let bytes = range.len() * size_of::<T>();
         let (source, target) = (from.address_of(range.start)?, to.address_of(at)?);
-        // SAFETY: both ranges lie inside live buffers, `to` is borrowed exclusively, and all uses
-        // of them are on the compute streams, with which both paths are ordered.
+        // SAFETY: both ranges lie inside live buffers, and `to` is borrowed exclusively. Both
+        // buffers are accessed only by work on the compute streams, with which both paths are
+        // ordered.
         unsafe {
             match self.path {
                 LinkPath::Direct => self.direct(target, source, bytes),
@@ -111,10 +113,12 @@ impl PeerLink {
         }
     }
 
-    /// Queues the copy between the earlier and the later work of the target GPU.
+    /// Queues the copy on the source GPU's compute stream. It runs after all work queued so far and
+    /// before all work queued later on the target GPU's compute stream.
     ///
     /// # Safety
-    /// The ranges must be memory of the two GPUs that only their queued work accesses.
+    /// Both addresses must be those of `bytes` bytes of live memory of their GPUs that only work on
+    /// the compute streams accesses.
     unsafe fn direct(&self, to: u64, from: u64, bytes: usize) -> Result<(), CudaError> {
         if bytes == 0 {
             return Ok(());
@@ -122,7 +126,7 @@ impl PeerLink {
         let ready = Event::new(self.to.context())?;
         ready.record(self.to.compute())?;
         self.from.compute().wait_for(&ready)?;
-        // SAFETY: required of the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let from = GpuAddress { gpu: &self.from, address: from };
             let to = GpuAddress { gpu: &self.to, address: to };
@@ -133,7 +137,8 @@ impl PeerLink {
         self.to.compute().wait_for(&sent)
     }
 
-    /// Copies in pieces through the source GPU's pinned buffers; uploads overlap with downloads.
+    /// Copies in pieces through the source GPU's pinned buffers; the upload of a piece overlaps
+    /// with the download of the next ones.
     ///
     /// # Safety
     /// As for [`Self::direct`].
@@ -144,11 +149,11 @@ impl PeerLink {
         bytes: usize,
         deadline: Instant,
     ) -> Result<(), CudaError> {
-        // SAFETY: required of the caller; the buffer has at least `len` bytes.
+        // SAFETY: guaranteed by the caller; the buffer has at least `len` bytes.
         let mut upload = |at: usize, len: usize, buffer: PinnedBuffer| unsafe {
             buffer.filled().copy_to_kernels(&self.to, to + at as u64, 0..len)
         };
-        // SAFETY: required of the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.from.download_pieces(from, bytes, deadline, &mut upload) }
     }
 }
@@ -162,7 +167,7 @@ struct GpuAddress<'a> {
 /// Queues a peer copy on `stream`, a stream of the source GPU.
 ///
 /// # Safety
-/// The ranges must be memory of the two GPUs that nothing else accesses until the copy is done.
+/// Both ranges must be live memory of their GPUs that nothing else accesses until the copy is done.
 unsafe fn queue_peer_copy(
     stream: &Stream,
     from: GpuAddress<'_>,
@@ -170,7 +175,7 @@ unsafe fn queue_peer_copy(
     bytes: usize,
 ) -> Result<(), CudaError> {
     let (source, target) = (from.gpu.context(), to.gpu.context());
-    // SAFETY: required of the caller; both contexts are alive.
+    // SAFETY: guaranteed by the caller; both contexts are alive.
     unsafe {
         call!(
             source,
@@ -186,7 +191,8 @@ unsafe fn queue_peer_copy(
     }
 }
 
-/// Copies a test pattern on a separate stream and verifies it; returns the problem, if any.
+/// Copies a test pattern on a separate stream and verifies it; returns a description of the
+/// problem, if any.
 fn test_copy(from: &Gpu, to: &Gpu, deadline: Instant) -> Result<Option<String>, CudaError> {
     let pattern: Vec<u8> =
         (0..TEST_COPY_BYTES as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -194,8 +200,8 @@ fn test_copy(from: &Gpu, to: &Gpu, deadline: Instant) -> Result<Option<String>, 
     let target = Arc::new(Allocation::outside_quota(to.context(), TEST_COPY_BYTES)?);
     let stream = Stream::new(from.context())?;
     let sent = Event::new(from.context())?;
-    // SAFETY: both allocations have that size and are used here only; each step is awaited before
-    // the next.
+    // SAFETY: both allocations have `TEST_COPY_BYTES` bytes and are used only in this function;
+    // each step is awaited before the next.
     unsafe {
         from.upload_bytes(source.address(), &pattern, deadline)?;
         from.await_kernels("an upload", deadline)?;
@@ -208,8 +214,8 @@ fn test_copy(from: &Gpu, to: &Gpu, deadline: Instant) -> Result<Option<String>, 
     sent.record(&stream)?;
     match sent.wait("a copy to another GPU", deadline.min(Instant::now() + TEST_COPY_TIMEOUT)) {
         Err(CudaError::Timeout { waited, .. }) => {
-            // The copy may still arrive: the memory must not be reused, and freeing it would wait
-            // for the copy.
+            // The copy may still complete, so the target memory is leaked: it must not be reused,
+            // and freeing it would wait for the copy.
             std::mem::forget(target);
             return Ok(Some(format!(
                 "a test copy between them did not complete within {:.1} s",
@@ -219,7 +225,7 @@ fn test_copy(from: &Gpu, to: &Gpu, deadline: Instant) -> Result<Option<String>, 
         done => done?,
     }
     let mut arrived = vec![0; TEST_COPY_BYTES];
-    // SAFETY: the allocation has that size and is alive.
+    // SAFETY: the target allocation is alive and has the length of `arrived`.
     unsafe { to.download_bytes(target.address(), &mut arrived, deadline) }?;
     let changed = pattern.iter().zip(&arrived).position(|(sent, arrived)| sent != arrived);
     Ok(changed.map(|at| {

@@ -15,11 +15,12 @@ pub struct CopyRates {
     pub on_gpu: f64,
 }
 
-/// Size of one copy: large enough to hide its launch latency.
+/// Bytes of one copy: large enough that its launch latency is negligible.
 const PIECE_BYTES: usize = 16 << 20;
 
-/// Measures copies without concurrent work: at least `bytes` each way, in pieces of 16 MiB, after a
-/// warm-up copy. Takes 32 MiB of GPU memory and 16 MiB of pinned memory meanwhile.
+/// Measures the bandwidth of copies without concurrent work: at least `bytes` bytes in each
+/// direction, in copies of 16 MiB, after a warm-up copy. During the measurement it uses 32 MiB of
+/// GPU memory and 16 MiB of pinned memory.
 ///
 /// # Errors
 /// [`CudaError::QuotaExceeded`], [`CudaError::OutOfMemory`], [`CudaError::Timeout`], or the
@@ -38,8 +39,8 @@ pub fn measure_copies(gpu: &Gpu, bytes: usize, deadline: Instant) -> Result<Copy
         Ok((pieces * PIECE_BYTES) as f64 / started.elapsed().as_secs_f64())
     };
     let mut buffer = ring.acquire(deadline)?;
-    // SAFETY: the GPU and the pinned buffer have that size and outlive the copies, which are
-    // awaited.
+    // SAFETY: the GPU buffer and the pinned buffer have `PIECE_BYTES` bytes and outlive the copies,
+    // which are awaited.
     let from_gpu =
         timed(&mut || unsafe { buffer.copy_from_kernels(gpu, from.address(), PIECE_BYTES) })?;
     let mut bytes = buffer.filled();

@@ -1,21 +1,24 @@
 //! GPUs: the CUDA driver, opened at run time, and memory, copies and kernels on each GPU.
 //!
-//! The program does not link to the driver. [`Driver::open`] loads it or says why it cannot, and a
-//! host without one computes on its CPU. Only the driver API is used; there is no CUDA runtime or
-//! cuBLAS:
+//! The program does not link to the driver. [`Driver::open`] loads it or returns the reason why it
+//! cannot; a host without a driver computes on its CPU. Only the driver API is used, not the CUDA
+//! runtime or cuBLAS:
 //!
 //! - a [`Gpu`] is an opened GPU with a compute stream, and a copy stream for loading;
-//! - a [`GpuArena`] is GPU memory with a hard limit, a [`GpuBytes`] exists only for memory that was
-//!   filled, a [`Buffer`] is for activations;
-//! - a [`PinnedRing`] carries bytes from readers to GPUs, bounded and asynchronously;
-//! - a [`PeerLink`] copies between two GPUs, through the host where they have no peer access;
-//! - `ops` mirrors [`crate::cpu`], and [`selftest`] compares every kernel with plain arithmetic.
+//! - a [`GpuArena`] is GPU memory with a hard limit, a [`GpuBytes`] is read-only memory that was
+//!   filled completely, a [`Buffer`] is for activations and caches;
+//! - a [`PinnedRing`] is a fixed number of pinned buffers that file readers fill and GPUs copy from
+//!   asynchronously;
+//! - a [`PeerLink`] copies between two GPUs, through the host if they have no peer access;
+//! - `ops` implements the operations of [`crate::cpu`] on a GPU, and [`selftest`] compares every
+//!   kernel with reference arithmetic or with the CPU.
 //!
-//! Work is queued and calls return before it is done. A wait polls until a deadline (see
+//! Calls queue work and return before it is done. A wait polls until a deadline (see
 //! [`CudaError::Timeout`]). Initializing the driver, allocating and freeing memory and loading
-//! kernels block inside the driver without a limit: call them under the watchdog. A GPU with a
-//! sticky error returns it from every later call ([`CudaError::Lost`]); one that missed a deadline
-//! keeps its memory until the process ends, since freeing it would wait for the work that hangs.
+//! kernels block inside the driver without a limit: call them under the watchdog. After a sticky
+//! error, every later call for the GPU returns it ([`CudaError::Lost`]). After a missed deadline,
+//! the GPU's memory is kept until the process ends, since freeing it would wait for work that may
+//! never complete.
 #![allow(unsafe_code)]
 
 mod api;

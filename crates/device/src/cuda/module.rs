@@ -15,11 +15,11 @@ use super::{CudaError, api};
 const ERROR_LOG: [CUjit_option; 2] =
     [CUjit_option::CU_JIT_ERROR_LOG_BUFFER, CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
 
-/// Function attribute: most dynamic shared memory of a launch.
+/// Function attribute: largest dynamic shared memory of a launch, in bytes.
 const MAX_SHARED: u32 =
     CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as u32;
 
-/// Dynamic shared memory that a launch may use without raising the attribute.
+/// Bytes of dynamic shared memory that a launch may use without raising this attribute.
 const SHARED_BYTES_FREE: u32 = 48 << 10;
 
 /// The loaded module with its functions.
@@ -32,7 +32,7 @@ pub(super) struct KernelModule {
 
 struct KernelFunction {
     handle: CUfunction,
-    /// Current limit of dynamic shared memory.
+    /// Current limit of dynamic shared memory per thread block, in bytes.
     shared_bytes: AtomicU32,
 }
 
@@ -42,10 +42,10 @@ unsafe impl Send for KernelModule {}
 unsafe impl Sync for KernelModule {}
 
 impl KernelModule {
-    /// Has the driver compile the PTX for the GPU, and looks up every kernel.
+    /// Loads the PTX, which the driver compiles for the GPU, and looks up every kernel.
     ///
     /// # Errors
-    /// [`CudaError::Image`] with the compiler's log.
+    /// [`CudaError::Image`] with the compiler's log, or the driver's error.
     pub(super) fn load(context: &Arc<Context>) -> Result<KernelModule, CudaError> {
         let mut module = KernelModule {
             context: context.clone(),
@@ -71,7 +71,8 @@ impl KernelModule {
         Ok(module)
     }
 
-    /// The kernel's handle, with at least `shared_bytes` of dynamic shared memory permitted.
+    /// The kernel's handle, after raising its limit of dynamic shared memory to at least
+    /// `shared_bytes`.
     pub(super) fn function(
         &self,
         kernel: Kernel,
@@ -91,7 +92,7 @@ impl KernelModule {
 impl Drop for KernelModule {
     fn drop(&mut self) {
         if self.context.may_free() && self.context.enter().is_ok() {
-            // SAFETY: loaded by `load`, unloaded once.
+            // SAFETY: the module was loaded by `load` and is unloaded only here.
             unsafe { (self.context.api.cuModuleUnload)(self.handle) };
         }
     }
@@ -110,8 +111,8 @@ fn compile(context: &Arc<Context>, ptx: &[u8]) -> Result<CUmodule, CudaError> {
     let mut values: [*mut c_void; 2] =
         [log.as_mut_ptr().cast(), ptr::without_provenance_mut(log.len())];
     let (mut handle, count) = (ptr::null_mut(), options.len() as u32);
-    // SAFETY: the PTX ends with a NUL; log, options and values are alive during the call and have
-    // the sizes passed.
+    // SAFETY: the PTX ends with a NUL; `log`, `options` and `values` are alive during the call and
+    // have the lengths passed.
     let loaded = unsafe {
         let (options, values) = (options.as_mut_ptr(), values.as_mut_ptr());
         call!(
@@ -123,7 +124,7 @@ fn compile(context: &Arc<Context>, ptx: &[u8]) -> Result<CUmodule, CudaError> {
     Ok(handle)
 }
 
-/// Formats the log of the driver's compiler.
+/// Formats the log of the driver's compiler, which ends at the first NUL, for an error message.
 fn compiler_log(log: &[u8]) -> String {
     let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
     let text = String::from_utf8_lossy(&log[..end]);

@@ -9,7 +9,8 @@ use super::context::{Context, call};
 use super::event::Event;
 use super::{CudaError, wait};
 
-/// Does not synchronize with the default stream, which is not used here.
+/// Flag of `cuStreamCreate`: the stream does not synchronize with the default stream, which this
+/// program does not use.
 const NON_BLOCKING: u32 = CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
 
 /// A CUDA stream: work runs in the order in which it is queued.
@@ -26,12 +27,12 @@ unsafe impl Sync for Stream {}
 impl Stream {
     pub(super) fn new(context: &Arc<Context>) -> Result<Stream, CudaError> {
         let mut handle = std::ptr::null_mut();
-        // SAFETY: the pointer is to a local.
+        // SAFETY: the output pointer refers to a local variable.
         unsafe { call!(context, cuStreamCreate(&raw mut handle, NON_BLOCKING)) }?;
         Ok(Stream { context: context.clone(), handle })
     }
 
-    /// Waits for all queued work.
+    /// Waits until no work is queued, including work that other threads queue during the wait.
     ///
     /// # Errors
     /// [`CudaError::Timeout`], or the error of the work.
@@ -50,19 +51,20 @@ impl Stream {
 
     /// Makes later work on this stream wait for `event`, on the GPU.
     pub(super) fn wait_for(&self, event: &Event) -> Result<(), CudaError> {
-        // SAFETY: both are alive; the driver copies the state of the event.
+        // SAFETY: the stream and the event are alive; the driver reads the event's state during the
+        // call.
         unsafe { call!(self.context, cuStreamWaitEvent(self.handle, event.handle, 0)) }
     }
 
-    /// Queues zeroing `bytes` bytes from `address` on.
+    /// Queues a fill of `bytes` bytes with zeros, starting at `address`.
     ///
     /// # Safety
-    /// The range must be memory of this GPU that nothing else accesses until the fill is done.
+    /// The range must be live memory of this GPU that nothing else accesses until the fill is done.
     pub(super) unsafe fn zero(&self, address: u64, bytes: usize) -> Result<(), CudaError> {
         if bytes == 0 {
             return Ok(());
         }
-        // SAFETY: required of the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { call!(self.context, cuMemsetD8Async(address, 0, bytes, self.handle)) }
     }
 
@@ -79,7 +81,7 @@ impl Stream {
         if bytes == 0 {
             return Ok(());
         }
-        // SAFETY: required of the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { call!(self.context, cuMemcpyHtoDAsync_v2(to, from.cast(), bytes, self.handle)) }
     }
 
@@ -96,7 +98,7 @@ impl Stream {
         if bytes == 0 {
             return Ok(());
         }
-        // SAFETY: required of the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { call!(self.context, cuMemcpyDtoHAsync_v2(to.cast(), from, bytes, self.handle)) }
     }
 
@@ -113,7 +115,7 @@ impl Stream {
         if bytes == 0 {
             return Ok(());
         }
-        // SAFETY: required of the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { call!(self.context, cuMemcpyDtoDAsync_v2(to, from, bytes, self.handle)) }
     }
 }
@@ -121,7 +123,8 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         if self.context.may_free() && self.context.enter().is_ok() {
-            // SAFETY: created by `new`, destroyed once; the driver still finishes queued work.
+            // SAFETY: the stream was created by `new` and is destroyed only here; the driver still
+            // completes its queued work.
             unsafe { (self.context.api.cuStreamDestroy_v2)(self.handle) };
         }
     }

@@ -1,5 +1,5 @@
 //! Small copies between host and GPU during a pass, staged through the GPU's pinned buffers: no
-//! copy accesses the caller's memory, so a copy that never completes is harmless.
+//! asynchronous copy accesses the caller's memory, so one that never completes is harmless.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -7,10 +7,10 @@ use std::time::Instant;
 use super::gpu::{STAGING_BUFFERS, STAGING_BYTES};
 use super::{CudaError, Gpu, PinnedBuffer};
 
-/// Most pinned buffers that one download uses at a time.
+/// Largest number of pinned buffers that one download uses at a time.
 const PENDING_MAX: usize = STAGING_BUFFERS / 2;
 
-/// A piece of a download: its offset and length in bytes.
+/// A queued piece of a download: its pinned buffer, and its offset and length in bytes.
 struct PendingDownload {
     buffer: PinnedBuffer,
     at: usize,
@@ -19,10 +19,11 @@ struct PendingDownload {
 
 impl Gpu {
     /// Queues a copy of `from` to the GPU, ordered with its kernels. `from` may change as soon as
-    /// this returns.
+    /// the call returns; `deadline` limits the wait for a free pinned buffer.
     ///
     /// # Safety
-    /// `to` must be memory of this GPU, as long as `from`, that only its queued work accesses.
+    /// `to` must be the address of live memory of this GPU, as long as `from`, that only work on
+    /// the compute stream accesses.
     pub(super) unsafe fn upload_bytes(
         &self,
         to: u64,
@@ -32,16 +33,18 @@ impl Gpu {
         for (piece, at) in from.chunks(STAGING_BYTES).zip((0u64..).step_by(STAGING_BYTES)) {
             let mut buffer = self.staging().acquire(deadline)?;
             buffer[..piece.len()].copy_from_slice(piece);
-            // SAFETY: the piece fits the buffer; the rest is required of the caller.
+            // SAFETY: the piece fits in the buffer; the caller guarantees the rest.
             unsafe { buffer.filled().copy_to_kernels(self, to + at, 0..piece.len()) }?;
         }
         Ok(())
     }
 
-    /// Copies from the GPU to `to` after all work queued before.
+    /// Copies from address `from` of the GPU to `to`, after all work queued so far on the compute
+    /// stream, and waits for the copy.
     ///
     /// # Safety
-    /// `from` must be memory of this GPU, as long as `to`, alive during the call.
+    /// `from` must be the address of memory of this GPU, as long as `to`, that stays alive during
+    /// the call.
     pub(super) unsafe fn download_bytes(
         &self,
         from: u64,
@@ -53,16 +56,17 @@ impl Gpu {
             to[at..at + len].copy_from_slice(&buffer[..len]);
             Ok(())
         };
-        // SAFETY: required of the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.download_pieces(from, bytes, deadline, &mut arrive) }
     }
 
-    /// Copies `bytes` bytes from the GPU in pieces, after all work queued before, and passes each
-    /// to `arrive` in order: its offset, its length and the buffer. The next pieces are copied
-    /// meanwhile.
+    /// Copies `bytes` bytes from the GPU in pieces, after all work queued so far on the compute
+    /// stream. Calls `arrive` for each piece in order, with its offset and length in bytes and the
+    /// pinned buffer that contains it; meanwhile the next pieces are copied.
     ///
     /// # Safety
-    /// `from` must be memory of this GPU, `bytes` long, alive during the call.
+    /// `from` must be the address of `bytes` bytes of memory of this GPU that stay alive during the
+    /// call.
     pub(super) unsafe fn download_pieces(
         &self,
         from: u64,
@@ -77,8 +81,8 @@ impl Gpu {
         let mut downloads: VecDeque<PendingDownload> = VecDeque::new();
         for at in (0..bytes).step_by(STAGING_BYTES) {
             let len = STAGING_BYTES.min(bytes - at);
-            // A thread that holds buffers never waits for another one: two such threads could
-            // deadlock.
+            // A thread that holds pinned buffers never waits for another buffer: two such threads
+            // could deadlock.
             let mut buffer = loop {
                 if downloads.len() < PENDING_MAX
                     && let Some(buffer) = self.staging().acquire_spare(deadline)?
@@ -90,7 +94,7 @@ impl Gpu {
                     None => break self.staging().acquire(deadline)?,
                 }
             };
-            // SAFETY: the piece fits the buffer; the rest is required of the caller.
+            // SAFETY: the piece fits in the buffer; the caller guarantees the rest.
             unsafe { buffer.copy_from_kernels(self, from + at as u64, len) }?;
             downloads.push_back(PendingDownload { buffer, at, len });
         }

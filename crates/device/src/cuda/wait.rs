@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use super::CudaError;
 use super::context::Context;
 
-/// A wait spins this long before it sleeps: longer than a small copy, too short to waste a core.
+/// Time that a wait spins before it sleeps: longer than a small copy takes, but too short to waste
+/// a core.
 const SPIN: Duration = Duration::from_micros(100);
 
-/// Limits of a sleep, which is a hundredth of the time waited so far: short waits end promptly,
-/// long ones take no core.
+/// Limits of a sleep, whose duration is a hundredth of the time waited so far: short waits end
+/// promptly, and long waits take little CPU time.
 const SLEEP_MIN: Duration = Duration::from_micros(20);
 const SLEEP_MAX: Duration = Duration::from_millis(2);
 
@@ -52,15 +53,15 @@ pub(super) fn pause(waited: Duration) -> Option<Duration> {
 }
 
 /// Sets the timer slack of this thread to the minimum. By default Linux may extend a sleep by 50 µs
-/// to coalesce wake-ups, which is a hundredth of a decode step of a large model, a twentieth of one
-/// of a small model.
+/// to coalesce wake-ups. That is a hundredth of the duration of a decode step of a large model, and
+/// a twentieth for a small model.
 #[cfg(target_os = "linux")]
 fn minimize_timer_slack() {
     thread_local! {
         static DONE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     }
     if !DONE.replace(true) {
-        // SAFETY: no pointers; on failure the slack stays as it was.
+        // SAFETY: the call takes no pointers; on failure the slack does not change.
         unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong) };
     }
 }
@@ -72,13 +73,13 @@ fn minimize_timer_slack() {}
 mod tests {
     use super::*;
 
-    /// The slack is in nanoseconds; the default is 50,000.
+    /// The kernel reports the timer slack in nanoseconds; the default is 50,000.
     #[cfg(target_os = "linux")]
     #[test]
     fn sleeps_have_no_slack() {
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                // SAFETY: no pointers.
+                // SAFETY: the call takes no pointers.
                 let slack = || unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) };
                 assert!(slack() > 1);
                 minimize_timer_slack();

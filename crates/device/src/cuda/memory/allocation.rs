@@ -1,4 +1,4 @@
-//! One allocation of the CUDA driver, handed out by a bump allocator.
+//! One allocation from the CUDA driver, divided by a bump allocator.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,10 +7,12 @@ use crate::cuda::CudaError;
 use crate::cuda::api::code;
 use crate::cuda::context::{Context, call};
 
-/// Alignment of everything handed out: that of cuMemAlloc, enough for the widest loads.
+/// Alignment of everything allocated from an allocation: that of `cuMemAlloc`, which is enough for
+/// the kernels' widest loads.
 pub(super) const ALIGNMENT_BYTES: usize = 256;
 
-/// One allocation of the driver, handed out from start to end and freed with its last owner.
+/// One allocation from the driver. Its bytes are handed out from start to end and never taken back;
+/// the memory is freed when the last owner is dropped.
 pub(in crate::cuda) struct Allocation {
     context: Arc<Context>,
     address: u64,
@@ -82,7 +84,7 @@ impl Allocation {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Hands out `len` bytes; returns their offset.
+    /// Hands out `len` bytes and returns their offset in bytes.
     ///
     /// # Errors
     /// [`CudaError::ArenaFull`].
@@ -111,9 +113,9 @@ impl Drop for Allocation {
         self.context.account.free(*self.used.get_mut() as u64);
         self.context.account.release(self.reserved_bytes);
         if self.bytes > 0 && self.context.may_free() && self.context.enter().is_ok() {
-            // SAFETY: allocated by the driver, freed once, by the last owner; the driver waits for
-            // queued work that uses it. An error is that of this work, and the next call returns it
-            // again.
+            // SAFETY: the memory was allocated by the driver and is freed only here, when its last
+            // owner is dropped; the driver waits for queued work that uses it. An error is that of
+            // the queued work, and the next call returns it again.
             unsafe { (self.context.api.cuMemFree_v2)(self.address) };
         }
     }
@@ -124,7 +126,7 @@ fn allocate(context: &Arc<Context>, bytes: usize) -> Result<u64, CudaError> {
     if bytes == 0 {
         return Ok(address);
     }
-    // SAFETY: the pointer is to a local.
+    // SAFETY: the output pointer refers to a local variable.
     match unsafe { call!(context, cuMemAlloc_v2(&raw mut address, bytes)) } {
         Err(CudaError::Failed { code: code::OUT_OF_MEMORY, .. }) => {
             let (free_bytes, total_bytes) = context.memory()?;
@@ -139,7 +141,8 @@ fn allocate(context: &Arc<Context>, bytes: usize) -> Result<u64, CudaError> {
     }
 }
 
-/// The first aligned range of `len` bytes after `used`, if it ends within `limit`.
+/// Start and end of the first aligned range of `len` bytes that starts at or after `used`; `None`
+/// if it would end after `limit`.
 fn next_range(used: usize, len: usize, limit: usize) -> Option<(usize, usize)> {
     let offset = used.checked_next_multiple_of(ALIGNMENT_BYTES)?;
     let end = offset.checked_add(len)?;

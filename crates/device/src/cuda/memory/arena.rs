@@ -9,9 +9,9 @@ use crate::memory::Plain;
 
 /// One allocation on a GPU, divided into aligned regions and buffers up to a hard limit.
 ///
-/// All of it is reserved at once, so that what was planned fits before anything is loaded, or not
-/// at all. Regions and buffers keep the memory alive after the arena is dropped; it is freed with
-/// the last of them.
+/// The whole limit is reserved at once, so that a plan that does not fit fails before anything is
+/// loaded. Regions and buffers keep the memory alive after the arena is dropped; it is freed when
+/// the last of them is dropped.
 #[derive(Clone)]
 pub struct GpuArena {
     gpu: Gpu,
@@ -53,8 +53,8 @@ impl GpuArena {
         Ok(GpuRegion::new(self.gpu.clone(), self.allocation.clone(), offset, len))
     }
 
-    /// Allocates `len` zeros that stay writable, for caches and activations. Zeroing is queued
-    /// before any later work.
+    /// Allocates a writable buffer of `len` zeros, for caches and activations. The fill with zeros
+    /// is queued before any later work.
     ///
     /// # Errors
     /// [`CudaError::ArenaFull`], or the driver's error.

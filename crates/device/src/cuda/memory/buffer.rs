@@ -9,8 +9,8 @@ use super::allocation::Allocation;
 use crate::cuda::{CudaError, Gpu};
 use crate::memory::Plain;
 
-/// Elements on a GPU that kernels read and write: activations, `[rows, width]` row-major, and
-/// caches.
+/// Elements in GPU memory that kernels read and write: activations, `[rows, width]` row-major, and
+/// KV caches.
 ///
 /// All operations are queued in order on the compute stream of the GPU. Only [`Self::download`]
 /// waits.
@@ -24,8 +24,8 @@ pub struct Buffer<T: Plain> {
 }
 
 impl<T: Plain> Buffer<T> {
-    /// `len` zeros in an allocation of their own. Allocating waits for the GPU: allocate buffers
-    /// once and reuse them.
+    /// `len` zeros in a separate allocation. Allocating waits for the GPU, so allocate buffers once
+    /// and reuse them.
     ///
     /// # Errors
     /// [`CudaError::QuotaExceeded`], [`CudaError::OutOfMemory`], or the driver's error.
@@ -35,7 +35,8 @@ impl<T: Plain> Buffer<T> {
         Self::zeroed(gpu.clone(), allocation, offset, len)
     }
 
-    /// The caller guarantees that the bytes of `allocation` from `offset` on are unused.
+    /// A buffer of `len` zeros from byte `offset` of `allocation` on. The caller guarantees that
+    /// nothing else uses these bytes.
     pub(super) fn zeroed(
         gpu: Gpu,
         allocation: Arc<Allocation>,
@@ -43,9 +44,9 @@ impl<T: Plain> Buffer<T> {
         len: usize,
     ) -> Result<Self, CudaError> {
         let buffer = Self { gpu, allocation, offset, len, capacity: len, kind: PhantomData };
-        // SAFETY: the bytes belong to this buffer. If it is dropped before they are written, they
-        // are not reused before: the driver waits for queued work when it frees memory, and an
-        // arena never hands out bytes twice.
+        // SAFETY: the bytes belong to this buffer only. If it is dropped before the fill has run,
+        // the bytes are not reused until then: the driver waits for queued work when it frees
+        // memory, and an arena never hands out bytes twice.
         unsafe { buffer.gpu.compute().zero(buffer.address(), buffer.bytes()) }?;
         Ok(buffer)
     }
@@ -63,7 +64,7 @@ impl<T: Plain> Buffer<T> {
         self.len == 0
     }
 
-    /// Elements that fit without allocating.
+    /// Number of elements that fit without a new allocation.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
@@ -87,8 +88,8 @@ impl<T: Plain> Buffer<T> {
         Ok(self.address() + (at * size_of::<T>()) as u64)
     }
 
-    /// Changes the length. The contents are unspecified (old elements or zeros). Growing beyond the
-    /// capacity allocates, which waits for the GPU.
+    /// Changes the number of elements. Their values are unspecified (old elements or zeros).
+    /// Growing beyond the capacity allocates, which waits for the GPU.
     ///
     /// # Errors
     /// [`CudaError::QuotaExceeded`], [`CudaError::OutOfMemory`], or the driver's error; the buffer
@@ -110,23 +111,24 @@ impl<T: Plain> Buffer<T> {
         unsafe { self.gpu.compute().zero(self.address(), self.bytes()) }
     }
 
-    /// Queues a copy of `from` to the elements from `at` on. `from` may change as soon as this
-    /// returns; the deadline is for a free pinned buffer.
+    /// Queues a copy of `from` to the elements that start at index `at`. `from` may change as soon
+    /// as the call returns; `deadline` limits the wait for a free pinned buffer.
     ///
     /// # Errors
     /// [`CudaError::OutOfRange`], [`CudaError::Timeout`], or the driver's error.
     pub fn upload(&mut self, at: usize, from: &[T], deadline: Instant) -> Result<(), CudaError> {
         super::check_range("a GPU buffer", &(at..at.saturating_add(from.len())), self.len)?;
         let to = self.address_of(at)?;
-        // SAFETY: T has no padding; the range lies inside and belongs to the buffer.
+        // SAFETY: `T` has no padding; the range lies inside this buffer, which is borrowed
+        // exclusively.
         unsafe { self.gpu.upload_bytes(to, as_bytes(from), deadline) }
     }
 
-    /// Copies elements `range` to the host, after all work queued before.
+    /// Copies elements `range` to the host, after all work queued so far, and waits for the copy.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`] if `range` exceeds the buffer or has another length than `to`;
-    /// [`CudaError::Timeout`]; or the error of the work queued before.
+    /// [`CudaError::OutOfRange`] if `range` exceeds the buffer or its length differs from that of
+    /// `to`; [`CudaError::Timeout`]; or the error of earlier work.
     pub fn download(
         &self,
         range: Range<usize>,
@@ -136,13 +138,14 @@ impl<T: Plain> Buffer<T> {
         super::check_range("a GPU buffer", &range, self.len)?;
         super::check_range("the target of a download", &(0..range.len()), to.len())?;
         super::check_range("a download", &(0..to.len()), range.len())?;
-        // SAFETY: any bits are a valid T; the range lies inside.
+        // SAFETY: any bits are a valid `T`; the range lies inside this buffer.
         unsafe {
             self.gpu.download_bytes(self.address_of(range.start)?, as_bytes_mut(to), deadline)
         }
     }
 
-    /// Queues a copy of elements `range` of `from`, on the same GPU, to the elements from `at` on.
+    /// Queues a copy of elements `range` of `from`, a buffer on the same GPU, to the elements of
+    /// this buffer that start at index `at`.
     ///
     /// # Errors
     /// [`CudaError::OutOfRange`], [`CudaError::WrongGpu`], or the driver's error.

@@ -8,11 +8,11 @@ use std::time::Instant;
 use super::allocation::Allocation;
 use crate::cuda::{CudaError, Gpu};
 
-/// Read-only bytes on a GPU that were filled before this handle existed. Cheap to clone; keeps its
-/// memory alive.
+/// A handle to read-only bytes in GPU memory, which were filled before the handle was created.
+/// Cheap to clone; keeps the memory alive.
 ///
 /// There is no public constructor: a handle comes from [`super::GpuRegion::finish`] or is a slice
-/// of another one.
+/// of another handle.
 #[derive(Clone)]
 pub struct GpuBytes {
     gpu: Gpu,
@@ -69,7 +69,7 @@ impl GpuBytes {
                 len: self.len as u64,
             });
         }
-        // SAFETY: the bytes are alive as long as this handle, and filled.
+        // SAFETY: the bytes are filled and stay alive as long as this handle.
         unsafe { self.gpu.download_bytes(self.address(), to, deadline) }
     }
 }

@@ -1,4 +1,4 @@
-//! GPU memory: few large allocations of the driver, divided into regions and buffers.
+//! GPU memory: a few large allocations from the driver, divided into regions and buffers.
 
 mod allocation;
 mod arena;

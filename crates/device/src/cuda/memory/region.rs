@@ -1,4 +1,4 @@
-//! GPU memory that is being filled while weights load.
+//! GPU memory that is filled while weights are loaded.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -24,16 +24,17 @@ pub struct GpuRegion {
 /// Progress of filling a region.
 #[derive(Default)]
 struct FillProgress {
-    /// Bytes whose copy or kernel was queued.
+    /// Number of bytes for which a copy or a kernel was queued.
     queued: AtomicUsize,
-    /// Some were queued on the copy stream.
+    /// Whether a copy was queued on the copy stream.
     copied: AtomicBool,
-    /// Some were queued on the compute stream.
+    /// Whether a kernel was queued on the compute stream.
     computed: AtomicBool,
 }
 
 impl GpuRegion {
-    /// The caller guarantees that `offset..offset + len` of `allocation` is unused.
+    /// A region of bytes `offset..offset + len` of `allocation`. The caller guarantees that nothing
+    /// else uses these bytes.
     pub(super) fn new(gpu: Gpu, allocation: Arc<Allocation>, offset: usize, len: usize) -> Self {
         Self { gpu, allocation, offset, len, handed_out: 0, progress: Arc::default() }
     }
@@ -46,10 +47,10 @@ impl GpuRegion {
         self.len == 0
     }
 
-    /// The next `len` bytes of the region.
+    /// The next `len` bytes of the region as one part.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`] if fewer are left.
+    /// [`CudaError::OutOfRange`] if fewer bytes remain.
     pub fn part(&mut self, len: usize) -> Result<GpuPart, CudaError> {
         let range = self.handed_out..self.handed_out.saturating_add(len);
         super::check_range("a region of a GPU arena (bytes)", &range, self.len)?;
@@ -71,17 +72,18 @@ impl GpuRegion {
     /// Consecutive parts of the given lengths.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`] if less is left.
+    /// [`CudaError::OutOfRange`] if fewer bytes remain.
     pub fn parts(&mut self, lens: &[usize]) -> Result<Vec<GpuPart>, CudaError> {
         lens.iter().map(|&len| self.part(len)).collect()
     }
 
-    /// Waits until every copy and kernel that fills the region is done. This also waits for other
-    /// work queued meanwhile: finish all regions at the end, not one by one.
+    /// Waits until every copy and kernel that fills the region is done. This also waits for all
+    /// other work queued so far on the same streams, so finish all regions at the end of loading,
+    /// not one by one.
     ///
     /// # Errors
     /// [`CudaError::Unfilled`] unless every byte was copied or was part of a successful
-    /// [`GpuPart::fill`]; [`CudaError::Timeout`]; or the error of the work.
+    /// [`GpuPart::fill`]; [`CudaError::Timeout`]; or the error of the copies and kernels.
     pub fn finish(self, deadline: Instant) -> Result<GpuBytes, CudaError> {
         let filled = self.progress.queued.load(Ordering::Acquire);
         if filled != self.len {
@@ -125,8 +127,8 @@ impl GpuPart {
         &self.gpu
     }
 
-    /// Calls `fill`, which queues kernels that write every byte. The bytes count as filled if it
-    /// returns `Ok`.
+    /// Calls `fill`, which must queue kernels that write every byte of the part. The bytes count as
+    /// filled if `fill` returns `Ok`.
     ///
     /// # Errors
     /// The error of `fill`.
@@ -147,14 +149,15 @@ impl GpuPart {
         self.allocation.address() + self.offset as u64
     }
 
-    /// Marks all bytes as queued on the copy stream.
+    /// Records that a copy to all bytes of the part was queued on the copy stream.
     pub(in crate::cuda) fn copied(self) {
         self.progress.copied.store(true, Ordering::Release);
         self.progress.queued.fetch_add(self.len, Ordering::Release);
     }
 }
 
-/// GPU memory of which a kernel must write every byte.
+/// The GPU memory of a [`GpuPart`], of which the kernels queued by [`GpuPart::fill`] must write
+/// every byte.
 pub struct FillSpan<'a> {
     gpu: &'a Gpu,
     address: u64,

@@ -12,12 +12,12 @@ use crate::cuda::event::Event;
 use crate::cuda::stream::Stream;
 use crate::cuda::{CudaError, wait};
 
-/// How long dropped memory waits for copies that still use it. After that it is leaked until the
-/// process ends.
+/// Time that dropping pinned memory waits for copies that still use it. After that the memory is
+/// leaked.
 const DROP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Pinned memory and the copies that use it. While a copy is pending, its bytes must not be
-/// accessed.
+/// Pinned host memory, and the copies from or to it. While a copy is pending, the host must not
+/// write to the bytes, nor read bytes that the copy writes.
 pub(super) struct PinnedMemory {
     context: Arc<Context>,
     start: *mut u8,
@@ -33,21 +33,22 @@ struct PendingCopy {
     pending: bool,
 }
 
-// SAFETY: memory with one owner; contexts and events may be used on any thread.
+// SAFETY: the memory has one owner; contexts and events may be used on any thread.
 unsafe impl Send for PinnedMemory {}
-// SAFETY: as above; a shared borrow reads only.
+// SAFETY: as above; a shared reference only reads.
 unsafe impl Sync for PinnedMemory {}
 
 impl PinnedMemory {
-    /// Allocates `bytes` zeros.
+    /// Allocates `bytes` bytes of zeros.
     ///
     /// # Errors
     /// [`CudaError::HostMemory`], or the driver's error.
     pub(super) fn new(context: &Arc<Context>, bytes: usize) -> Result<PinnedMemory, CudaError> {
         let mut start = std::ptr::null_mut();
-        // Portable: usable in every context. The driver refuses an allocation of 0 bytes.
+        // `PORTABLE` makes the memory usable in every context. The driver rejects an allocation of
+        // 0 bytes.
         let size = bytes.max(1);
-        // SAFETY: the pointer is to a local.
+        // SAFETY: the output pointer refers to a local variable.
         match unsafe { call!(context, cuMemHostAlloc(&raw mut start, size, PORTABLE)) } {
             Err(CudaError::Failed { code: code::OUT_OF_MEMORY, name, .. }) => {
                 return Err(CudaError::HostMemory { bytes: size as u64, name });
@@ -55,7 +56,7 @@ impl PinnedMemory {
             done => done?,
         }
         let start = start.cast::<u8>();
-        // SAFETY: just allocated with that size.
+        // SAFETY: the memory was just allocated with `size` bytes.
         unsafe { start.write_bytes(0, size) };
         Ok(PinnedMemory { context: context.clone(), start, bytes, copies: Vec::new() })
     }
@@ -64,7 +65,7 @@ impl PinnedMemory {
         self.start
     }
 
-    /// Records that a copy of these bytes was queued on `stream`.
+    /// Records that a copy from or to this memory was queued on `stream`, a stream of `context`.
     pub(super) fn used_by(
         &mut self,
         context: &Arc<Context>,
@@ -113,7 +114,8 @@ impl Deref for PinnedMemory {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: initialized when allocated; callers wait for copies before they borrow (`wait`).
+        // SAFETY: the bytes were initialized by `new`; callers wait for copies that write to them
+        // before they read them (`wait`).
         unsafe { std::slice::from_raw_parts(self.start, self.bytes) }
     }
 }
@@ -139,7 +141,7 @@ impl Drop for PinnedMemory {
         }
         let failed = self.copies.iter().any(|copy| copy.pending);
         if !failed && self.context.may_free() && self.context.enter().is_ok() {
-            // SAFETY: allocated by `new`, freed once; no copy uses it.
+            // SAFETY: the memory was allocated by `new` and is freed only here; no copy uses it.
             unsafe { (self.context.api.cuMemFreeHost)(self.start.cast()) };
         }
     }

@@ -1,4 +1,4 @@
-//! A bounded ring of pinned buffers between the readers of files and the GPUs.
+//! A ring of a fixed number of pinned buffers, which file readers fill and GPUs copy from.
 
 use base::unpoisoned;
 use std::collections::VecDeque;
@@ -17,8 +17,8 @@ use crate::cuda::{Buffer, CudaError, Gpu, GpuPart};
 /// Any number of threads may use a ring. A reader takes a buffer ([`Self::acquire`]), fills it,
 /// queues copies to any GPUs ([`PinnedBytes::copy`]) and drops it; the buffer returns to the ring
 /// at once and is reused when its copies are done. The most recently returned idle buffer is reused
-/// first: its bytes are still in the CPU's cache, where they are written and copied at twice the
-/// rate of memory. A reader that hangs in the kernel keeps its buffer forever, and the ring has one
+/// first: its bytes are still in the CPU's cache, which doubles the rate of writing and copying
+/// them. A reader that hangs in the kernel keeps its buffer forever, so the ring has one buffer
 /// less.
 #[derive(Clone)]
 pub struct PinnedRing {
@@ -28,7 +28,7 @@ pub struct PinnedRing {
 struct RingState {
     buffers: usize,
     bytes: usize,
-    /// Buffers that no reader holds; copies may still use them.
+    /// Buffers that no reader holds; copies from them may still be pending.
     available: Mutex<VecDeque<PinnedMemory>>,
     returned: Condvar,
 }
@@ -69,7 +69,7 @@ impl PinnedRing {
         self.state.buffers
     }
 
-    /// Size of one buffer.
+    /// Bytes of one buffer.
     pub fn buffer_bytes(&self) -> usize {
         self.state.bytes
     }
@@ -94,7 +94,7 @@ impl PinnedRing {
         memory.map(|memory| self.ready(memory, deadline)).transpose()
     }
 
-    /// Waits for the copies from a buffer; on failure it returns to the ring.
+    /// Waits until no copy uses the buffer; on failure the buffer returns to the ring.
     fn ready(&self, memory: PinnedMemory, deadline: Instant) -> Result<PinnedBuffer, CudaError> {
         let mut buffer =
             PinnedBuffer { memory: ManuallyDrop::new(memory), ring: self.state.clone() };
@@ -121,8 +121,9 @@ impl PinnedRing {
         }
     }
 
-    /// Waits until all buffers are back and idle: everything passed to [`PinnedBytes::copy`] is on
-    /// its GPU. Call from one thread at a time, after the last reader.
+    /// Waits until all buffers have returned and no copy uses them, so that everything passed to
+    /// [`PinnedBytes::copy`] is in GPU memory. Call from one thread at a time, after the last
+    /// reader has finished.
     ///
     /// # Errors
     /// As [`Self::acquire`].
@@ -132,38 +133,41 @@ impl PinnedRing {
     }
 }
 
-/// Takes the most recently returned idle buffer, or the oldest if copies use all, since its copies
-/// end first. A buffer whose copies failed counts as idle: its next user gets the error.
+/// Takes the most recently returned buffer that no copy uses. If copies use all buffers, takes the
+/// one that was returned first, since its copies complete first. A buffer whose copies failed
+/// counts as unused: its next user gets the error.
 fn take(available: &mut VecDeque<PinnedMemory>) -> Option<PinnedMemory> {
     let idle = (0..available.len()).rev().find(|&at| available[at].is_idle().unwrap_or(true));
     available.remove(idle.unwrap_or(0))
 }
 
-/// A pinned buffer that one thread may write to. Returns to its ring on drop.
+/// A pinned buffer to which one thread may write. It returns to its ring when dropped.
 pub struct PinnedBuffer {
-    /// Taken on drop.
+    /// Returned to the ring on drop.
     memory: ManuallyDrop<PinnedMemory>,
     ring: Arc<RingState>,
 }
 
 impl PinnedBuffer {
-    /// Ends writing: GPUs may copy from the buffer.
+    /// Ends writing, so that GPUs may copy from the buffer.
     pub fn filled(self) -> PinnedBytes {
         PinnedBytes(self)
     }
 
-    /// Queues a copy of GPU memory to the first `bytes` bytes, ordered with the GPU's kernels. They
-    /// may be read after [`Self::wait`].
+    /// Queues a copy of `bytes` bytes of GPU memory at `address` to the start of this buffer,
+    /// ordered with the GPU's kernels. The bytes may be read after [`Self::wait`].
     ///
     /// # Safety
-    /// The GPU memory must be alive until then; `bytes` must not exceed the buffer.
+    /// The GPU memory must stay alive until the copy is done; `bytes` must not exceed the length of
+    /// the buffer.
     pub(in crate::cuda) unsafe fn copy_from_kernels(
         &mut self,
         gpu: &Gpu,
         address: u64,
         bytes: usize,
     ) -> Result<(), CudaError> {
-        // SAFETY: required of the caller; see `used_by`.
+        // SAFETY: guaranteed by the caller; `used_by` records the copy, so that the buffer is not
+        // reused before the copy is done.
         unsafe { gpu.compute().copy_out(self.memory.start(), address, bytes) }?;
         self.memory.used_by(gpu.context(), gpu.compute())
     }
@@ -197,24 +201,24 @@ impl DerefMut for PinnedBuffer {
 
 impl Drop for PinnedBuffer {
     fn drop(&mut self) {
-        // SAFETY: taken only here, and not used afterwards.
+        // SAFETY: `memory` is taken only here and not used afterwards.
         let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
         self.ring.available().push_back(memory);
         self.ring.returned.notify_one();
     }
 }
 
-/// A filled pinned buffer that GPUs copy from. Returns to its ring on drop; the ring waits for the
-/// copies before it reuses it.
+/// A filled pinned buffer that GPUs copy from. It returns to its ring when dropped; the ring waits
+/// for the copies before it reuses the buffer.
 pub struct PinnedBytes(PinnedBuffer);
 
 impl PinnedBytes {
-    /// Queues a copy of bytes `range` to `part` on the copy stream of its GPU, which fills the
-    /// part. Any number of copies to any GPUs may be queued.
+    /// Queues a copy of bytes `range` of this buffer to `part`, on the copy stream of the part's
+    /// GPU, and marks the part as filled. Any number of copies to any GPUs may be queued.
     ///
     /// # Errors
-    /// [`CudaError::OutOfRange`] if the range exceeds the buffer or has another length than the
-    /// part; or the driver's error.
+    /// [`CudaError::OutOfRange`] if `range` exceeds the buffer or its length differs from that of
+    /// the part; or the driver's error.
     pub fn copy(&mut self, range: Range<usize>, part: GpuPart) -> Result<(), CudaError> {
         check_range("a pinned buffer (bytes)", &range, self.0.len())?;
         if range.len() != part.len() {
@@ -227,9 +231,9 @@ impl PinnedBytes {
             });
         }
         let (gpu, memory) = (part.gpu(), &mut self.0.memory);
-        // SAFETY: the range lies inside; the buffer is not written to before the event behind
-        // the copy (`used_by`), and the part's bytes are not accessed until the region is finished,
-        // which waits for the copy.
+        // SAFETY: `range` lies inside the buffer. The buffer is not written to before the event
+        // that `used_by` records after the copy, and the part's bytes are not accessed until the
+        // region is finished, which waits for the copy.
         unsafe {
             gpu.copies().copy_in(part.address(), memory.start().add(range.start), range.len())
         }?;
@@ -238,8 +242,9 @@ impl PinnedBytes {
         Ok(())
     }
 
-    /// Queues a copy of bytes `range` to the bytes of `to` from `at` on, ordered with the GPU's
-    /// kernels: input of a kernel that converts it ([`GpuPart::fill`]).
+    /// Queues a copy of bytes `range` of this buffer to the bytes of `to` that start at index `at`,
+    /// ordered with the GPU's kernels: for bytes that a kernel then converts to another dtype
+    /// ([`GpuPart::fill`]).
     ///
     /// # Errors
     /// [`CudaError::OutOfRange`], or the driver's error.
@@ -252,16 +257,16 @@ impl PinnedBytes {
         check_range("a pinned buffer (bytes)", &range, self.0.len())?;
         check_range("a GPU buffer", &(at..at.saturating_add(range.len())), to.len())?;
         let (gpu, address) = (to.gpu().clone(), to.address_of(at)?);
-        // SAFETY: as above; the GPU buffer is borrowed exclusively, and its uses are on the same
-        // stream.
+        // SAFETY: as in `copy`; the GPU buffer is borrowed exclusively, and only work on the
+        // compute stream accesses it.
         unsafe { self.copy_to_kernels(&gpu, address, range) }
     }
 
     /// As [`Self::copy_for_kernels`], to a device address.
     ///
     /// # Safety
-    /// `range` must lie in the buffer; the GPU memory must be alive, and only kernels of this GPU
-    /// may access it, until the copy is done.
+    /// `range` must lie inside this buffer. Until the copy is done, the GPU memory must stay alive,
+    /// and only work on this GPU's compute stream may access it.
     pub(in crate::cuda) unsafe fn copy_to_kernels(
         &mut self,
         gpu: &Gpu,
@@ -269,7 +274,8 @@ impl PinnedBytes {
         range: Range<usize>,
     ) -> Result<(), CudaError> {
         let memory = &mut self.0.memory;
-        // SAFETY: required of the caller; see `used_by`.
+        // SAFETY: guaranteed by the caller; `used_by` records the copy, so that the buffer is not
+        // reused before the copy is done.
         unsafe { gpu.compute().copy_in(address, memory.start().add(range.start), range.len()) }?;
         memory.used_by(gpu.context(), gpu.compute())
     }
