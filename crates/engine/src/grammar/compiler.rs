@@ -1,4 +1,4 @@
-//! Compiles constraints for one tokenizer, with a cache, as XGrammar's `GrammarCompiler`.
+//! Compiles constraints for one tokenizer, with a cache, as XGrammar's `GrammarCompiler` does.
 
 use base::unpoisoned;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,24 +12,25 @@ use toktrie::{InferenceCapabilities, TokEnv};
 use super::vocabulary::Vocabulary;
 use super::{Constraint, GrammarError, GrammarMatcher, GrammarSettings};
 
-/// Compiled grammars in the cache. An experiment has a few schemas; a server may see many.
+/// Maximum number of compiled grammars in the cache. An experiment uses a few schemas; a server may
+/// receive many.
 const CACHE_ENTRIES_MAX: usize = 64;
 
-/// Compiles constraints for a tokenizer; meant to be shared by all requests.
+/// Compiles constraints for one tokenizer. All requests share one compiler.
 pub struct GrammarCompiler {
     factory: ParserFactory,
     settings: GrammarSettings,
-    /// By the text of their schema, the most recently used last.
+    /// Compiled grammars with the text of their schema, the most recently used last.
     cache: Mutex<Vec<(String, CompiledGrammar)>>,
 }
 
 impl GrammarCompiler {
-    /// A compiler for responses that end with any of the `end` tokens. Takes a fraction of a
-    /// second.
+    /// Builds a compiler for responses that end with any of the `end` tokens. This takes a fraction
+    /// of a second.
     ///
     /// # Errors
-    /// [`GrammarError::Tokenizer`] or [`GrammarError::End`] for a tokenizer that constrained
-    /// decoding cannot use.
+    /// [`GrammarError::Tokenizer`] if constrained decoding cannot use the tokenizer,
+    /// [`GrammarError::End`] if an end token is outside its vocabulary.
     pub fn new(
         tokenizer: &Tokenizer,
         end: &[u32],
@@ -47,16 +48,17 @@ impl GrammarCompiler {
         Ok(GrammarCompiler { factory, settings, cache: Mutex::default() })
     }
 
-    /// The settings, for the provenance.
+    /// The settings, to be recorded in the provenance of results.
     pub fn settings(&self) -> GrammarSettings {
         self.settings
     }
 
-    /// Compiles a constraint, which takes milliseconds, or finds it in the cache.
+    /// Returns the compiled grammar of a constraint from the cache, or compiles it, which takes
+    /// milliseconds.
     ///
     /// # Errors
-    /// [`GrammarError::Schema`] with llguidance's message if the schema is wrong, cannot be met, or
-    /// has parts that llguidance would not enforce.
+    /// [`GrammarError::Schema`] with llguidance's message if the schema is invalid, cannot be
+    /// satisfied, or has features that llguidance would not enforce.
     pub fn compile(&self, constraint: &Constraint) -> Result<CompiledGrammar, GrammarError> {
         let schema = constraint.schema(self.settings.whitespace);
         let key = schema.to_string();
@@ -68,7 +70,8 @@ impl GrammarCompiler {
         if let Some(cause) = matcher.get_error() {
             return Err(GrammarError::Schema { cause });
         }
-        // What llguidance does not enforce is an error, unless the schema itself asks for leniency.
+        // llguidance warns of schema features that it does not enforce. They are an error, unless
+        // the schema has its own `x-guidance` options.
         let warning = matcher.grammar_warnings().into_iter().next();
         if let Some(cause) = warning.filter(|_| !constraint.has_guidance_options()) {
             return Err(GrammarError::Schema { cause });
@@ -100,8 +103,8 @@ impl GrammarCompiler {
     }
 }
 
-/// A grammar at the beginning of a response. Clones share it; a matcher is a copy of tens of
-/// kilobytes.
+/// A compiled grammar: a parser in its initial state. Clones share the parser; a matcher is a copy
+/// of it, of tens of kilobytes.
 #[derive(Clone)]
 pub struct CompiledGrammar(Arc<Mutex<Matcher>>);
 

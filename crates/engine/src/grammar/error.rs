@@ -1,8 +1,8 @@
-//! Errors of constrained decoding. They end one request; the others go on.
+//! Errors of constrained decoding. An error ends one request and does not affect others.
 
 use error_kind::{ErrorKind, HasKind};
 
-/// Why a grammar cannot be compiled, or a response cannot be continued under it.
+/// Why a grammar cannot be compiled, or why a response cannot continue under its grammar.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrammarError {
     #[error("constrained decoding with this tokenizer: {cause}; check the tokenizer's files")]

@@ -1,5 +1,5 @@
-//! Threads that compute token masks beside the forward pass, as vLLM's structured output manager
-//! does with its executor.
+//! Threads that compute token masks in parallel with the forward pass, as vLLM's structured output
+//! manager does with its executor.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -7,31 +7,33 @@ use std::time::{Duration, Instant};
 
 use super::{GrammarError, GrammarMatcher, TokenMask};
 
-/// Capacity of a thread's queue: more than the sequences of one step.
+/// Capacity of a thread's job queue: more than the number of sequences in one step.
 const QUEUED_JOBS_MAX: usize = 1024;
-/// An idle thread wakes up this often to notice a closed channel.
+/// Interval at which an idle thread wakes up to check whether its job channel is closed.
 const IDLE: Duration = Duration::from_secs(60);
-/// No mask along a draft is started after this time: the step waits for the first mask only.
+/// No mask along a draft is started after this time: a step needs only the mask before the draft,
+/// and can verify a part of the draft.
 const DRAFT_PATH_LIMIT: Duration = Duration::from_millis(50);
 
-/// A draft to compute masks along.
+/// A draft for which masks are to be computed.
 #[derive(Debug)]
 pub struct DraftPath {
-    /// A fork of the sequence's matcher.
+    /// A copy of the sequence's matcher.
     pub matcher: Box<GrammarMatcher>,
-    /// The draft's segments; a mask is needed behind each.
+    /// The draft's segments; one mask is computed after each segment.
     pub segments: Vec<Vec<u32>>,
 }
 
-/// A finished job, with the matcher given back.
+/// The result of a finished job, which also returns the matcher.
 #[derive(Debug)]
 pub struct MaskResult {
-    /// The sequence, as given to [`MaskPool::start`].
+    /// The sequence's id, as passed to [`MaskPool::start`].
     pub seq_id: u64,
-    /// The matcher, unchanged.
+    /// The matcher, in the state in which it was passed.
     pub matcher: Box<GrammarMatcher>,
-    /// The mask of the matcher's state, then those behind the draft's segments, as far as the
-    /// grammar allows the draft and the time suffices. Only the first mask can fail.
+    /// The mask in the matcher's state, then one mask after each of the draft's segments, up to the
+    /// first segment that the grammar does not allow or that exceeds the time limit. An error is
+    /// that of the first mask.
     pub masks: Result<Vec<TokenMask>, GrammarError>,
 }
 
@@ -41,19 +43,20 @@ struct MaskJob {
     draft: Option<DraftPath>,
 }
 
-/// A pool of mask threads. They end when it is dropped.
+/// A pool of mask threads. The threads end when the pool is dropped.
 #[derive(Debug)]
 pub struct MaskPool {
     threads: Vec<SyncSender<MaskJob>>,
-    /// The thread that got the last job.
+    /// Index of the thread that received the last job.
     last: usize,
     results: Receiver<MaskResult>,
-    /// Results of a pool without threads.
+    /// Finished results, in a pool without threads.
     ready: VecDeque<MaskResult>,
 }
 
 impl MaskPool {
-    /// A pool of `threads` threads; with 0, [`MaskPool::start`] computes the masks itself.
+    /// A pool of `threads` threads; with 0, [`MaskPool::start`] computes the masks on the caller's
+    /// thread.
     ///
     /// # Errors
     /// [`GrammarError::Thread`] if a thread cannot start.
@@ -74,8 +77,8 @@ impl MaskPool {
         Ok(MaskPool { threads: senders, last: 0, results, ready: VecDeque::new() })
     }
 
-    /// Starts to compute the next mask of a matcher, and those along a draft. Jobs go to the
-    /// threads in turn.
+    /// Starts to compute the mask in a matcher's state, and the masks along a draft. Jobs are
+    /// assigned to the threads in turn.
     ///
     /// # Errors
     /// [`GrammarError::Thread`] if the thread has ended or its queue is full; the matcher is lost.
@@ -96,7 +99,7 @@ impl MaskPool {
             .map_err(|cause| GrammarError::Thread { what: format!("takes no more work: {cause}") })
     }
 
-    /// The next finished job; `None` if there is none within `limit`.
+    /// The result of the next finished job; `None` if no job finishes within `limit`.
     pub fn next(&mut self, limit: Duration) -> Option<MaskResult> {
         self.ready.pop_front().or_else(|| self.results.recv_timeout(limit).ok())
     }
@@ -114,7 +117,7 @@ impl MaskJob {
 }
 
 impl DraftPath {
-    /// The masks behind the segments, up to the first that the grammar does not allow.
+    /// The masks after each segment, up to the first segment that the grammar does not allow.
     fn masks(self) -> impl Iterator<Item = TokenMask> {
         let DraftPath { mut matcher, segments } = self;
         let until = Instant::now() + DRAFT_PATH_LIMIT;

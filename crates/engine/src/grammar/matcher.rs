@@ -1,4 +1,4 @@
-//! The state of one response in its grammar.
+//! The grammar state of one response.
 
 use llguidance::{CancellationHandle, Matcher};
 use toktrie::SimpleVob;
@@ -12,12 +12,12 @@ pub struct GrammarMatcher {
     cancellation: Option<CancellationHandle>,
 }
 
-/// The tokens that may come next, as a bitmask.
+/// The tokens that the grammar allows next, as a bitmask.
 #[derive(Debug)]
 pub struct TokenMask(SimpleVob);
 
 impl TokenMask {
-    /// The mask as the sampler takes it.
+    /// The mask in the form that the sampler takes.
     pub fn allowed(&self) -> AllowedTokens<'_> {
         AllowedTokens::new(self.0.as_slice())
     }
@@ -29,7 +29,7 @@ impl GrammarMatcher {
         GrammarMatcher { matcher, cancellation }
     }
 
-    /// Advances by a sampled token.
+    /// Advances the parser by a sampled token.
     ///
     /// # Errors
     /// [`GrammarError::Step`] if the grammar does not allow the token.
@@ -37,7 +37,8 @@ impl GrammarMatcher {
         self.matcher.consume_token(token).map_err(step_error)
     }
 
-    /// Advances by a token if the grammar allows it; otherwise returns false and changes nothing.
+    /// Advances the parser by a token if the grammar allows it; otherwise returns false and changes
+    /// nothing.
     ///
     /// # Errors
     /// [`GrammarError::Step`] if the parser fails.
@@ -50,16 +51,16 @@ impl GrammarMatcher {
         GrammarMatcher::new(self.matcher.deep_clone())
     }
 
-    /// Takes the last `tokens` tokens back.
+    /// Undoes the last `tokens` accepted tokens.
     ///
     /// # Errors
-    /// [`GrammarError::Step`] if fewer were accepted.
+    /// [`GrammarError::Step`] if fewer tokens were accepted.
     pub fn rollback(&mut self, tokens: usize) -> Result<(), GrammarError> {
         self.matcher.rollback(tokens).map_err(step_error)
     }
 
-    /// Advances by all tokens that are certain to come next and returns them. Empty where the model
-    /// has a choice, or without canonical tokens.
+    /// Advances the parser by all tokens that the grammar forces next, and returns them. Empty if
+    /// the grammar allows several continuations, or if `canonical_tokens` is off.
     ///
     /// # Errors
     /// [`GrammarError::Step`] if the parser fails.
@@ -79,15 +80,16 @@ impl GrammarMatcher {
         self.matcher.is_stopped() && !self.matcher.is_error()
     }
 
-    /// Computes which tokens may come next. May take a millisecond.
+    /// Computes which tokens the grammar allows next. May take a millisecond.
     ///
     /// # Errors
-    /// [`GrammarError::Step`] if there are none or the grammar is too complex at this point.
+    /// [`GrammarError::Step`] if no token is allowed, or if the grammar is too complex in this
+    /// state.
     pub fn compute_mask(&mut self) -> Result<TokenMask, GrammarError> {
         self.matcher.compute_mask_or_eos().map(TokenMask).map_err(step_error)
     }
 
-    /// Handle that stops a computation on another thread.
+    /// Handle that stops this matcher's mask computation from another thread.
     pub(crate) fn cancellation(&self) -> Option<CancellationHandle> {
         self.cancellation.clone()
     }

@@ -1,10 +1,12 @@
-//! Structured output: only tokens that can still become a text of the grammar are sampled.
+//! Structured output: at each position only tokens are sampled after which the response can still
+//! conform to its grammar.
 //!
-//! As in vLLM's structured output with its `guidance` backend, [llguidance] parses, over a trie of
-//! the tokenizer's tokens that is built once. A [`GrammarCompiler`] belongs to a tokenizer and
-//! compiles a [`Constraint`]; each response gets its own [`GrammarMatcher`] from the result. The
-//! matcher computes which tokens may come next (a [`TokenMask`], in a [`MaskPool`] beside the
-//! forward pass) and which must: forced tokens are appended without asking the model.
+//! As in vLLM's structured output with its `guidance` backend, [llguidance] is the parser; it uses
+//! a trie of the tokenizer's tokens that is built once. A [`GrammarCompiler`] belongs to a
+//! tokenizer and compiles [`Constraint`]s; each response gets its own [`GrammarMatcher`] from the
+//! compiled grammar. The matcher computes which tokens are allowed next (a [`TokenMask`], in a
+//! [`MaskPool`] in parallel with the forward pass) and which tokens are forced. Forced tokens are
+//! appended without sampling.
 //!
 //! [llguidance]: https://github.com/guidance-ai/llguidance
 

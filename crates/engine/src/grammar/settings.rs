@@ -1,26 +1,28 @@
-//! Constraints that a request may ask for, and settings of all grammars.
+//! Constraints of requests, and settings that apply to all grammars.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The grammar of a response.
+/// The constraint on a response's text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Constraint {
     /// JSON that conforms to a JSON schema. Schema features that llguidance does not support are an
-    /// error, never ignored. Keys come in the schema's order. An `x-guidance` object in the schema
-    /// overrides [`GrammarSettings::whitespace`].
+    /// error. Keys are generated in the schema's order. An `x-guidance` object in the schema sets
+    /// llguidance's options: it overrides [`GrammarSettings::whitespace`] and may permit
+    /// unsupported features.
     JsonSchema(Value),
     /// Any JSON object.
     JsonObject,
 }
 
-/// Settings that change the tokens of a constrained response. They belong in the provenance.
+/// Settings that change the tokens of a constrained response. They are part of a result's
+/// provenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GrammarSettings {
-    /// Whether forced text is appended as the tokenizer tokenizes it, without asking the model.
-    /// Otherwise the model chooses among all tokenizations, one forward pass per token.
+    /// Whether forced text is tokenized by the tokenizer and appended without sampling. Otherwise
+    /// the model chooses among all tokenizations of the text, with one forward pass per token.
     pub canonical_tokens: bool,
     pub whitespace: Whitespace,
 }
@@ -47,7 +49,7 @@ impl std::fmt::Display for GrammarSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Whitespace {
-    /// None: the fewest tokens, most of them forced.
+    /// No whitespace: the fewest tokens, most of them forced.
     #[default]
     Compact,
     /// One space after each comma and colon, as Python's `json.dumps` writes.
@@ -57,12 +59,13 @@ pub enum Whitespace {
 }
 
 impl Constraint {
-    /// Whether the schema sets llguidance's options itself.
+    /// Whether the schema sets llguidance's options in an `x-guidance` object.
     pub(super) fn has_guidance_options(&self) -> bool {
         matches!(self, Constraint::JsonSchema(schema) if schema.get("x-guidance").is_some())
     }
 
-    /// The schema for llguidance, with the whitespace in `x-guidance`.
+    /// The schema for llguidance, with the options for `whitespace` in `x-guidance`, unless the
+    /// schema has its own `x-guidance`.
     pub(super) fn schema(&self, whitespace: Whitespace) -> Value {
         let mut schema = match self {
             Constraint::JsonSchema(schema) => schema.clone(),

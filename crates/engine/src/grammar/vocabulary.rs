@@ -1,17 +1,18 @@
-//! The tokenizer as llguidance needs it: a trie of the tokens' bytes, and canonical tokenization.
+//! Adapts a tokenizer to llguidance: a trie of the tokens' bytes, and canonical tokenization.
 
 use text::Tokenizer;
 use toktrie::{TokRxInfo, TokTrie, TokenizerEnv};
 
 use super::GrammarError;
 
-/// Token trie of a tokenizer.
+/// A tokenizer with its token trie.
 pub(super) struct Vocabulary {
     tokenizer: Tokenizer,
     trie: TokTrie,
     canonical: bool,
-    /// Tokenizers of the SentencePiece kind put a space before a text, which the middle of a
-    /// response does not have: such texts are tokenized behind a prefix that is removed again.
+    /// SentencePiece tokenizers insert a space before a text, which would be wrong in the middle of
+    /// a response. With such a tokenizer, text is tokenized after this prefix, and the prefix's
+    /// tokens are removed.
     prefix: Option<TokenizationPrefix>,
 }
 
@@ -21,7 +22,7 @@ struct TokenizationPrefix {
 }
 
 impl Vocabulary {
-    /// Builds the trie, which takes a fraction of a second. `end` are the tokens that end a
+    /// Builds the trie, which takes a fraction of a second. `end` lists the tokens that end a
     /// response.
     pub fn new(tokenizer: &Tokenizer, end: &[u32], canonical: bool) -> Result<Self, GrammarError> {
         let vocab = tokenizer.vocab_size();
@@ -41,8 +42,8 @@ impl Vocabulary {
         Ok(vocabulary)
     }
 
-    /// Finds the prefix behind which a text is tokenized as in the middle of a response; `None` if
-    /// none is needed.
+    /// Finds a prefix after which a text is tokenized as in the middle of a response; `None` if no
+    /// prefix is needed.
     fn find_prefix(&self) -> Result<Option<TokenizationPrefix>, GrammarError> {
         const PROBE: &str = "{\"a\":1}";
         if self.bytes_of(&self.encode(PROBE)?) == PROBE.as_bytes() {
@@ -74,8 +75,9 @@ impl Vocabulary {
         ids.iter().flat_map(|&id| self.trie.token(id).iter().copied()).collect()
     }
 
-    /// Tokenizes a text as the tokenizer does. If that changes its bytes (the text contains the
-    /// name of a special token), takes the longest matching tokens instead.
+    /// Tokenizes a text with the tokenizer. If the bytes of the tokens differ from the text
+    /// (because it contains the name of a special token), greedily takes the longest matching
+    /// tokens instead.
     fn tokenize(&self, text: &str) -> Vec<u32> {
         let ids = match &self.prefix {
             Some(prefix) => self.tokenize_behind(prefix, text),
@@ -85,7 +87,8 @@ impl Vocabulary {
     }
 }
 
-/// A token's bytes. The name of a special or end token is marked, so that no text can spell it.
+/// A token's bytes in the trie. A special or end token has its name after a marker byte, so that it
+/// matches no text.
 fn trie_bytes(tokenizer: &Tokenizer, id: u32, is_end: bool) -> Vec<u8> {
     let bytes = tokenizer.token_bytes(id).filter(|_| !is_end);
     bytes.unwrap_or_else(|| match tokenizer.id_to_token(id) {

@@ -1,4 +1,4 @@
-//! Embedding requests: the sum of a text's hidden states, one chunk of one request per step.
+//! Embedding requests: sums a text's hidden states. Each step computes one chunk of one request.
 
 use super::{
     FinishReason, RequestError, ScheduledSequence, Scheduler, Sequence, SequenceOutput, Task,
@@ -8,8 +8,8 @@ use crate::kv::KvCacheManager;
 use crate::sampling::SampleError;
 
 impl<O: SequenceOutput> Scheduler<O> {
-    /// The next chunk of the oldest running embedding request, with its blocks allocated. `None` if
-    /// there is no such request or no block for it.
+    /// Schedules the next chunk of the oldest running embedding request and allocates its KV
+    /// blocks. `None` if there is no such request or there are too few blocks.
     pub fn schedule_embedding(&mut self, kv: &mut KvCacheManager) -> Option<ScheduledSequence> {
         let embeds = |sequence: &&Sequence<O>| sequence.generation().is_none();
         let sequence = self.running.iter().find(embeds)?;
@@ -19,7 +19,8 @@ impl<O: SequenceOutput> Scheduler<O> {
         self.allocate(scheduled, kv).then_some(scheduled)
     }
 
-    /// Takes over the hidden states of a scheduled chunk, `[rows, hidden]`.
+    /// Adds the hidden states of a scheduled chunk, `[rows, hidden]`, to the request's sum. Ends
+    /// the request after its last chunk, or on an error.
     pub fn update_embedding(
         &mut self,
         scheduled: ScheduledSequence,
@@ -39,7 +40,7 @@ impl<O: SequenceOutput> Scheduler<O> {
 }
 
 impl<O> Sequence<O> {
-    /// The next `rows` tokens as a batch of their own.
+    /// The next `rows` tokens to compute, as the only span of a batch.
     pub fn next_span(&self, rows: usize) -> (&[u32], SequenceSpan<'_>) {
         let tokens = &self.tokens[self.computed..][..rows];
         let span = SequenceSpan {
@@ -50,8 +51,8 @@ impl<O> Sequence<O> {
         (tokens, span)
     }
 
-    /// Adds the hidden states of the next `rows` tokens, in order of position and in f64: the sum
-    /// does not depend on how the text is cut into chunks.
+    /// Adds the hidden states of the next `rows` tokens, in order of position and in f64, so that
+    /// the sum does not depend on how the text is divided into chunks.
     fn add_hidden(&mut self, hidden: &[f32], rows: usize) -> Result<(), RequestError> {
         let Task::Embed(sum) = &mut self.task else { return Ok(()) };
         let size = hidden.len() / rows;

@@ -1,4 +1,4 @@
-//! Errors of a single request; the engine and other requests go on.
+//! Errors of a single request, which do not affect the engine or other requests.
 
 use error_kind::{ErrorKind, HasKind};
 
@@ -17,7 +17,8 @@ pub enum RequestError {
     )]
     PromptTooLong {
         tokens: usize,
-        /// Tokens that leave a position for one new token.
+        /// Maximum number of tokens; in a prompt to continue, this leaves one position for a new
+        /// token.
         capacity: usize,
     },
     #[error(

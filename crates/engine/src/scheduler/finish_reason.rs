@@ -7,15 +7,15 @@ use super::RequestError;
 pub enum FinishReason {
     /// The model sampled an end token.
     Eos,
-    /// One of the request's stop tokens or stop strings.
+    /// The response reached one of the request's stop tokens or stop strings.
     Stop,
     /// The grammar is complete: no token can follow.
     Grammar,
-    /// The limit of new tokens, or the context.
+    /// The response reached the limit of new tokens or the end of the context.
     Length,
     /// The request's deadline passed.
     Deadline,
-    /// The handle was dropped, or the engine shut down.
+    /// The request was canceled, its handle was dropped, or the engine shut down.
     Canceled,
     /// The embedding is computed.
     Embedded,

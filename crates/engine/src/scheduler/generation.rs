@@ -1,4 +1,4 @@
-//! A response under generation: which tokens are accepted, and which of them ends it.
+//! The state of a response during generation: accepts tokens and decides when the response ends.
 
 use llguidance::CancellationHandle;
 
@@ -6,7 +6,8 @@ use super::{DraftLength, DraftStats, FinishReason, RequestError, SequenceOutput}
 use crate::grammar::{CompiledGrammar, GrammarMatcher};
 use crate::sampling::{SampledToken, SamplingParams, SeenTokens};
 
-/// What ends a response, besides its grammar and its stop strings.
+/// The length limit and the tokens that end a response. Its grammar and stop strings are kept
+/// elsewhere.
 pub(crate) struct StopConditions {
     pub max_new_tokens: usize,
     pub eos: Vec<u32>,
@@ -16,17 +17,18 @@ pub(crate) struct StopConditions {
 /// Sampling settings, grammar and progress of a response.
 pub(crate) struct GenerationState {
     pub sampling: SamplingParams,
-    /// Tokens that the repetition penalty applies to; empty without one.
+    /// Tokens to which the repetition penalty applies; empty without a penalty.
     pub seen: SeenTokens,
     pub stop: StopConditions,
     /// Whether log-probabilities are returned.
     pub logprobs: bool,
-    /// The grammar until the sequence starts: a matcher takes tens of kilobytes, a waiting
-    /// sequence should not.
+    /// The compiled grammar, until the sequence starts and its matcher is created. A matcher takes
+    /// tens of kilobytes, too much for each of thousands of waiting sequences.
     pub grammar: Option<CompiledGrammar>,
-    /// `None` without a grammar, and while a mask is computed on another thread.
+    /// `None` without a grammar, before the sequence starts, and while a mask thread has the
+    /// matcher.
     pub matcher: Option<Box<GrammarMatcher>>,
-    /// Stops the mask computation of a matcher that is on another thread.
+    /// Handle that stops the mask computation while a mask thread has the matcher.
     pub mask_cancellation: Option<CancellationHandle>,
     /// Output tokens so far.
     pub new_tokens: usize,
@@ -34,7 +36,7 @@ pub(crate) struct GenerationState {
     pub forced_tokens: usize,
     pub draft_length: DraftLength,
     pub drafts: DraftStats,
-    /// The end or stop token that ended the response; it is not part of it.
+    /// The end or stop token that ended the response; it is not part of the output.
     pub stop_token: Option<u32>,
 }
 
@@ -61,8 +63,8 @@ impl GenerationState {
         }
     }
 
-    /// Creates the matcher and appends the tokens that the grammar forces before the first sampled
-    /// one, which are computed together with the prompt.
+    /// Creates the matcher and appends the tokens that the grammar forces at the beginning, which
+    /// are computed together with the prompt. Returns why the response ends, if it does.
     pub fn start_grammar<O: SequenceOutput>(
         &mut self,
         tokens: &mut Vec<u32>,
@@ -72,8 +74,9 @@ impl GenerationState {
         self.append_forced(tokens, output)
     }
 
-    /// Accepts the tokens sampled at the sequence's end and behind each draft segment, up to and
-    /// including the first that differs from the draft. Returns why the response ends, if it does.
+    /// Accepts the tokens sampled after the sequence's last token and after each draft segment, up
+    /// to and including the first token that differs from the draft. Returns why the response ends,
+    /// if it does.
     pub fn accept<O: SequenceOutput>(
         &mut self,
         sampled: Vec<Result<SampledToken, RequestError>>,
@@ -118,8 +121,9 @@ impl GenerationState {
         }
     }
 
-    /// Appends the tokens that must come next. A grammar that is complete ends the response, also
-    /// one that completes with its last allowed token.
+    /// Appends the tokens that the grammar forces next. Returns why the response ends, if it does:
+    /// if the grammar is complete exactly at the length limit, the reason is
+    /// [`FinishReason::Grammar`].
     fn append_forced<O: SequenceOutput>(
         &mut self,
         tokens: &mut Vec<u32>,
@@ -178,12 +182,13 @@ impl GenerationState {
         self.new_tokens_left() == 0
     }
 
-    /// Output tokens left until the limit.
+    /// Number of output tokens left until the length limit.
     pub fn new_tokens_left(&self) -> usize {
         self.stop.max_new_tokens.saturating_sub(self.new_tokens)
     }
 
-    /// Why a token ends the response instead of becoming part of it, if it does.
+    /// Why the response ends at `token`, if it is an end or stop token. Such a token is not part of
+    /// the output.
     pub fn stop_reason(&self, token: u32) -> Option<FinishReason> {
         if self.stop.eos.contains(&token) {
             return Some(FinishReason::Eos);

@@ -1,14 +1,17 @@
-//! Decides which tokens the next forward pass computes, and what its results mean to the sequences.
+//! Decides which tokens the next forward pass computes, and applies the pass's results to the
+//! sequences.
 //!
-//! Follows vLLM V1's scheduler: one token budget per step for prompts and decodes alike (chunked
-//! prefill), first come first served, preemption of the youngest sequence by recomputation. It
-//! differs where that makes a response independent of its neighbors or saves work:
-//! - an eighth of the budget is left to prompts while replies are decoded, so both progress;
-//! - a sequence waits for a block that another one computes in this step, then shares it;
-//! - a preempted sequence returns to its place in the queue, in order of submission;
-//! - drafts are proposed from the sequence's own tokens ([`ngram_proposer`]) and fill what the
-//!   budget leaves over; they never preempt;
-//! - the grammar's forced tokens are appended without a forward pass.
+//! Follows vLLM V1's scheduler: one token budget per step for prefill and decode (chunked prefill),
+//! first come first served, preemption of the youngest sequence with recomputation. It differs from
+//! vLLM's where this makes a response independent of concurrent requests or saves work:
+//! - while sequences decode, an eighth of the budget is reserved for prompts, so that both
+//!   progress;
+//! - if another sequence computes the same KV block in this step, a sequence waits for this block
+//!   and then shares it;
+//! - a preempted sequence returns to the waiting queue, which is in order of submission;
+//! - drafts are proposed from the sequence's own tokens ([`ngram_proposer`]) and use only the
+//!   unused part of the budget; they never preempt a sequence;
+//! - tokens that a grammar forces are appended without sampling.
 //!
 //! The scheduler is pure: it owns no thread, channel or model, does no I/O and takes the time as an
 //! argument. Sequences report to the engine through [`SequenceOutput`].
@@ -52,17 +55,17 @@ const QUEUE_SWEEP_INTERVAL: Duration = Duration::from_millis(20);
 /// Limits of a step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SchedulerConfig {
-    /// Tokens of one step, drafts included.
+    /// Maximum number of tokens in one step, including draft tokens.
     pub step_tokens: usize,
-    /// Sequences that may hold KV blocks at a time.
+    /// Maximum number of running sequences, which hold KV blocks.
     pub running_max: usize,
-    /// Rows of one step whose logits or hidden states the model returns.
+    /// Maximum number of rows in one step whose logits or hidden states the model returns.
     pub logits_rows_max: usize,
     /// Whether drafts are proposed.
     pub prompt_lookup: bool,
 }
 
-/// A sequence that ended and holds no blocks any more.
+/// A sequence that has ended and no longer holds KV blocks.
 pub(crate) struct FinishedSequence<O> {
     pub sequence: Sequence<O>,
     pub reason: FinishReason,
@@ -74,7 +77,7 @@ pub(crate) struct Scheduler<O> {
     waiting: WaitingQueue<O>,
     /// In order of `seq_id`, which is the order of submission.
     running: Vec<Sequence<O>>,
-    /// Sequences that ended since [`Scheduler::take_finished`].
+    /// Sequences that ended since the last call of [`Scheduler::take_finished`].
     finished: Vec<FinishedSequence<O>>,
     last_sweep: Option<Instant>,
     pub stats: SchedulerStats,
@@ -92,12 +95,12 @@ impl<O: SequenceOutput> Scheduler<O> {
         }
     }
 
-    /// Queues a sequence.
+    /// Adds a sequence to the waiting queue.
     pub fn add(&mut self, sequence: Sequence<O>) {
         self.waiting.push(sequence);
     }
 
-    /// Whether no sequence waits or runs.
+    /// Whether no sequence is waiting or running.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()
     }
@@ -106,8 +109,8 @@ impl<O: SequenceOutput> Scheduler<O> {
         &self.running
     }
 
-    /// Plans the next forward pass: allocates KV blocks, preempts where they run out, and proposes
-    /// drafts. Ends sequences that are canceled or past their deadline.
+    /// Plans the next forward pass: allocates KV blocks, preempts sequences if blocks run out, and
+    /// proposes drafts. Ends sequences that are canceled or past their deadline.
     pub fn schedule(&mut self, kv: &mut KvCacheManager, now: Instant) -> SchedulerOutput {
         self.sweep(kv, now);
         let (sequences, started) = self.schedule_sequences(kv, now);
@@ -115,8 +118,8 @@ impl<O: SequenceOutput> Scheduler<O> {
         SchedulerOutput { sequences, targets, started }
     }
 
-    /// Ends what is canceled or past its deadline: running sequences at once, waiting ones every
-    /// [`QUEUE_SWEEP_INTERVAL`], as there may be thousands.
+    /// Ends sequences that are canceled or past their deadline. Running sequences are checked in
+    /// every step, waiting ones every [`QUEUE_SWEEP_INTERVAL`], because there may be thousands.
     fn sweep(&mut self, kv: &mut KvCacheManager, now: Instant) {
         for index in (0..self.running.len()).rev() {
             if let Some(reason) = self.running[index].abort_reason(now) {
@@ -139,7 +142,7 @@ impl<O: SequenceOutput> Scheduler<O> {
         self.finished.extend(self.waiting.take_if(|_| Some(reason.clone())));
     }
 
-    /// Ends the oldest running sequence: for a step that could schedule nothing.
+    /// Ends the oldest running sequence; called after a step that could schedule nothing.
     pub fn finish_oldest(&mut self, reason: FinishReason, kv: &mut KvCacheManager) {
         if !self.running.is_empty() {
             self.finish(0, reason, kv);
@@ -153,19 +156,19 @@ impl<O: SequenceOutput> Scheduler<O> {
         self.finished.push(FinishedSequence { sequence, reason });
     }
 
-    /// The sequences that ended since the last call, in order of their end.
+    /// The sequences that ended since the last call, in the order in which they ended.
     pub fn take_finished(&mut self) -> Vec<FinishedSequence<O>> {
         std::mem::take(&mut self.finished)
     }
 
-    /// Removes all sequences without ending them: for an engine that failed. Their blocks are not
-    /// freed.
+    /// Removes all sequences without ending them or freeing their blocks; called after the engine
+    /// failed.
     pub fn take_all(&mut self) -> impl Iterator<Item = Sequence<O>> {
         std::mem::take(&mut self.running).into_iter().chain(self.waiting.take_all())
     }
 
-    /// Takes the grammar matcher of a running sequence, to compute its mask on another thread.
-    /// `None` if it generates without a grammar.
+    /// Takes the grammar matcher out of a running sequence, so that its mask can be computed on
+    /// another thread. `None` if the sequence has no grammar.
     pub fn take_matcher(&mut self, seq_id: u64) -> Option<Box<GrammarMatcher>> {
         let generation = self.generation_mut(seq_id)?;
         let matcher = generation.matcher.take()?;
@@ -179,7 +182,7 @@ impl<O: SequenceOutput> Scheduler<O> {
         }
     }
 
-    /// Handle that stops the mask computation of a matcher that was taken.
+    /// Handle that stops the mask computation of a matcher taken by [`Scheduler::take_matcher`].
     pub fn mask_cancellation(&self, seq_id: u64) -> Option<&CancellationHandle> {
         self.get(seq_id)?.generation()?.mask_cancellation.as_ref()
     }

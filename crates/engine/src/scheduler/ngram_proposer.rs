@@ -1,26 +1,26 @@
-//! Draft tokens from the sequence's own tokens: prompt lookup decoding (Saxena 2023), as vLLM's
+//! Draft tokens from the sequence's own tokens: prompt lookup decoding (Saxena 2023), as in vLLM's
 //! n-gram proposer.
 //!
-//! What followed the last few tokens at an earlier place is proposed to follow them again: agents
-//! repeat names, JSON keys and whole sections of earlier steps. The draft tokens are computed in
-//! the same forward pass as the sequence's last token. A token is sampled behind each of them as if
-//! there were no draft, and the rows behind the first wrong one are dropped. Because rows are
-//! batch-invariant and sampling depends on (seed, position) alone, drafts do not change a bit of a
-//! response.
+//! If the last few tokens also occur earlier in the sequence, the tokens that followed that
+//! occurrence are proposed as the continuation: agents repeat names, JSON keys and whole sections
+//! of earlier steps. The draft tokens are computed in the same forward pass as the sequence's last
+//! token. A token is sampled after each draft token as if there were no draft, and the rows after
+//! the first wrong draft token are discarded. Because rows are batch-invariant and random numbers
+//! depend on (seed, position) alone, drafts do not change the response.
 //!
-//! Unlike vLLM's proposer, the longest match wins instead of the first, a draft's length adapts to
-//! how much of the previous ones was accepted, and under a grammar the tokens that it forces after
-//! a proposed one are part of the draft.
+//! Unlike vLLM's proposer, this one takes the longest match instead of the first, adapts a draft's
+//! length to how much of the previous drafts was accepted, and adds to the draft the tokens that a
+//! grammar forces after a proposed token.
 
 use super::{GenerationState, SampleTarget, ScheduledSequence, Scheduler, SequenceOutput, Task};
 use crate::grammar::{DraftPath, GrammarMatcher};
 use crate::kv::KvCacheManager;
 
-/// Proposed tokens of a sequence's first draft, and of its longest one.
+/// Number of proposed tokens in a sequence's first draft, and the maximum number in any draft.
 const DRAFT_LENGTH_FIRST: usize = 4;
 const DRAFT_LENGTH_MAX: usize = 16;
 
-/// Tokens before a place that must equal the sequence's last ones, and those compared at most.
+/// Minimum number of matching tokens, and the maximum number of tokens that are compared.
 const MATCH_MIN: usize = 2;
 const MATCH_MAX: usize = 64;
 
@@ -34,7 +34,7 @@ pub(crate) struct Draft {
     pub path: Option<DraftPath>,
 }
 
-/// What a draft may take of the step's budget.
+/// The part of the step's budget that a draft may use.
 #[derive(Clone, Copy)]
 struct DraftBudget {
     rows: usize,
@@ -43,13 +43,13 @@ struct DraftBudget {
 }
 
 /// The number of tokens that a sequence's next draft proposes: it doubles after a draft that was
-/// accepted whole, and falls to one more than was accepted otherwise.
+/// accepted completely; otherwise it becomes the number of accepted tokens plus one.
 #[derive(Clone, Copy)]
 pub(crate) struct DraftLength(usize);
 
 impl<O: SequenceOutput> Scheduler<O> {
-    /// The scheduled sequences that are computed to their end, with drafts as far as the budget
-    /// allows.
+    /// The scheduled sequences whose last token is computed in this step, with drafts as far as the
+    /// budget allows.
     pub(super) fn sample_targets(
         &mut self,
         scheduled: &[ScheduledSequence],
@@ -82,8 +82,8 @@ impl<O: SequenceOutput> Scheduler<O> {
         targets
     }
 
-    /// A draft for a running sequence, with blocks for its rows; empty if there are none free. A
-    /// draft never preempts another sequence.
+    /// Proposes a draft for a running sequence and allocates KV blocks for it. The draft is empty
+    /// if there are too few blocks; a draft never preempts another sequence.
     fn propose(&mut self, seq_id: u64, budget: DraftBudget, kv: &mut KvCacheManager) -> Draft {
         let Some(index) = self.running_index(seq_id) else { return Draft::default() };
         let sequence = &mut self.running[index];
@@ -95,9 +95,10 @@ impl<O: SequenceOutput> Scheduler<O> {
 }
 
 impl Draft {
-    /// Proposes what follows `tokens`; empty where nothing in them matches their end.
+    /// Proposes a continuation of `tokens`; empty if the last tokens do not occur earlier in
+    /// `tokens`.
     fn propose(generation: &GenerationState, tokens: &[u32], budget: DraftBudget) -> Draft {
-        // The token that is sampled behind the draft counts towards the limit as well.
+        // The token that is sampled after the draft also counts towards the length limit.
         let mut rows = budget.rows.min(generation.new_tokens_left().saturating_sub(1));
         let length = budget.logits.min(generation.draft_length.0);
         let matched = if rows.min(length) > 0 { ngram_match(tokens) } else { None };
@@ -141,12 +142,12 @@ impl Draft {
         }
     }
 
-    /// Rows that the draft takes in the batch.
+    /// Number of rows that the draft takes in the batch.
     pub fn rows(&self) -> usize {
         self.segments.iter().map(Vec::len).sum()
     }
 
-    /// How many of the draft's tokens, from the first, are the sequence's new tokens.
+    /// Number of the draft's leading tokens that equal the sequence's new tokens.
     pub fn accepted(&self, new_tokens: &[u32]) -> usize {
         let pairs = self.segments.iter().flatten().zip(new_tokens);
         pairs.take_while(|(proposed, new)| proposed == new).count()
@@ -158,7 +159,8 @@ impl DraftLength {
         DraftLength(DRAFT_LENGTH_FIRST)
     }
 
-    /// Adapts to a draft of which the first `accepted` of `proposed` tokens were right.
+    /// Adapts the length after a draft of which the first `accepted` of `proposed` tokens were
+    /// accepted.
     pub fn update(&mut self, proposed: usize, accepted: usize) {
         if accepted < proposed {
             self.0 = accepted + 1;
@@ -171,7 +173,7 @@ impl DraftLength {
 /// A copy of a sequence's grammar matcher that accepts draft tokens.
 struct MatcherFork {
     matcher: Box<GrammarMatcher>,
-    /// Tokens accepted since the fork.
+    /// Number of tokens accepted since the fork.
     tokens: usize,
 }
 
@@ -181,8 +183,8 @@ impl MatcherFork {
     }
 
     /// Accepts a proposed token and returns those that the grammar forces after it. `None` if the
-    /// grammar does not allow the token, or is complete with it: then no row of logits behind it
-    /// would be used.
+    /// grammar does not allow the token, or if the token completes the grammar, so that logits
+    /// after it would not be used.
     fn advance(&mut self, token: u32) -> Option<Vec<u32>> {
         if !self.matcher.try_accept(token).ok()? {
             return None;
@@ -193,15 +195,16 @@ impl MatcherFork {
         (!self.matcher.is_complete()).then_some(forced)
     }
 
-    /// The matcher in the state that it was forked in.
+    /// Returns the matcher in the state in which it was forked.
     fn rewind(mut self) -> Option<Box<GrammarMatcher>> {
         self.matcher.rollback(self.tokens).ok()?;
         Some(self.matcher)
     }
 }
 
-/// The position whose preceding tokens have the longest match with the end of `tokens`, the last of
-/// equals: its token may follow `tokens`.
+/// The position whose preceding tokens have the longest match with the last tokens of `tokens`; the
+/// last such position among equally long matches. The token at this position is the proposed
+/// continuation.
 fn ngram_match(tokens: &[u32]) -> Option<usize> {
     let last = *tokens.last()?;
     let (mut position, mut longest) = (None, MATCH_MIN - 1);
@@ -252,7 +255,7 @@ mod tests {
         }
         length.update(16, 5);
         assert_eq!(length.0, 6);
-        // An empty draft says nothing about the next one.
+        // An empty draft does not change the length of the next one.
         length.update(0, 0);
         assert_eq!(length.0, 6);
         length.update(6, 0);

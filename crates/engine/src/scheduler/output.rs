@@ -3,20 +3,20 @@
 use super::{Draft, Scheduler, SequenceOutput};
 use crate::batch::{Batch, SequenceSpan};
 
-/// What a step computes. `sequences` and `targets` are in order of `seq_id`.
+/// The plan of one step. `sequences` and `targets` are in order of `seq_id`.
 pub(crate) struct SchedulerOutput {
     pub sequences: Vec<ScheduledSequence>,
-    /// The sequences that get tokens in this step: a subset of `sequences`.
+    /// The sequences for which tokens are sampled in this step: a subset of `sequences`.
     pub targets: Vec<SampleTarget>,
-    /// Sequences that left the waiting queue for the first time.
+    /// Number of sequences that left the waiting queue for the first time.
     pub started: usize,
 }
 
-/// A sequence's rows in a step, without its draft.
+/// The number of rows of one sequence in a step, not counting draft tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ScheduledSequence {
     pub seq_id: u64,
-    /// Tokens to compute, from the first one that is not computed yet.
+    /// Number of tokens to compute, from the first one that is not computed yet.
     pub rows: usize,
 }
 
@@ -27,13 +27,14 @@ pub(crate) struct SampleTarget {
 }
 
 impl SampleTarget {
-    /// Rows of logits: at the sequence's last token and at the end of each draft segment.
+    /// Number of rows of logits: one at the sequence's last token and one at the end of each draft
+    /// segment.
     pub fn logits_rows(&self) -> usize {
         1 + self.draft.segments.len()
     }
 }
 
-/// The storage of a [`Batch`].
+/// The owned data of a [`Batch`].
 pub(crate) struct ScheduledBatch<'a> {
     tokens: Vec<u32>,
     spans: Vec<SequenceSpan<'a>>,
@@ -48,7 +49,8 @@ impl ScheduledBatch<'_> {
 }
 
 impl<O: SequenceOutput> Scheduler<O> {
-    /// The tokens of a step, drafts included, with the block tables of their sequences.
+    /// The batch of a step: its tokens, including draft tokens, and the block tables of their
+    /// sequences.
     pub fn batch(&self, scheduled: &SchedulerOutput) -> ScheduledBatch<'_> {
         let SchedulerOutput { sequences, targets, .. } = scheduled;
         let mut tokens = Vec::with_capacity(self.config.step_tokens);

@@ -1,5 +1,5 @@
 //! The waiting queue: sequences without KV blocks, in order of submission. A preempted sequence
-//! returns to its place.
+//! returns to its position in this order.
 
 use std::collections::VecDeque;
 
@@ -34,7 +34,7 @@ impl<O> WaitingQueue<O> {
         self.waiting.pop_front()
     }
 
-    /// Removes the sequences for which `reason_for` gives a reason.
+    /// Removes and returns the sequences for which `reason_for` returns a reason.
     pub fn take_if(
         &mut self,
         reason_for: impl FnMut(&Sequence<O>) -> Option<FinishReason>,

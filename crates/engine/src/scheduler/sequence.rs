@@ -1,4 +1,4 @@
-//! A request in the scheduler: its tokens, its KV blocks, and how far it is computed.
+//! A request in the scheduler: its tokens, its KV blocks and its progress.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ pub(crate) trait SequenceOutput {
     /// sequence ends with this token, if it does: a stop string or an undecodable token.
     fn push(&mut self, token: u32, logprob: Option<f32>) -> Option<FinishReason>;
 
-    /// Sends what was appended since the last call.
+    /// Sends the tokens appended since the last call to the client.
     fn deliver(&mut self);
 }
 
@@ -25,25 +25,26 @@ pub(crate) struct Sequence<O> {
     /// Prompt and output tokens.
     pub tokens: Vec<u32>,
     pub prompt_tokens: usize,
-    /// Tokens whose keys and values are in the blocks of `table`.
+    /// Number of tokens whose keys and values are in the blocks of `table`.
     pub computed: usize,
     pub table: BlockTable,
     pub task: Task,
-    /// A token has been sampled since the sequence got its blocks: it decodes token by token.
+    /// Whether a token has been sampled since the sequence was last admitted: its prompt is
+    /// computed, and it decodes.
     pub decoding: bool,
     /// When the sequence left the waiting queue for the first time.
     pub started: Option<Instant>,
-    /// The last step that computed tokens of this sequence.
+    /// Number of the last step that computed tokens of this sequence.
     pub last_step: u64,
-    /// Prompt tokens whose blocks came from the prefix cache, before any preemption.
+    /// Number of prompt tokens whose blocks were found in the prefix cache, before any preemption.
     pub cached_prompt_tokens: usize,
-    /// The sequence has been preempted at least once.
+    /// Whether the sequence has been preempted at least once.
     pub preempted: bool,
     pub deadline: Option<Instant>,
     pub output: O,
 }
 
-/// What a request computes.
+/// The result that a request computes: a response or an embedding.
 pub(crate) enum Task {
     Generate(Box<GenerationState>),
     /// Sum of the hidden states so far, `[hidden]`.
@@ -70,7 +71,7 @@ impl<O> Sequence<O> {
         }
     }
 
-    /// Tokens to compute before a token can be sampled.
+    /// Number of tokens to compute before the next token can be sampled.
     pub fn remaining(&self) -> usize {
         self.tokens.len() - self.computed
     }
@@ -82,8 +83,8 @@ impl<O> Sequence<O> {
         }
     }
 
-    /// Records that the first `computed` tokens are computed because their blocks were cached.
-    /// Returns the number of tokens that this saved.
+    /// Records that the blocks of the first `computed` tokens are in the table after a match in the
+    /// prefix cache. Returns the number of tokens that therefore need not be computed.
     pub fn prefix_matched(&mut self, computed: usize) -> u64 {
         let saved = computed - self.computed;
         if !self.preempted {
@@ -94,7 +95,7 @@ impl<O> Sequence<O> {
         saved as u64
     }
 
-    /// Records that the sequence has lost its blocks and is to be computed again.
+    /// Records that the sequence was preempted: it has lost its blocks and must be computed again.
     pub fn reset(&mut self) {
         (self.computed, self.decoding, self.preempted) = (0, false, true);
         if let Task::Embed(sum) = &mut self.task {
@@ -112,8 +113,9 @@ impl<O: SequenceOutput> Sequence<O> {
         self.deadline.is_some_and(|deadline| now >= deadline).then_some(FinishReason::Deadline)
     }
 
-    /// Creates the grammar's matcher and appends the tokens that it forces before the first sampled
-    /// one. Returns why the sequence ends, if these are all. Does nothing the second time.
+    /// Creates the grammar's matcher and appends the tokens that the grammar forces at the
+    /// beginning. Returns why the sequence ends, if these tokens complete the response. Later calls
+    /// do nothing.
     pub fn start_grammar(&mut self) -> Option<FinishReason> {
         let Task::Generate(generation) = &mut self.task else { return None };
         generation.start_grammar(&mut self.tokens, &mut self.output)

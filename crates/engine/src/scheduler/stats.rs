@@ -1,8 +1,8 @@
-//! Counters of the scheduler; they only grow.
+//! Counters of the scheduler; they never decrease.
 
 use serde::Serialize;
 
-/// What the scheduler has done so far.
+/// Counters since the scheduler was created.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SchedulerStats {
     /// Forward passes.
@@ -16,7 +16,7 @@ pub(crate) struct SchedulerStats {
     pub preemptions: u64,
 }
 
-/// Draft tokens of a response. They change how long it takes, not what it says.
+/// Draft tokens of a response. They affect its duration, not its content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DraftStats {
     /// Draft tokens that were computed.

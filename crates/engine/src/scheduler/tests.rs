@@ -1,4 +1,4 @@
-//! The scheduler alone: no model, no thread, no clock.
+//! Tests of the scheduler alone, without a model, threads or a clock.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use crate::sampling::{SampledToken, SamplingParams, SeenTokens};
 
 const EOS: u32 = 0;
 
-/// Output that a test can cancel and read.
+/// A sequence output that a test can cancel, and that counts deliveries.
 #[derive(Clone, Default)]
 struct TestOutput {
     canceled: Rc<Cell<bool>>,
@@ -71,7 +71,8 @@ impl Harness {
         self.scheduler.schedule(&mut self.kv, self.now)
     }
 
-    /// Runs a step that samples `token` for each target; returns `(seq_id, rows)` of the step.
+    /// Runs a step that samples `token` for each target; returns `(seq_id, rows)` of each scheduled
+    /// sequence.
     fn step(&mut self, token: u32) -> Vec<(u64, usize)> {
         let scheduled = self.schedule();
         let rows = rows(&scheduled);
@@ -97,7 +98,7 @@ fn rows(scheduled: &SchedulerOutput) -> Vec<(u64, usize)> {
     scheduled.sequences.iter().map(|scheduled| (scheduled.seq_id, scheduled.rows)).collect()
 }
 
-/// A prompt that shares no block with that of another seed.
+/// A prompt that shares no block with the prompt of another seed.
 fn prompt(tokens: usize, seed: u32) -> Vec<u32> {
     (0..tokens as u32).map(|index| 1 + seed * 1000 + index).collect()
 }

@@ -1,4 +1,4 @@
-//! What the results of a step mean: computed tokens, accepted drafts, ended sequences.
+//! Applies the results of a step: marks tokens as computed, accepts sampled tokens, ends sequences.
 
 use super::{
     FinishReason, RequestError, SampleTarget, Scheduler, SchedulerOutput, SequenceOutput, Task,
@@ -6,12 +6,13 @@ use super::{
 use crate::kv::KvCacheManager;
 use crate::sampling::SampledToken;
 
-/// The tokens sampled for one target: at the sequence's end and behind each draft segment, up to
-/// the first that differs from the draft. An error is the last entry.
+/// The tokens sampled for one target: after the sequence's last token and after each draft segment,
+/// up to and including the first token that differs from the draft. An error can only be the last
+/// entry.
 pub(crate) type SampledTokens = Vec<Result<SampledToken, RequestError>>;
 
 impl<O: SequenceOutput> Scheduler<O> {
-    /// Takes over the results of a step; `sampled` has one entry for each target.
+    /// Applies the results of a step to its sequences; `sampled` has one entry for each target.
     pub fn update(
         &mut self,
         scheduled: SchedulerOutput,
@@ -25,8 +26,8 @@ impl<O: SequenceOutput> Scheduler<O> {
         }
     }
 
-    /// Ends all sequences of a step whose forward pass failed. What was computed before stays
-    /// valid.
+    /// Ends all sequences of a step whose forward pass failed. KV blocks that earlier steps
+    /// computed stay valid.
     pub fn fail(
         &mut self,
         scheduled: &SchedulerOutput,
@@ -41,7 +42,8 @@ impl<O: SequenceOutput> Scheduler<O> {
         }
     }
 
-    /// Marks the scheduled tokens as computed and caches the blocks that are full now.
+    /// Marks the scheduled tokens as computed and adds the blocks that are now full to the prefix
+    /// cache.
     fn mark_computed(&mut self, scheduled: &SchedulerOutput, kv: &mut KvCacheManager) {
         for scheduled in &scheduled.sequences {
             let Some(index) = self.running_index(scheduled.seq_id) else { continue };
@@ -55,8 +57,8 @@ impl<O: SequenceOutput> Scheduler<O> {
         }
     }
 
-    /// Accepts sampled tokens up to the first rejected draft token, then delivers or ends the
-    /// sequence.
+    /// Accepts sampled tokens up to the first rejected draft token, then delivers the new tokens or
+    /// ends the sequence.
     fn accept(&mut self, target: SampleTarget, sampled: SampledTokens, kv: &mut KvCacheManager) {
         let SampleTarget { seq_id, draft } = target;
         let Some(index) = self.running_index(seq_id) else { return };
@@ -77,7 +79,7 @@ impl<O: SequenceOutput> Scheduler<O> {
         if let Some(reason) = reason {
             return self.finish(index, reason, kv);
         }
-        // The last token is to be computed in any case: its logits are needed.
+        // The last token must be computed in any case, because its logits are needed.
         sequence.computed = (sequence.computed + accepted).min(sequence.tokens.len() - 1);
         kv.cache_blocks(&mut sequence.table, &sequence.tokens, sequence.computed);
         kv.trim(&mut sequence.table, sequence.tokens.len());

@@ -1,5 +1,5 @@
-//! Grammars over two small tokenizers: byte-level BPE (as GPT-2) and SentencePiece with byte
-//! fallback (as Llama 2).
+//! Tests of grammars with two small tokenizers: byte-level BPE (as in GPT-2) and SentencePiece with
+//! byte fallback (as in Llama 2).
 
 pub(crate) mod tokenizers;
 
@@ -29,7 +29,7 @@ fn schema() -> Value {
     })
 }
 
-/// Samples a response from random logits; returns its tokens, and the forced ones among them.
+/// Samples a response from random logits; returns its tokens, and the forced tokens among these.
 fn generate(
     tokenizer: &Tokenizer,
     matcher: &mut GrammarMatcher,
@@ -129,7 +129,8 @@ fn forced_text_is_tokenized_as_by_the_tokenizer() {
         assert!(matcher.is_complete());
         let text = r#"{"tool":"order","true":[true,"a b"]}"#;
         assert_eq!(text_of(&tokenizer, &forced), text);
-        // As the tokenizer tokenizes it behind a newline, which is always a token of its own.
+        // The forced tokens must equal the tokenization of the text after a newline, which is
+        // always a separate token.
         let expected = tokenizer.encode(&format!("\n{text}"), false).expect("tokens");
         assert!(expected.ends_with(&forced), "{expected:?} {forced:?}");
         assert!(forced.len() < text.len(), "merged tokens are used");
@@ -165,7 +166,7 @@ fn text_cannot_spell_special_tokens() {
     let tokenizer = bytes();
     let compiler =
         GrammarCompiler::new(&tokenizer, &[END], GrammarSettings::default()).expect("a compiler");
-    // The name of a special token inside a constant is text, never the token.
+    // The name of a special token in a constant is generated as text, never as the special token.
     let schema = json!({"const": "<|end|>"});
     let mut matcher =
         compiler.compile(&Constraint::JsonSchema(schema)).expect("a schema").matcher();
@@ -232,7 +233,7 @@ fn masks_along_a_draft_are_those_of_a_matcher_that_accepts_it() {
         || compiler.compile(&Constraint::JsonSchema(schema())).expect("a schema").matcher();
     let ids = |mask: &TokenMask| mask.allowed().tokens(1000).collect::<Vec<u32>>();
     for seed in 0..20 {
-        // The tokens of a response as a draft, and the mask before each.
+        // Takes the tokens of a response as a draft and computes the mask before each token.
         let (tokens, _) = generate(&tokenizer, &mut matcher(), seed);
         let mut ahead = matcher();
         let (mut segments, mut masks) =
@@ -285,7 +286,7 @@ fn a_fork_does_not_affect_its_original() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
-    /// A response does not depend on earlier uses of the grammar.
+    /// A response does not depend on earlier uses of its compiled grammar.
     #[test]
     fn responses_do_not_depend_on_earlier_ones(seed in 0u64..1000, others in proptest::collection::vec(0u64..1000, 0..4)) {
         let tokenizer = bytes();

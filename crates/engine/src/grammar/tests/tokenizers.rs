@@ -45,7 +45,7 @@ pub(crate) fn bytes() -> Tokenizer {
     MADE.get_or_init(|| tokenizer(&byte_level())).clone()
 }
 
-/// A SentencePiece tokenizer with byte fallback; it puts a space before each text.
+/// A SentencePiece tokenizer with byte fallback; it inserts a space before each text.
 pub(crate) fn pieces() -> Tokenizer {
     static MADE: OnceLock<Tokenizer> = OnceLock::new();
     MADE.get_or_init(|| tokenizer(&sentence_pieces())).clone()
@@ -59,7 +59,7 @@ fn tokenizer(json: &Value) -> Tokenizer {
         .expect("a tokenizer")
 }
 
-/// A Llama of two layers with random weights and the byte-level tokenizer.
+/// A checkpoint of a Llama with two layers, random weights and the byte-level tokenizer.
 pub(crate) fn tiny_model(folder: &Path) -> Checkpoint {
     tiny_checkpoint(folder, &byte_level())
 }
@@ -81,7 +81,7 @@ fn tiny_checkpoint(folder: &Path, tokenizer: &Value) -> Checkpoint {
     Checkpoint::open(&made).expect("a checkpoint that opens")
 }
 
-/// Ids in the order special tokens, alphabet, merged tokens.
+/// A map from tokens to ids, in the order: special tokens, alphabet, merged tokens.
 fn vocab(alphabet: impl Iterator<Item = String>, merges: &[(String, String)]) -> Value {
     let merged = merges.iter().map(|(left, right)| format!("{left}{right}"));
     let tokens =
@@ -101,7 +101,8 @@ fn specials() -> Value {
 }
 
 fn byte_level() -> Value {
-    // GPT-2's characters for bytes: printable ones are themselves, the others start at U+0100.
+    // GPT-2 represents each byte by a character: printable bytes by themselves, the others by
+    // characters from U+0100 on.
     let printable = |byte: &u8| matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
     let shown = (0..=255u8).filter(printable).map(|byte| char::from(byte).to_string());
     let hidden = (0..68).filter_map(|index| char::from_u32(0x100 + index)).map(String::from);

@@ -7,9 +7,10 @@ use crate::kv::{BLOCK_TOKENS, KvCacheManager};
 use crate::scheduler::{FinishedSequence, Scheduler, Sequence, SequenceOutput};
 
 impl<O: SequenceOutput> Scheduler<O> {
-    /// Starts waiting sequences while there are tokens in the budget, places among the running
-    /// ones, and blocks for their whole prompts. If the first one lacks blocks, all others wait
-    /// behind it. Returns how many sequences started for the first time.
+    /// Admits waiting sequences while tokens are left in the budget, fewer than `running_max`
+    /// sequences are running, and there are KV blocks for the sequence's whole prompt. If there are
+    /// too few blocks for the first waiting sequence, all others wait too. Returns how many
+    /// sequences were admitted for the first time.
     pub(super) fn admit(
         &mut self,
         budget: &mut StepBudget,
@@ -28,8 +29,8 @@ impl<O: SequenceOutput> Scheduler<O> {
             let matched =
                 if generates { kv.match_prefix(&mut first.table, &first.tokens, 0) } else { 0 };
             let needed = first.tokens.len().div_ceil(BLOCK_TOKENS) - first.table.blocks.len();
-            // One more block for each running sequence: otherwise the new one might be preempted at
-            // once.
+            // Requires one more free block for each running sequence; otherwise the new sequence
+            // might be preempted at once.
             if !self.running.is_empty() && !kv.can_allocate(needed + self.running.len()) {
                 kv.free(&mut first.table);
                 break;

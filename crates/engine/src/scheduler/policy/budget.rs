@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 use crate::kv::{KvCacheManager, PrefixKey};
 use crate::scheduler::{ScheduledSequence, SchedulerConfig, Sequence};
 
-/// What is left to distribute in a step.
+/// The budget that is left in a step, and the sequences scheduled so far.
 pub(super) struct StepBudget {
-    /// Tokens.
+    /// Number of tokens left.
     pub rows: usize,
-    /// Rows with logits: one for each sequence that is computed to its end.
+    /// Number of rows with logits left. Each sequence whose last token is computed takes one.
     logits: usize,
     scheduled: Vec<ScheduledSequence>,
-    /// Keys of the blocks that this step computes; other sequences wait for them.
+    /// Keys of the KV blocks that this step computes; other sequences with the same next block
+    /// wait.
     prefix_keys: BTreeSet<PrefixKey>,
 }
 
@@ -26,8 +27,8 @@ impl StepBudget {
         }
     }
 
-    /// Schedules up to `limit` of a sequence's remaining tokens. Without a row of logits left, the
-    /// last token waits for the next step.
+    /// Schedules up to `limit` of a sequence's remaining tokens. If no row with logits is left, the
+    /// sequence's last token is postponed to the next step.
     pub fn schedule<O>(&mut self, sequence: &Sequence<O>, limit: usize) {
         let mut rows = sequence.remaining().min(limit);
         if rows == sequence.remaining() {
@@ -43,7 +44,8 @@ impl StepBudget {
         }
     }
 
-    /// Schedules a prompt, unless another sequence computes its next block in this step.
+    /// Schedules a sequence's prompt, unless another sequence computes the same next block in this
+    /// step.
     pub fn schedule_prompt<O>(&mut self, sequence: &Sequence<O>, kv: &KvCacheManager) {
         let key = kv.prefix_key(&sequence.table, &sequence.tokens, sequence.computed);
         if key.is_none_or(|key| self.prefix_keys.insert(key)) {

@@ -1,4 +1,4 @@
-//! The scheduling policy: who is computed next, who is admitted, who is preempted.
+//! The scheduling policy: which sequences are computed next, admitted and preempted.
 
 mod admission;
 mod budget;
@@ -11,8 +11,8 @@ use super::{ScheduledSequence, Scheduler, Sequence, SequenceOutput};
 use crate::kv::KvCacheManager;
 
 impl<O: SequenceOutput> Scheduler<O> {
-    /// Distributes the token budget of a step and allocates the blocks for it. Also returns how
-    /// many sequences left the waiting queue for the first time.
+    /// Distributes the token budget of a step among sequences and allocates their KV blocks. Also
+    /// returns how many sequences left the waiting queue for the first time.
     pub(super) fn schedule_sequences(
         &mut self,
         kv: &mut KvCacheManager,
@@ -27,8 +27,8 @@ impl<O: SequenceOutput> Scheduler<O> {
         (self.allocate_all(scheduled, kv), started)
     }
 
-    /// Schedules decoding sequences, those first whose last step is longest ago. Leaves an eighth
-    /// of the budget to prompts, if there are any.
+    /// Schedules decoding sequences, starting with those that were computed least recently.
+    /// Reserves an eighth of the budget for prompts, if there are any.
     fn schedule_decodes(&self, budget: &mut StepBudget) {
         let prompts =
             self.running.iter().any(|sequence| !sequence.decoding) || !self.waiting.is_empty();
@@ -41,8 +41,8 @@ impl<O: SequenceOutput> Scheduler<O> {
         }
     }
 
-    /// Schedules running prompts in order of submission, after taking over the blocks that other
-    /// sequences have cached in the meantime.
+    /// Schedules running sequences whose prompt is not computed yet, in order of submission. Blocks
+    /// that other sequences have cached in the meantime are reused.
     fn schedule_prompts(&mut self, budget: &mut StepBudget, kv: &mut KvCacheManager) {
         for index in 0..self.running.len() {
             let sequence = &mut self.running[index];

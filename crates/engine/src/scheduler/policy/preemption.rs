@@ -1,11 +1,12 @@
-//! Block allocation with preemption by recomputation: the youngest sequence loses its blocks.
+//! Allocation of KV blocks with preemption: if blocks run out, the youngest sequence loses its
+//! blocks and is recomputed later.
 
 use crate::kv::KvCacheManager;
 use crate::scheduler::{ScheduledSequence, Scheduler, Sequence, SequenceOutput};
 
 impl<O: SequenceOutput> Scheduler<O> {
     /// Allocates KV blocks, oldest sequence first; preempts the youngest when blocks run out.
-    /// Returns what is still scheduled.
+    /// Returns the sequences whose blocks were allocated.
     pub(super) fn allocate_all(
         &mut self,
         scheduled: Vec<ScheduledSequence>,
@@ -13,7 +14,7 @@ impl<O: SequenceOutput> Scheduler<O> {
     ) -> Vec<ScheduledSequence> {
         let mut allocated = Vec::with_capacity(scheduled.len());
         for scheduled in scheduled {
-            // A sequence that does not run any more was preempted for an older one.
+            // A sequence that is no longer running was preempted for an older one.
             if self.running_index(scheduled.seq_id).is_some() && self.allocate(scheduled, kv) {
                 allocated.push(scheduled);
             }
@@ -21,8 +22,9 @@ impl<O: SequenceOutput> Scheduler<O> {
         allocated
     }
 
-    /// Allocates the blocks of a scheduled sequence, preempting younger ones. If all sequences that
-    /// hold blocks are older, the sequence itself is preempted; false then.
+    /// Allocates the KV blocks of a scheduled sequence, preempting younger sequences as needed.
+    /// Returns false if that does not suffice; the sequence itself is then preempted, unless it is
+    /// the oldest.
     pub(in crate::scheduler) fn allocate(
         &mut self,
         scheduled: ScheduledSequence,
@@ -37,7 +39,8 @@ impl<O: SequenceOutput> Scheduler<O> {
             let holds_blocks = |sequence: &Sequence<O>| !sequence.table.blocks.is_empty();
             match self.running.iter().rposition(holds_blocks) {
                 Some(youngest) if youngest > index => self.preempt(youngest, kv),
-                // The older ones need its blocks more, unless it is the oldest.
+                // No younger sequence holds blocks: this sequence is preempted in favor of the
+                // older ones, unless it is the oldest.
                 _ if index > 0 => {
                     self.preempt(index, kv);
                     return false;
