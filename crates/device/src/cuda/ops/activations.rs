@@ -11,10 +11,12 @@ use crate::cpu::expect;
 use crate::cuda::args::{EpilogueArgs, PackArgs};
 use crate::cuda::{Buffer, Gpu, Kernel};
 
-/// The dtypes in which products on a GPU read their activations: f32, or rounded to bf16.
+/// The dtypes in which matrix multiplications on a GPU read their activations: f32, bf16 (rounded),
+/// or both.
 ///
-/// [`Precision::Native`] rounds to bf16 for bf16 weights and keeps f32 for all others, quantized
-/// weights included, for which the CPU uses integers. [`Precision::Int8`] equals `Native` here.
+/// [`Precision::Native`] rounds activations to bf16 for bf16 weights and keeps f32 for all other
+/// weights, also for quantized weights, for which the CPU uses integer activations. On a GPU,
+/// [`Precision::Int8`] equals `Native`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GpuActivationDtypes {
     precision: Precision,
@@ -57,19 +59,19 @@ impl GpuActivationDtypes {
     }
 }
 
-/// Activations, `[tokens, cols]`, in the dtypes that weights need: packed once, multiplied several
-/// times. The buffers are reused by the next [`Self::pack`].
+/// Activations, `[tokens, cols]`, in the dtypes that the weights require: packed once and
+/// multiplied with several weights. The next [`Self::pack`] reuses the buffers.
 pub struct GpuPackedActivations {
     dtypes: GpuActivationDtypes,
     tokens: usize,
     cols: usize,
-    /// `[tokens, stride]`, zeros from `cols` on; so is `bf16`.
+    /// `[tokens, stride]`, with zeros from column `cols` on; `bf16` has the same layout.
     f32: Buffer<f32>,
     bf16: Buffer<u16>,
 }
 
 impl GpuPackedActivations {
-    /// Capacity for `f32_len` elements in f32 and `bf16_len` in bf16; more are allocated on demand.
+    /// Allocates buffers for `f32_len` elements in f32 and `bf16_len` in bf16; they grow on demand.
     ///
     /// # Errors
     /// Those of [`Buffer::new`].
@@ -79,12 +81,12 @@ impl GpuPackedActivations {
         Ok(Self { dtypes, tokens: 0, cols: 0, f32, bf16 })
     }
 
-    /// Elements that `[tokens, cols]` takes in one dtype, padding included.
+    /// Number of elements that `[tokens, cols]` occupies in one dtype, padding included.
     pub fn elements(tokens: usize, cols: usize) -> usize {
         tokens * stride_of(cols)
     }
 
-    /// Packs `x`, `[tokens, cols]`, in these dtypes.
+    /// Packs `x`, `[tokens, cols]`, in the given dtypes.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or those of [`Buffer::resize`].
@@ -160,7 +162,7 @@ impl GpuPackedActivations {
         4 * self.f32.capacity() + 2 * self.bf16.capacity()
     }
 
-    /// Elements from one token to the next.
+    /// Number of elements from one token to the next, padding included.
     pub(super) fn stride(&self) -> usize {
         stride_of(self.cols)
     }
@@ -178,8 +180,8 @@ impl GpuPackedActivations {
     }
 }
 
-/// Queues a kernel that computes `out` with `epilogue` fused into it. Rows that need padding are
-/// packed by a second kernel instead.
+/// Queues a kernel that computes `out`, with `epilogue` fused into it. If rows need padding, a
+/// second kernel packs them instead.
 pub(super) fn with_epilogue(
     gpu: &Gpu,
     epilogue: Option<Epilogue<'_, Gpu>>,
@@ -197,8 +199,8 @@ pub(super) fn with_epilogue(
     packed.pack(gpu, out, rows, cols, dtypes)
 }
 
-/// Rows are padded to a multiple of 8 elements, so that 16-byte loads are aligned and need no check
-/// at the end of a row.
+/// Elements per packed row: padded to a multiple of 8, so that 16-byte loads are aligned and need
+/// no check at the end of a row.
 fn stride_of(cols: usize) -> usize {
     cols.next_multiple_of(8)
 }

@@ -16,9 +16,9 @@ use crate::cpu::expect;
 use crate::cuda::args::{AttentionArgs, ElementType, EpilogueArgs};
 use crate::cuda::{Buffer, Gpu, Grid, Kernel};
 
-/// Positions per split (`attention.cuh`).
+/// Positions per split; equal to the constant in `attention.cuh`.
 const SPLIT: usize = 256;
-/// Value dimensions per slice (`attention_tile.cuh`).
+/// Value dimensions per slice; equal to the constant in `attention_tile.cuh`.
 const SLICE: usize = 128;
 
 /// Largest head dimension of the tensor-core kernels.
@@ -26,23 +26,24 @@ const TILED_DIM_MAX: usize = 256;
 /// Largest head dimension of the plain kernel.
 const PLAIN_DIM_MAX: usize = 1024;
 
-/// Threads per block of the plain kernel.
+/// Threads per thread block of the plain kernel.
 const PLAIN_THREADS: u32 = 128;
 
-/// How the splits of a query tile are scheduled. Results are bit-identical.
+/// How the splits of a query tile (ranges of KV positions) are scheduled. The results of all
+/// variants are bit-identical.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cuda) enum Splits {
-    /// Parallel where the query tiles alone do not fill the GPU.
+    /// Parallel if the query tiles alone do not occupy the whole GPU, sequential otherwise.
     Auto,
     /// One thread block computes all splits of a tile in order.
     Sequential,
-    /// At most this many splits of each tile at a time.
+    /// At most this many splits of each tile are computed in parallel.
     Parallel(usize),
 }
 
 /// Operands of attention.
 pub(in crate::cuda) struct AttentionOperands<'a> {
-    /// Contains the keys and values of the new tokens already.
+    /// KV cache, which already contains the keys and values of the new tokens.
     pub layer: &'a GpuKvLayer,
     pub metadata: &'a mut AttentionMetadata,
     pub options: &'a AttentionOptions<'a, Gpu>,
@@ -50,7 +51,8 @@ pub(in crate::cuda) struct AttentionOperands<'a> {
     pub q: &'a Buffer<f32>,
 }
 
-/// `out[t, h, :] = softmax(q[t, h] . keys * scale) values`, causal, `[tokens, heads, value_dim]`.
+/// Causal attention: `out[t, h, :] = softmax(q[t, h] . keys * scale) values`. `out` becomes
+/// `[tokens, heads, value_dim]`.
 ///
 /// # Errors
 /// [`DeviceError::Shape`], [`DeviceError::Index`] for a missing block, or the driver's error.
@@ -73,7 +75,7 @@ pub(in crate::cuda) fn attention(
     })
 }
 
-/// [`attention`] by the plain kernel, for any shape.
+/// [`attention`] by the plain kernel, for any head dimensions up to `PLAIN_DIM_MAX`.
 pub(in crate::cuda) fn attention_plain(
     gpu: &Gpu,
     operands: AttentionOperands<'_>,
@@ -84,7 +86,8 @@ pub(in crate::cuda) fn attention_plain(
     launch_plain(gpu, layer.shape(), metadata.tokens(), options.heads, &args)
 }
 
-/// Checks the operands, resizes `out`, and returns the arguments apart from tiles and splits.
+/// Checks the operands, resizes `out`, and returns the kernel arguments except those of tiles and
+/// splits.
 fn attention_args(
     gpu: &Gpu,
     operands: &AttentionOperands<'_>,
@@ -106,7 +109,7 @@ fn attention_args(
     check_gpu(gpu, out)?;
     sinks.map_or(Ok(()), |sinks| check_gpu(gpu, sinks))?;
     out.resize(tokens * heads * shape.value_dim)?;
-    // A window longer than all positions hides nothing.
+    // A window at least as long as the longest sequence masks nothing.
     let window = options.window.filter(|&window| window < metadata.positions());
     Ok(AttentionArgs {
         cache: layer.args(gpu)?,
@@ -141,8 +144,8 @@ fn launch_plain(
         ElementType::F16 | ElementType::Bf16 => Kernel::AttentionPlainBf16,
     };
     let grid = Grid { threads: [PLAIN_THREADS, 1, 1], ..grid(tokens, heads, 1)? };
-    // SAFETY: `attention_args` has checked all sizes; heads fit the shared memory of the kernel;
-    // block tables cover all positions, as checked when the metadata was set.
+    // SAFETY: `attention_args` has checked all sizes; the head dimensions fit the kernel's shared
+    // memory; block tables cover all positions, as checked when the metadata was set.
     Ok(unsafe { gpu.launch(kernel, grid, args) }?)
 }
 
@@ -151,7 +154,7 @@ struct TiledAttention<'a> {
     gpu: &'a Gpu,
     shape: &'a KvShape,
     metadata: &'a AttentionMetadata,
-    /// For each size in [`TILE_ROWS`].
+    /// The kernel for each tile size in [`TILE_ROWS`].
     kernels: [Kernel; 2],
 }
 
@@ -169,7 +172,7 @@ impl TiledAttention<'_> {
     }
 
     /// Launches the kernel for one size of query tiles: once with sequential splits, or in rounds
-    /// of parallel splits, each followed by a merge.
+    /// of parallel splits, each round followed by a merge.
     fn launch_size(
         &self,
         size: usize,
@@ -199,9 +202,9 @@ impl TiledAttention<'_> {
             args.first_round = i32::from(first == begin);
             args.last_round = i32::from(first + parallel >= end);
             let merge_args = AttentionArgs { slices: 1, ..args };
-            // SAFETY: as above; the states of `parallel` splits and the totals fit `split_states`,
-            // which only this call uses: the metadata is borrowed exclusively by `attention`, and
-            // the stream keeps its order.
+            // SAFETY: as above; the states of `parallel` splits and the totals fit in
+            // `split_states`. Only this call uses them: `attention` borrows the metadata
+            // exclusively, and the stream runs its kernels in order.
             unsafe {
                 gpu.launch(kernel, grid(count, heads, args.splits as usize)?, &args)?;
                 gpu.launch(merge, grid(count, shape.kv_heads, 1)?, &merge_args)?;
@@ -210,9 +213,9 @@ impl TiledAttention<'_> {
         Ok(())
     }
 
-    /// Number of splits of each tile that are computed in parallel; 0: sequentially. `blocks` is
-    /// the number of thread blocks without splitting, `states` the number of states of every tile
-    /// that fit in memory.
+    /// Number of splits of each tile that are computed in parallel; 0: sequentially. `splits_max`
+    /// is the largest number of splits of a tile, `blocks` the number of thread blocks without
+    /// splitting, and `states` the number of states per tile that fit in the reserved memory.
     fn parallel_splits(
         &self,
         splits: Splits,
@@ -220,7 +223,7 @@ impl TiledAttention<'_> {
         blocks: usize,
         states: usize,
     ) -> usize {
-        // One state is for the totals.
+        // One state per tile is reserved for the totals.
         let available = states.saturating_sub(1);
         let fills_gpu = blocks >= 2 * self.gpu.info().multiprocessors as usize;
         match splits {
@@ -232,7 +235,8 @@ impl TiledAttention<'_> {
     }
 }
 
-/// The tensor-core kernels for both sizes of query tiles, if they support the head dimensions.
+/// The tensor-core kernels for both sizes of query tiles; `None` if they do not support the head
+/// dimensions or the KV dtype.
 fn tiled_kernels(shape: &KvShape) -> Option<[Kernel; 2]> {
     let supported = |dim: usize| dim.is_multiple_of(8) && dim <= TILED_DIM_MAX;
     if !supported(shape.key_dim) || !supported(shape.value_dim) {
@@ -245,7 +249,8 @@ fn tiled_kernels(shape: &KvShape) -> Option<[Kernel; 2]> {
     }
 }
 
-/// Splits that the rows of a tile see.
+/// Splits that contain positions visible to a row of the tile; `window` is 0 without a sliding
+/// window.
 fn visible_splits(tile: &TileExtent, window: usize) -> Range<usize> {
     let first = if window == 0 { 0 } else { (tile.first + 1).saturating_sub(window) };
     first / SPLIT..tile.last / SPLIT + 1

@@ -9,9 +9,9 @@ use crate::cuda::args::{ConvertArgs, ElementType, FillArgs};
 use crate::cuda::{Buffer, CudaError, FillSpan, Gpu, Kernel};
 
 impl Gpu {
-    /// Converts weights at load time: `from`, elements in f32, f16 or bf16, to the same number of
-    /// elements of `dtype` in `to`: one of these dtypes, or Q8_0 (whole blocks of 32; the same
-    /// bytes as the CPU's `quantize_int8`).
+    /// Converts weights at load time. `from` contains elements in f32, f16 or bf16; `to` receives
+    /// the same number of elements in `dtype`, which is one of these dtypes or Q8_0. Q8_0 requires
+    /// whole blocks of 32 elements and gives the same bytes as the CPU's `quantize_int8`.
     ///
     /// # Errors
     /// [`DeviceError::DtypeUnsupported`], [`DeviceError::Shape`], or the driver's error.
@@ -41,12 +41,14 @@ impl Gpu {
             from_type: from_type as i32,
             to_type: to_type as i32,
         };
-        // SAFETY: source and target have `count` elements in their dtypes, on this GPU.
+        // SAFETY: `from` and `to` have `count` elements in their dtypes, on this GPU, as checked
+        // above.
         Ok(unsafe { self.launch(kernel, grid_over(count), &args) }?)
     }
 
-    /// Fills `to` with approximately normal weights of this deviation in any dtype that kernels
-    /// read, reproducible by seed. Quantized weights have random codes.
+    /// Fills `to` with random weights in any dtype that kernels read. Unquantized weights are
+    /// approximately normal with this standard deviation; quantized weights have random codes and
+    /// this root mean square. The same seed gives the same bytes.
     ///
     /// # Errors
     /// [`DeviceError::DtypeUnsupported`], [`DeviceError::Shape`], or the driver's error.
@@ -63,7 +65,8 @@ impl Gpu {
         expect("fill_random: misalignment in bytes", 0, misaligned)?;
         self.same("the target of random weights", to.gpu())?;
         let unquantized = dtype.block_elements() == 1;
-        // Root mean square of elements with uniform codes and scales of 1.
+        // Byte offset and number of the f16 scales in a block, and the root mean square of elements
+        // with uniform random codes and scales of 1.
         let (scales_at, scales, spread) = match dtype {
             Dtype::Q8_0 => (0, 1, 74.0),
             Dtype::Q4_0 => (0, 1, 4.6),
@@ -88,11 +91,12 @@ impl Gpu {
         };
         let (kernel, threads) =
             if unquantized { (Kernel::FillNormal, count) } else { (Kernel::FillBlocks, to.len()) };
-        // SAFETY: `to` is `count` whole blocks, on this GPU.
+        // SAFETY: `to` consists of `count` whole blocks and is on this GPU.
         Ok(unsafe { self.launch(kernel, grid_over(threads), &args) }?)
     }
 
-    /// Fills activations with approximately normal elements, reproducible by seed.
+    /// Fills `to` with approximately normal elements with this standard deviation. The same seed
+    /// gives the same elements.
     ///
     /// # Errors
     /// The driver's error.
@@ -114,7 +118,7 @@ impl Gpu {
             scales: 0,
             unused: 0,
         };
-        // SAFETY: `to` has that length and is on this GPU.
+        // SAFETY: `to` has `count` elements and is on this GPU.
         unsafe { self.launch(Kernel::FillNormal, grid_over(to.len()), &args) }
     }
 }

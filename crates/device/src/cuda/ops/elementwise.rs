@@ -70,7 +70,7 @@ fn elementwise(
     })
 }
 
-/// `out[i, :] = x[rows[i], :]`; x is `[.., cols]`, out becomes `[rows, cols]`.
+/// `out[i, :] = x[rows[i], :]`; `x` is `[.., cols]`, `out` becomes `[rows.len(), cols]`.
 ///
 /// # Errors
 /// [`DeviceError::Shape`], [`DeviceError::Index`], or the driver's error.
@@ -95,6 +95,6 @@ pub(in crate::cuda) fn gather_rows(
         count: rows.len() as i64,
         cols: cols as i64,
     };
-    // SAFETY: sizes and the largest row index were checked.
+    // SAFETY: the sizes and the largest row index were checked above.
     Ok(unsafe { gpu.launch(Kernel::GatherRows, grid_over(out.len()), &args) }?)
 }

@@ -10,7 +10,7 @@ use crate::cuda::{Buffer, Gpu, Kernel};
 /// `out[t, :] = table[ids[t], :]` in f32, for a table of any weight dtype.
 ///
 /// # Errors
-/// [`DeviceError::Index`] for an id past the table, [`DeviceError::Shape`],
+/// [`DeviceError::Index`] for an id that is not below the number of rows, [`DeviceError::Shape`],
 /// [`DeviceError::DtypeUnsupported`], or the driver's error.
 pub(in crate::cuda) fn embed(
     gpu: &Gpu,
@@ -33,7 +33,8 @@ pub(in crate::cuda) fn embed(
         count: ids.len() as i64,
     };
     let grid = grid_over(ids.len() * table.cols.div_ceil(8));
-    // SAFETY: the table was checked, ids are below its rows, and out has a row for each.
+    // SAFETY: the table was checked, all ids are below its number of rows, and `out` has one row
+    // per id.
     Ok(unsafe { gpu.launch(kernel(table.dtype)?, grid, &args) }?)
 }
 

@@ -13,8 +13,9 @@ use crate::cuda::{Buffer, Gpu, GpuArena, Kernel};
 ///
 /// Inside a block, keys are `[kv_head][token][key_dim]`. Values are transposed,
 /// `[kv_head][value_dim][token]`, in bf16 and int8, and `[kv_head][token][value_dim]` in f32. int8
-/// has the scales of the CPU's cache: keys `[kv_head][token][group]`, values
-/// `[kv_head][group][token]`. There is no padding, so a layer takes at most what `placement` plans.
+/// has a bf16 scale per group of 32 dimensions, as in the CPU's cache: keys
+/// `[kv_head][token][group]`, values `[kv_head][group][token]`. Blocks have no padding, so a layer
+/// takes at most the bytes that `placement` plans.
 pub struct GpuKvLayer {
     shape: KvShape,
     blocks: usize,
@@ -23,11 +24,11 @@ pub struct GpuKvLayer {
     offsets: [usize; 4],
 }
 
-/// Alignment of the parts of the cache.
+/// Alignment of keys, values, key scales and value scales within the cache, in bytes.
 const ALIGNMENT_BYTES: usize = 64;
 
 impl GpuKvLayer {
-    /// Bytes that [`Self::new`] allocates from its arena.
+    /// Bytes that [`Self::new`] allocates from the arena.
     pub fn bytes(shape: &KvShape, blocks: usize) -> usize {
         layout(shape, blocks).1
     }
@@ -68,7 +69,8 @@ impl GpuKvLayer {
         };
         let mut grid = grid_over(bytes[0].max(bytes[1]) / 2);
         grid.blocks[1] = 4;
-        // SAFETY: both blocks lie in every part; an empty part is not accessed.
+        // SAFETY: both blocks lie inside every part of the cache; a part of 0 bytes is not
+        // accessed.
         Ok(unsafe { self.data.gpu().launch(Kernel::CopyKvBlock, grid, &args) }?)
     }
 
@@ -93,7 +95,8 @@ impl GpuKvLayer {
     }
 }
 
-/// Bytes of one block in each part. All are even, since they are multiples of the tokens per block.
+/// Bytes of one block in each part: keys, values, key scales, value scales. All are even, since
+/// they are multiples of the tokens per block.
 fn part_bytes_per_block(shape: &KvShape) -> [usize; 4] {
     let slots = shape.kv_heads * shape.block_tokens;
     let (element_bytes, scale_bytes) = (shape.element_bytes(), 2);
@@ -105,7 +108,7 @@ fn part_bytes_per_block(shape: &KvShape) -> [usize; 4] {
     ]
 }
 
-/// Byte offsets of the parts, and the size of all of them.
+/// Byte offsets of the parts, and their total size in bytes.
 fn layout(shape: &KvShape, blocks: usize) -> ([usize; 4], usize) {
     let mut end = 0usize;
     let offsets = part_bytes_per_block(shape).map(|bytes| {
@@ -125,8 +128,8 @@ pub(super) fn element_type(dtype: KvDtype) -> ElementType {
     }
 }
 
-/// Writes keys and values of the new tokens, both `[tokens, kv_heads, dim]`, to the slots in
-/// `metadata`, rounded to the cache's dtype.
+/// Writes the keys `k`, `[tokens, kv_heads, key_dim]`, and the values `v`, `[tokens, kv_heads,
+/// value_dim]`, of the new tokens to the slots in `metadata`, rounded to the cache's dtype.
 ///
 /// # Errors
 /// [`DeviceError::Shape`], [`DeviceError::Index`] for a missing block, or the driver's error.
@@ -156,9 +159,9 @@ pub(in crate::cuda) fn write_kv(
     };
     let groups = shape.key_dim.div_ceil(32) + shape.value_dim.div_ceil(32);
     // SAFETY: the operands have the lengths checked above; the slots lie in the cache, which has
-    // the number of blocks that the metadata was checked for. Two tokens share a slot only if block
-    // tables share a block for writing or list one twice, which callers must not do: values would
-    // mix, and memory stays valid.
+    // the number of blocks that the metadata was checked for. Two tokens share a slot only if a
+    // written block is in two block tables or twice in one. Callers must not do this, but it would
+    // only mix values, not access invalid memory.
     Ok(unsafe { gpu.launch(Kernel::WriteKv, grid_over(heads * groups * 32), &args) }?)
 }
 
@@ -169,7 +172,7 @@ mod tests {
     use super::*;
     use crate::cpu::attention::KvLayer;
 
-    /// Plans count the CPU's layers.
+    /// Memory plans use the size of a CPU's layer also for a GPU.
     #[test]
     fn a_layer_on_a_gpu_takes_at_most_the_bytes_of_one_on_the_cpu() {
         for dtype in [KvDtype::F32, KvDtype::Bf16, KvDtype::Int8] {

@@ -11,7 +11,7 @@ use crate::cpu::expect;
 use crate::cuda::args::{LinearArgs, PRODUCTS_MAX, ProductArgs};
 use crate::cuda::{Buffer, Gpu, Kernel};
 
-/// How a product is launched. Products with equal launches share one.
+/// Launch parameters of a matrix product. Products with equal parameters share a launch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct LinearLaunch {
     tiling: Tiling,
@@ -21,18 +21,19 @@ struct LinearLaunch {
     x: u64,
 }
 
-/// A kernel and the part of a product that one thread block computes.
+/// A kernel, and the output rows and tokens that one thread block computes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Tiling {
     kernel: Kernel,
     rows: usize,
     tokens: usize,
-    /// Grid x runs over tokens, so that adjacent blocks share weights.
+    /// Whether grid x runs over tokens, so that adjacent thread blocks read the same weights;
+    /// otherwise it runs over rows.
     tokens_first: bool,
 }
 
-/// Queues several products of the same activations; up to [`PRODUCTS_MAX`] similar ones share a
-/// launch.
+/// Queues several matrix products of the same activations; up to [`PRODUCTS_MAX`] products with
+/// equal launch parameters share a launch.
 ///
 /// # Errors
 /// [`DeviceError::Shape`], [`DeviceError::DtypeUnsupported`],
@@ -64,7 +65,7 @@ pub(in crate::cuda) fn linear(
     Ok(())
 }
 
-/// Checks a product and chooses its kernel.
+/// Checks the operands of a product and chooses its kernel.
 fn choose_launch(
     gpu: &Gpu,
     inputs: &GpuPackedActivations,
@@ -88,7 +89,8 @@ fn choose_launch(
     Ok(LinearLaunch { tiling, row_bytes: weight.row_bytes(), aligned, x })
 }
 
-/// Launches the products of `group`, which have `launch` in common.
+/// Launches the products whose indices are in `group`, which all have the launch parameters
+/// `launch`.
 fn launch_group(
     gpu: &Gpu,
     inputs: &GpuPackedActivations,
@@ -130,7 +132,7 @@ fn launch_group(
     Ok(unsafe { gpu.launch(kernel, grid, &args) }?)
 }
 
-/// bf16 weights and activations, on tensor cores.
+/// Tiling for bf16 weights and bf16 activations, on tensor cores.
 fn mma_tiling(tokens: usize, aligned: bool) -> Tiling {
     let (kernel, rows, tokens, tokens_first) = match tokens {
         _ if !aligned => (Kernel::LinearMmaAnywhere, 16, 16, false),
@@ -143,7 +145,7 @@ fn mma_tiling(tokens: usize, aligned: bool) -> Tiling {
     Tiling { kernel, rows, tokens, tokens_first }
 }
 
-/// f32 activations.
+/// Tiling for f32 activations and weights of any dtype, on CUDA cores.
 fn f32_tiling(dtype: Dtype, tokens: usize, aligned: bool) -> Result<Tiling, DeviceError> {
     use Kernel::*;
     let (one_token, eight_tokens) = match dtype {

@@ -8,14 +8,14 @@ use crate::DeviceError;
 use crate::cpu::{check_matrix, expect, is_quantized};
 use crate::cuda::{Buffer, Gpu, GpuBytes};
 
-/// A weight matrix on a GPU, row-major as in the checkpoint. Tensors are aligned to 256 bytes; rows
-/// need not be.
+/// A weight matrix on a GPU, row-major as in the checkpoint. Tensors start at multiples of 256
+/// bytes in an arena; rows need not be aligned.
 #[derive(Debug, Clone)]
 pub struct GpuMatrix {
     pub dtype: Dtype,
     /// Output features.
     pub rows: usize,
-    /// Input features; whole quantization blocks.
+    /// Input features; a multiple of the elements of a quantization block.
     pub cols: usize,
     /// `rows` times [`Self::row_bytes`] bytes.
     pub data: GpuBytes,
@@ -25,9 +25,9 @@ impl GpuMatrix {
     /// A matrix over `data`.
     ///
     /// # Errors
-    /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype; [`DeviceError::Shape`]
-    /// unless `data` has the size of the shape, is aligned to its elements, and rows are whole
-    /// blocks.
+    /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype; [`DeviceError::Shape`] if
+    /// `data` does not have the size of the shape or is not aligned to its elements, or if rows are
+    /// not whole quantization blocks.
     pub fn new(
         dtype: Dtype,
         rows: usize,
@@ -39,28 +39,29 @@ impl GpuMatrix {
         Ok(matrix)
     }
 
-    /// Size of one row.
+    /// Bytes of one row.
     pub fn row_bytes(&self) -> usize {
         self.cols / self.dtype.block_elements() * self.dtype.block_bytes()
     }
 
-    /// Size of all rows.
+    /// Bytes of all rows.
     pub fn bytes(&self) -> usize {
         self.data.len()
     }
 
-    /// The matrix of rows `first..first + count` on the same memory: a part of fused weights.
+    /// The matrix of rows `first..first + count`, on the same memory: for example one part of fused
+    /// weights.
     ///
     /// # Errors
-    /// [`DeviceError::Cuda`] if there are fewer rows.
+    /// [`DeviceError::Cuda`] if the matrix has fewer rows.
     pub fn rows_from(&self, first: usize, count: usize) -> Result<Self, DeviceError> {
         let (row, end) = (self.row_bytes(), first.saturating_add(count));
         let data = self.data.slice(first.saturating_mul(row)..end.saturating_mul(row))?;
         Ok(Self { rows: count, data, ..self.clone() })
     }
 
-    /// Checks that kernels can read the matrix. Its fields are public, so every kernel checks
-    /// again.
+    /// Checks that kernels can read the matrix. Since its fields are public, it is checked again
+    /// before every launch.
     pub(super) fn check(&self) -> Result<(), DeviceError> {
         check_matrix(self.dtype, self.rows, self.cols, self.data.len())?;
         let alignment = if self.dtype == Dtype::F32 { 4 } else { 2 };
@@ -68,7 +69,8 @@ impl GpuMatrix {
         expect("misalignment of a matrix on a GPU, in bytes", 0, misaligned)
     }
 
-    /// Whether every row starts at a multiple of 16 bytes and has a multiple of 8 elements.
+    /// Whether the matrix is unquantized and every row starts at a multiple of 16 bytes and has a
+    /// multiple of 8 elements.
     pub(super) fn is_aligned(&self) -> bool {
         !is_quantized(self.dtype)
             && self.cols.is_multiple_of(8)
@@ -77,7 +79,7 @@ impl GpuMatrix {
     }
 }
 
-/// Token ids or row indices on a GPU; the host knows the largest.
+/// Token ids or row indices in GPU memory. The host stores the largest one, to check bounds.
 pub struct IndexList {
     indices: Buffer<u32>,
     largest: u32,
@@ -113,7 +115,7 @@ impl IndexList {
         self.indices.is_empty()
     }
 
-    /// The indices on the GPU, if all are below `len`.
+    /// The indices on the GPU, if all are below `len`; `what` names an index in the error.
     pub(super) fn below(
         &self,
         what: &'static str,

@@ -10,14 +10,14 @@ use crate::cpu::attention::check_sequences;
 use crate::cpu::expect;
 use crate::cuda::{Buffer, Gpu};
 
-/// Properties that all batches of a model share, and the largest batch.
+/// Limits of a batch, and properties of the model that all batches share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchShape {
-    /// Most new tokens.
+    /// Largest number of new tokens.
     pub tokens: usize,
-    /// Most sequences.
+    /// Largest number of sequences.
     pub sequences: usize,
-    /// Most entries of all block tables together.
+    /// Largest number of entries of all block tables together.
     pub entries: usize,
     /// Query heads per KV head.
     pub group: usize,
@@ -27,8 +27,8 @@ pub struct BatchShape {
     pub blocks: usize,
 }
 
-/// What attention in all layers of a pass needs to know about the batch, uploaded once in one copy;
-/// and memory for the states of parallel splits.
+/// Data about a batch that attention reads in all layers, uploaded once per pass in one copy; and
+/// memory for the states of parallel splits.
 pub struct AttentionMetadata {
     shape: BatchShape,
     /// All arrays, one after the other; see [`MetadataLayout`].
@@ -42,24 +42,25 @@ pub struct AttentionMetadata {
     pub(super) tiles: [Vec<TileExtent>; 2],
 }
 
-/// A query tile: query rows of one KV head that one thread block computes.
+/// A query tile: query rows of a sequence that one thread block computes for one KV head.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TileExtent {
     sequence: usize,
     first_row: usize,
-    /// Position of its first token.
+    /// Position of the tile's first token.
     pub first: usize,
-    /// Position of its last token.
+    /// Position of the tile's last token.
     pub last: usize,
 }
 
-/// Rows of a query tile. Sequences with few rows, such as those that decode, use the small size.
+/// Number of rows of a query tile, in two sizes. Sequences with few rows, for example during
+/// decode, use the small size.
 pub(super) const TILE_ROWS: [usize; 2] = [8, 32];
 
-/// Memory for split states; with less, parallel splits take more rounds.
+/// Bytes of memory for split states; with less memory, parallel splits take more rounds.
 const SPLIT_STATES_BYTES: usize = 16 << 20;
 
-/// Offsets of the arrays in [`AttentionMetadata::data`].
+/// Offsets of the arrays in [`AttentionMetadata::data`], in 32-bit words.
 #[derive(Debug, Clone, Copy, Default)]
 struct MetadataLayout {
     /// `[tokens]`
@@ -70,7 +71,7 @@ struct MetadataLayout {
     sequence_of_row: usize,
     /// `[sequences]` of 4 words: `SequenceArgs` in `kv_cache.cuh`.
     sequences: usize,
-    /// `[tiles]` of 2 words for each size: `QueryTileArgs` in `attention.cuh`.
+    /// For each tile size, `[tiles]` of 2 words: `QueryTileArgs` in `attention.cuh`.
     tiles: [usize; 2],
     /// `[entries]`
     block_tables: usize,
@@ -93,7 +94,7 @@ impl MetadataLayout {
 }
 
 impl BatchShape {
-    /// Words that the largest batch uploads.
+    /// Number of 32-bit words that the largest batch uploads.
     fn words_max(&self) -> usize {
         let large_tiles = self.tokens * self.group / TILE_ROWS[1] + self.sequences;
         let tiles = [self.sequences, large_tiles];
@@ -140,8 +141,8 @@ impl AttentionMetadata {
     /// Sets the batch and uploads its metadata.
     ///
     /// # Errors
-    /// [`DeviceError::Shape`] and [`DeviceError::Index`], also for a batch that exceeds the shape;
-    /// those of [`Buffer::upload`].
+    /// [`DeviceError::Shape`] or [`DeviceError::Index`] for invalid sequences;
+    /// [`DeviceError::Shape`] for a batch that exceeds the shape; or those of [`Buffer::upload`].
     pub fn set_batch(
         &mut self,
         sequences: &[AttentionSequence],
@@ -194,12 +195,12 @@ impl AttentionMetadata {
         }
     }
 
-    /// New tokens of the batch.
+    /// Number of new tokens in the batch.
     pub fn tokens(&self) -> usize {
         self.tokens
     }
 
-    /// One past the last position of any token.
+    /// One past the largest position of a token in the batch.
     pub fn positions(&self) -> usize {
         self.positions
     }
@@ -208,7 +209,8 @@ impl AttentionMetadata {
         &self.shape
     }
 
-    /// Checks that `layer` has the blocks that the batch was checked for.
+    /// Checks that `layer` has the block size and the number of blocks for which the batch was
+    /// checked.
     pub(super) fn check(&self, layer: &GpuKvLayer) -> Result<(), DeviceError> {
         let block_tokens = layer.shape().block_tokens;
         expect("batch: tokens per block of the layer", self.shape.block_tokens, block_tokens)?;
@@ -245,8 +247,8 @@ impl AttentionMetadata {
     }
 }
 
-/// Divides the query rows of a batch into tiles of the two sizes. The last tiles of a sequence come
-/// first: they see the most keys and take longest.
+/// Divides the query rows of a batch into tiles of the two sizes. The tiles of a sequence are in
+/// descending order, since the last ones attend to the most keys and take longest.
 fn query_tiles(sequences: &[AttentionSequence], group: usize) -> [Vec<TileExtent>; 2] {
     let mut tiles = [Vec::new(), Vec::new()];
     for (index, sequence) in sequences.iter().enumerate() {

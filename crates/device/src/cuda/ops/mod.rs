@@ -1,10 +1,10 @@
 //! Operations on a GPU: each module validates shapes and queues one kind of kernel. The
 //! [`Backend`](crate::backend::Backend) implementation calls them.
 //!
-//! Everything runs on the compute stream of the GPU, in the order of the calls, and has not run yet
-//! when a call returns. Activations are row-major f32, `[tokens, features]`. The bits of a row
-//! depend on its own operands and the shape alone: not on the batch, nor on how a sequence was cut
-//! into passes.
+//! All operations run on the compute stream of the GPU, in call order; a call returns before its
+//! operation is done. Activations are row-major f32, `[tokens, features]`. The bits of a result row
+//! depend only on the operands of that row and on the shape: not on the batch, nor on how a
+//! sequence was divided into passes.
 
 pub(super) mod activations;
 pub(super) mod attention;
@@ -28,18 +28,18 @@ use super::{Buffer, CudaError, Gpu, Grid};
 use crate::DeviceError;
 use crate::memory::Plain;
 
-/// Threads per block of most kernels (`THREADS` in `platform.cuh`).
+/// Threads per thread block of most kernels (`THREADS` in `platform.cuh`).
 const THREADS: u32 = 256;
 
-/// Grid of a kernel that loops over `count` elements with the stride of the grid.
+/// Grid of a kernel with a grid-stride loop over `count` elements.
 fn grid_over(count: usize) -> Grid {
     const BLOCKS_MAX: usize = 1 << 16;
     Grid::one_dimensional(count.div_ceil(THREADS as usize).min(BLOCKS_MAX) as u32, THREADS)
 }
 
-/// A grid of `x` by `y` by `z` thread blocks.
+/// A grid of `x` by `y` by `z` thread blocks of [`THREADS`] threads.
 fn grid(x: usize, y: usize, z: usize) -> Result<Grid, DeviceError> {
-    // Limits of the driver.
+    // Largest grid dimensions that the driver accepts.
     let limits = [i32::MAX as usize, 65_535, 65_535];
     let mut blocks = [0; 3];
     for ((to, requested), max) in blocks.iter_mut().zip([x, y, z]).zip(limits) {
@@ -51,7 +51,7 @@ fn grid(x: usize, y: usize, z: usize) -> Result<Grid, DeviceError> {
     Ok(Grid { blocks, threads: [THREADS, 1, 1], shared_bytes: 0 })
 }
 
-/// A size as kernels take it.
+/// Converts a size to the i32 of a kernel argument; `what` names the size in the error.
 fn to_i32(what: &'static str, found: usize) -> Result<i32, DeviceError> {
     i32::try_from(found).map_err(|_| DeviceError::Shape {
         what,

@@ -8,7 +8,8 @@ use crate::cpu::expect;
 use crate::cuda::args::{EpilogueArgs, NormArgs};
 use crate::cuda::{Buffer, Gpu, Kernel};
 
-/// Rows up to this length, such as heads, take one warp; longer ones one thread block.
+/// Largest number of elements of a row that one warp normalizes, such as a head; a longer row takes
+/// one thread block.
 const SHORT_ROW: usize = 512;
 
 /// The kernels of a norm for short and for long rows.
@@ -19,16 +20,16 @@ const LAYER_NORM: [Kernel; 2] = [Kernel::LayerNormShort, Kernel::LayerNormLong];
 struct NormOperands<'a> {
     /// Device address of the input.
     x: u64,
-    /// Device address of an operand that is added to x first; 0: none.
+    /// Device address of an operand that is added to `x` before the norm; 0: none.
     y: u64,
     norm: NormWeights<'a, Gpu>,
 }
 
-/// `out[t, :] = x[t, :] / sqrt(mean(x[t, :]^2) + eps) * weight`, in rows as long as `weight`; with
-/// rows of one head this is the per-head q/k norm.
+/// `out[t, :] = x[t, :] / sqrt(mean(x[t, :]^2) + eps) * weight`, in rows as long as `weight`. If a
+/// row is one head, this is the per-head q/k norm.
 ///
 /// # Errors
-/// [`DeviceError::Shape`], or the driver's error; so for all norms.
+/// [`DeviceError::Shape`], or the driver's error; the same for all norms.
 pub(in crate::cuda) fn rms_norm(
     gpu: &Gpu,
     x: &Buffer<f32>,
@@ -86,7 +87,8 @@ pub(in crate::cuda) fn layer_norm(
     with_epilogue(gpu, epilogue, out, |epilogue| launch(gpu, LAYER_NORM, operands, out, epilogue))
 }
 
-/// x and y are as long as `out`, and x may be `out`.
+/// Launches the kernel for the row length. `x` and `y` must have the length of `out`; `x` may be
+/// `out`.
 fn launch(
     gpu: &Gpu,
     [short, long]: [Kernel; 2],
@@ -114,6 +116,6 @@ fn launch(
     let (kernel, rows_per_block) =
         if cols <= SHORT_ROW { (short, THREADS as usize / 32) } else { (long, 1) };
     // SAFETY: x, y, out and the epilogue are [rows, cols], weight and bias [cols], on this GPU, as
-    // checked; the callers borrow exclusively what is written.
+    // checked; the callers borrow exclusively the buffers that the kernel writes.
     Ok(unsafe { gpu.launch(kernel, grid(rows.div_ceil(rows_per_block), 1, 1)?, &args) }?)
 }

@@ -35,7 +35,7 @@ impl GpuRopeTable {
         Ok(Self { cos, sin, rotary_dim: table.rotary_dim, pairing: table.pairing })
     }
 
-    /// Size on the GPU.
+    /// Bytes of GPU memory that the table occupies.
     pub fn bytes(&self) -> usize {
         self.cos.bytes() + self.sin.bytes()
     }
@@ -45,8 +45,8 @@ impl GpuRopeTable {
 /// `metadata`.
 ///
 /// # Errors
-/// [`DeviceError::Shape`], [`DeviceError::Index`] for a position past the table, or the driver's
-/// error.
+/// [`DeviceError::Shape`], [`DeviceError::Index`] for a position past the end of the table, or the
+/// driver's error.
 pub(in crate::cuda) fn rope(
     gpu: &Gpu,
     x: [&mut Buffer<f32>; 2],

@@ -1,4 +1,5 @@
-//! Checks of attention: against plain arithmetic, and bit by bit across chunks, batches and splits.
+//! Checks of attention: against reference arithmetic in f64, and for bit-identical results across
+//! chunks, batches and splits.
 
 use std::sync::Arc;
 
@@ -109,7 +110,7 @@ pub(super) fn checks() -> Vec<Check> {
     checks
 }
 
-/// All of q, k and v of a sequence, and its KV blocks.
+/// The q, k and v of all tokens of a sequence, and its KV blocks.
 struct CheckSequence {
     q: Vec<f32>,
     k: Vec<f32>,
@@ -121,14 +122,14 @@ struct CheckSequence {
 /// Number of new tokens of a sequence in a step: `chunk(step, sequence)`.
 type Chunk<'a> = dyn Fn(usize, usize) -> usize + 'a;
 
-/// Everything at once.
+/// All tokens of every sequence in one step.
 const WHOLE: &Chunk = &|_, _| usize::MAX;
 
-/// The kernel to use.
+/// The kernel that a check runs.
 #[derive(Clone, Copy)]
 enum KernelPath {
     Plain,
-    /// The kernel for the shape, with this schedule of splits.
+    /// The kernel that [`attention`] chooses for the shape, with this schedule of splits.
     Auto(Splits),
 }
 
@@ -170,7 +171,7 @@ impl AttentionCheck {
         1.0 / (self.shape.key_dim as f32).sqrt()
     }
 
-    /// Elements of one token in `out`.
+    /// Number of elements of one token in `out`.
     fn width(&self) -> usize {
         self.heads() * self.shape.value_dim
     }
@@ -180,8 +181,9 @@ impl AttentionCheck {
         AttentionOptions { heads, scale, window, sinks }
     }
 
-    /// Computes the sequences `which` in steps of `chunk` new tokens. Returns the outputs by
-    /// sequence; compares the epilogue with them.
+    /// Computes the sequences with the indices `which`, in steps with `chunk(step, sequence)` new
+    /// tokens of each. Returns the outputs of each sequence, and compares the epilogue's outputs
+    /// with them.
     fn run(
         &self,
         gpu: &Gpu,
@@ -237,7 +239,7 @@ impl AttentionCheck {
         Ok(outputs)
     }
 
-    /// One step by the given kernel; checks its epilogue.
+    /// Computes one step with the given kernel and checks its epilogue.
     fn attend(
         &self,
         gpu: &Gpu,
@@ -263,7 +265,7 @@ impl AttentionCheck {
         }
     }
 
-    /// A layer whose every slot holds NaNs, which no sequence may read.
+    /// A KV layer with NaNs in every slot: a result that depends on an unwritten slot becomes NaN.
     fn poisoned_layer(&self, gpu: &Gpu) -> Result<GpuKvLayer, DeviceError> {
         let arena = GpuArena::new(gpu, GpuKvLayer::bytes(&self.shape, self.blocks))?;
         let mut layer = GpuKvLayer::new(&arena, self.shape, self.blocks)?;
@@ -290,7 +292,7 @@ impl AttentionCheck {
         }
     }
 
-    /// The output of one token of a sequence by plain arithmetic.
+    /// The expected output of one token of a sequence, by reference arithmetic in f64.
     fn plain_row(&self, sequence: usize, token: usize) -> Vec<f64> {
         let (sequence, shape) = (&self.sequences[sequence], &self.shape);
         let row = |x: &[f32], index: usize, dim: usize| -> Vec<f64> {
@@ -325,7 +327,8 @@ impl AttentionCheck {
         }
     }
 
-    /// Compares the kernel for the shape, and the plain kernel, with plain arithmetic.
+    /// Compares the kernel that is chosen for the shape, and the plain kernel, with reference
+    /// arithmetic in f64.
     fn agrees_with_plain(&self, gpu: &Gpu) -> Result<CheckReport, DeviceError> {
         let mut report = CheckReport::new();
         let all: Vec<usize> = (0..self.sequences.len()).collect();
@@ -336,8 +339,8 @@ impl AttentionCheck {
         Ok(report)
     }
 
-    /// The bits are the same in one pass, in chunks, token by token, alone and in a batch, with
-    /// sequential and with parallel splits.
+    /// Checks that results are bit-identical in one pass, in chunks, token by token, alone and in a
+    /// batch, with sequential and with parallel splits.
     fn is_chunk_invariant(&self, gpu: &Gpu) -> Result<CheckReport, DeviceError> {
         let mut report = CheckReport::new();
         let all: Vec<usize> = (0..self.sequences.len()).collect();
@@ -366,7 +369,7 @@ impl AttentionCheck {
     }
 }
 
-/// A copied KV block gives the same result as the original.
+/// Checks that a copied KV block gives the same result as the original.
 fn copied_block_is_equal(gpu: &Gpu, dtype: KvDtype) -> Result<CheckReport, DeviceError> {
     let check = AttentionCheck::new(AttentionCase { lengths: &[30], ..BASE }, dtype);
     let mut layer = check.poisoned_layer(gpu)?;

@@ -22,7 +22,7 @@ type Run = Box<dyn Fn(&Gpu, &BenchSizes) -> Result<KernelBenchReport, DeviceErro
 
 /// One benchmark.
 pub struct KernelBench {
-    /// For example `decode BF16, 1 tokens`, in lower case.
+    /// For example `decode bf16, 1 tokens`.
     pub name: String,
     run: Run,
 }
@@ -32,18 +32,17 @@ pub struct KernelBench {
 pub struct BenchSizes {
     /// Bytes of the buffer in the bandwidth benchmark.
     pub read_bytes: usize,
-    /// Hidden size.
     pub hidden: usize,
     pub head_dim: usize,
     /// Intermediate size of the feed-forward part.
     pub intermediate: usize,
     /// Query heads per KV head.
     pub group: usize,
-    /// Positions of each sequence in attention.
+    /// Number of positions of each sequence in attention.
     pub context: usize,
-    /// Tokens of a prefill.
+    /// Number of tokens of a prefill.
     pub tokens: usize,
-    /// Shortest time that a benchmark measures.
+    /// Shortest duration of a measurement.
     pub duration_min: Duration,
 }
 
@@ -80,7 +79,8 @@ impl BenchSizes {
         self.heads() / self.group
     }
 
-    /// Products of a layer, grouped by input: columns, and rows of each weight.
+    /// Matrix products of a transformer layer, grouped by input: the number of columns, and the
+    /// number of rows of each weight.
     fn products(&self) -> [(usize, Vec<usize>); 4] {
         let kv = self.kv_heads() * self.head_dim;
         [
@@ -92,13 +92,13 @@ impl BenchSizes {
     }
 }
 
-/// Result of a benchmark, for one run.
+/// Result of a benchmark: averages per run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct KernelBenchReport {
     pub seconds: f64,
-    /// Bytes that have to be read.
+    /// Bytes that a run must read from GPU memory.
     pub bytes: u64,
-    /// Multiplications and additions.
+    /// Number of multiplications and additions of a run.
     pub operations: u64,
 }
 
@@ -126,7 +126,8 @@ impl KernelBench {
     /// Runs the benchmark.
     ///
     /// # Errors
-    /// The driver's error; [`crate::cuda::CudaError::OutOfMemory`] if the GPU is too small.
+    /// The driver's error; [`crate::cuda::CudaError::OutOfMemory`] if the GPU has too little free
+    /// memory.
     pub fn run(&self, gpu: &Gpu, sizes: &BenchSizes) -> Result<KernelBenchReport, DeviceError> {
         (self.run)(gpu, sizes)
     }
@@ -162,7 +163,8 @@ pub fn benches() -> Vec<KernelBench> {
     benches
 }
 
-/// Seconds of one `job`, averaged over a number of runs that takes at least `duration_min`.
+/// Average duration of one `job` in seconds, over a series of runs that takes at least
+/// `duration_min`.
 fn seconds(
     gpu: &Gpu,
     duration_min: Duration,
@@ -192,13 +194,14 @@ fn read(gpu: &Gpu, sizes: &BenchSizes) -> Result<KernelBenchReport, DeviceError>
     let args =
         ReadArgs { from: from.address(), sums: sums.address(), words: (from.bytes() / 16) as i64 };
     let grid = Grid::one_dimensional(blocks, 256);
-    // SAFETY: the buffer has that many words of 16 bytes, and there is a sum for each block.
+    // SAFETY: `from` has `words` words of 16 bytes, and `sums` has an element for each thread
+    // block.
     let job = || Ok(unsafe { gpu.launch(Kernel::ReadAll, grid, &args) }?);
     let seconds = seconds(gpu, sizes.duration_min, job)?;
     Ok(KernelBenchReport { seconds, bytes: from.bytes() as u64, operations: 0 })
 }
 
-/// All matrix products of one layer.
+/// Benchmarks all matrix products of one transformer layer, for `tokens` tokens.
 fn layer_products(
     gpu: &Gpu,
     sizes: &BenchSizes,
@@ -248,7 +251,8 @@ fn random_matrix(
 /// Tokens per KV block.
 const BLOCK_TOKENS: usize = 32;
 
-/// Attention of one layer over `tokens` new tokens of each sequence, at the end of its context.
+/// Benchmarks attention in one layer for `tokens` new tokens of each sequence, at the end of its
+/// context.
 fn layer_attention(
     gpu: &Gpu,
     sizes: &BenchSizes,
@@ -272,7 +276,8 @@ fn layer_attention(
         blocks,
     };
     let mut metadata = AttentionMetadata::new(gpu, batch_shape)?;
-    // Blocks of the sequences alternate, as they do when several sequences run.
+    // The blocks of the sequences are interleaved in memory, as they are when several sequences are
+    // generated concurrently.
     let tables: Vec<Vec<u32>> = (0..sequences)
         .map(|s| (0..blocks_per_sequence).map(|block| (block * sequences + s) as u32).collect())
         .collect();

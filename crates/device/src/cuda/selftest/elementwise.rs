@@ -1,4 +1,4 @@
-//! Checks of elementwise operations: the same bits as on the CPU.
+//! Checks that elementwise operations are bit-identical to those of the CPU.
 
 use checkpoint::Activation;
 
@@ -42,8 +42,8 @@ pub(super) fn checks() -> Vec<Check> {
     ]
 }
 
-/// Compares small and large inputs bit by bit with the CPU, whose functions compute the same steps,
-/// and checks the epilogue.
+/// Compares results for small and large inputs bit by bit with those of the CPU, whose functions
+/// perform the same steps, and checks the epilogue.
 fn check(
     gpu: &Gpu,
     on_gpu: impl Fn(&mut Buffer<f32>, &Buffer<f32>, Epilogue<'_, Gpu>) -> Result<(), DeviceError>,

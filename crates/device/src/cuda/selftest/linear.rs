@@ -1,4 +1,5 @@
-//! Checks of matrix products: against plain arithmetic, and bit by bit across batch sizes.
+//! Checks of matrix products: against reference arithmetic in f64, and for bit-identical results
+//! across batch sizes.
 
 use std::sync::Arc;
 
@@ -12,10 +13,11 @@ use crate::cpu::reference;
 use crate::cuda::ops::linear::linear;
 use crate::cuda::{Buffer, Gpu, GpuActivationDtypes, GpuPackedActivations};
 
-/// Rows, blocks of columns, and further columns where rows need not be whole blocks.
+/// Shapes of weights: rows, quantization blocks per row, and additional columns for unquantized
+/// dtypes (whose blocks count as 32 columns).
 const SHAPES: [(usize, usize, usize); 4] = [(1, 1, 0), (17, 5, 8), (70, 9, 20), (33, 36, 0)];
 
-/// Token counts on both sides of each switch to another kernel.
+/// Token counts just below and above the thresholds at which another kernel is chosen.
 const TOKENS: [usize; 9] = [1, 2, 8, 9, 17, 33, 64, 65, 130];
 
 pub(super) fn checks() -> Vec<Check> {
@@ -38,7 +40,7 @@ pub(super) fn checks() -> Vec<Check> {
     checks
 }
 
-/// The precisions that differ for weights of this dtype.
+/// The precisions with different results for weights of this dtype.
 fn precisions(dtype: Dtype) -> &'static [Precision] {
     if dtype == Dtype::BF16 { &[Precision::F32, Precision::Native] } else { &[Precision::F32] }
 }
@@ -65,7 +67,7 @@ fn multiply(
     download(&out)
 }
 
-/// The expected product and the tolerance for rounding, by element.
+/// The expected value of each output element, and its tolerance for rounding errors.
 fn expected(
     precision: Precision,
     weight: &TestMatrix,
@@ -98,7 +100,7 @@ fn compare(report: &mut CheckReport, found: &[f32], expected: &[(f64, f64)]) {
     }
 }
 
-/// Compares with the plain product, for all shapes, with and without a bias.
+/// Compares products with reference arithmetic in f64, for all shapes, with and without a bias.
 fn agrees_with_plain(
     gpu: &Gpu,
     dtype: Dtype,
@@ -121,7 +123,7 @@ fn agrees_with_plain(
     Ok(report)
 }
 
-/// The bits of a token are the same in batches of every size.
+/// Checks that the result of a token is bit-identical in batches of every size.
 fn is_batch_invariant(
     gpu: &Gpu,
     dtype: Dtype,
@@ -135,7 +137,7 @@ fn is_batch_invariant(
         let x = rng.normals(tokens_max * cols);
         let all = multiply(gpu, precision, &weight, None, &x)?;
         for tokens in TOKENS {
-            // The last tokens, so that a token has another index than in the full batch.
+            // The last tokens of the full batch, so that each token has a different index.
             let first = tokens_max - tokens;
             let found = multiply(gpu, precision, &weight, None, &x[first * cols..])?;
             report.same_bits(&found, &all[first * rows..]);
@@ -144,7 +146,8 @@ fn is_batch_invariant(
     Ok(report)
 }
 
-/// Several products of one input in one call, with mixed dtypes, equal separate calls.
+/// Checks that several products of one input in one call, with weights of mixed dtypes, equal those
+/// of separate calls.
 fn several_products_at_once(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
     let (mut report, mut rng, cols) = (CheckReport::new(), OperandRng(7), 512);
     let dtypes =

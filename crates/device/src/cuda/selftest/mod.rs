@@ -1,9 +1,9 @@
 //! Self-test: checks of every kernel on a GPU, and benchmarks. Used by `vendomini selftest`, and by
 //! the tests on fake GPUs.
 //!
-//! A check compares the GPU with [`crate::cpu::plain`] in f64, with the CPU's kernels, or with
-//! itself in other batches, other chunks and by other kernels. All checks take seconds on a GPU and
-//! some tens of MiB of its memory.
+//! A check compares results of the GPU with reference arithmetic in f64 ([`crate::cpu::plain`]),
+//! with the CPU's kernels, or with results of the GPU in other batches, other chunks and by other
+//! kernels. All checks together take seconds on a GPU and some tens of MiB of its memory.
 
 mod attention;
 mod bench;
@@ -37,10 +37,10 @@ impl Check {
         Self { name: name.into(), run: Box::new(run) }
     }
 
-    /// Runs the check. A wrong result is in the report, not an error.
+    /// Runs the check. A wrong result is not an error; it is recorded in the report.
     ///
     /// # Errors
-    /// [`DeviceError::Cuda`] if nothing could be compared.
+    /// The error of an operation that could not run.
     pub fn run(&self, gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
         (self.run)(gpu, cpu)
     }

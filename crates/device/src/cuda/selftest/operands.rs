@@ -47,7 +47,7 @@ impl OperandRng {
         z ^ z >> 31
     }
 
-    /// Approximately normal, with deviation 1.
+    /// An approximately normal number with mean 0 and standard deviation 1.
     pub fn normal(&mut self) -> f32 {
         let uniform = |bits: u64| (bits >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
         (0..4).map(|_| uniform(self.bits())).sum::<f32>() * 1.732
@@ -62,7 +62,8 @@ impl OperandRng {
     }
 }
 
-/// Bytes of random weights: all codes occur, scales are small.
+/// Bytes of `count` random weights in `dtype`. Quantized weights have uniform random codes and
+/// small scales.
 pub(super) fn random_weights(rng: &mut OperandRng, dtype: Dtype, count: usize) -> Vec<u8> {
     let mut bytes = vec![0u8; count / dtype.block_elements() * dtype.block_bytes()];
     for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
@@ -103,7 +104,7 @@ impl TestMatrix {
         Ok(Self { gpu: GpuMatrix::new(dtype, rows, cols, data)?, bytes })
     }
 
-    /// The elements by row, decoded by the plain decoder.
+    /// The elements of each row, decoded by the reference decoder.
     pub fn decoded(&self) -> Vec<Vec<f64>> {
         let GpuMatrix { dtype, cols, .. } = self.gpu;
         let rows = self.bytes.chunks_exact(self.gpu.row_bytes().max(1));
@@ -111,7 +112,7 @@ impl TestMatrix {
     }
 }
 
-/// Copies `bytes` to a GPU allocation of their own, through a pinned buffer.
+/// Copies `bytes` to a separate GPU allocation, through a pinned buffer.
 pub(super) fn bytes_on_gpu(gpu: &Gpu, bytes: &[u8]) -> Result<GpuBytes, DeviceError> {
     let ring = PinnedRing::new(gpu, 1, bytes.len())?;
     let mut buffer = ring.acquire(deadline())?;
@@ -154,7 +155,8 @@ impl EpilogueCheck {
         Epilogue { packed: &mut self.0, rows, cols, dtypes }
     }
 
-    /// Compares the packed activations with the result: the same bits in f32, and rounded to bf16.
+    /// Checks that the packed activations equal the result: bit-identical in f32, and rounded to
+    /// bf16.
     pub fn compare(
         &self,
         report: &mut CheckReport,

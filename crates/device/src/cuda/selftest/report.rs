@@ -1,13 +1,13 @@
 //! Result of a check.
 
-/// What a check compared, and the largest difference.
+/// Number of values that a check compared, and the largest differences.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CheckReport {
     /// Number of values compared.
     pub compared: usize,
     pub max_abs_error: f64,
-    /// Largest difference as a share of its tolerance. Where bits must agree, any difference is
-    /// infinite.
+    /// Largest difference divided by its tolerance: more than 1 is a failure. If bits must agree,
+    /// any difference counts as infinite.
     pub worst_share: f64,
 }
 

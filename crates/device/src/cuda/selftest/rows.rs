@@ -41,8 +41,8 @@ enum NormCheckKind {
     Layer,
 }
 
-/// Rows as long as heads and as hidden states: against plain arithmetic, and bit by bit alone, in a
-/// batch and in place.
+/// Checks norms of rows as long as heads and as hidden states: against reference arithmetic in f64,
+/// and for bit-identical results of a row alone, in a batch and in place.
 fn norms(gpu: &Gpu, kind: NormCheckKind) -> Result<CheckReport, DeviceError> {
     let (mut report, mut rng) = (CheckReport::new(), OperandRng(1));
     for (rows, cols) in [(1, 1), (19, 64), (9, 100), (3, 513), (5, 4096)] {
@@ -68,7 +68,7 @@ fn norms(gpu: &Gpu, kind: NormCheckKind) -> Result<CheckReport, DeviceError> {
         let found = download(&out)?;
         report.values(&found, &expected, tolerance);
         packed.compare(&mut report, &found, cols)?;
-        // The last row alone; the RMS norm in place.
+        // The last row alone must give the same bits; RMSNorm is computed in place.
         let last = (rows - 1) * cols;
         let (mut alone, mut out) = (upload(gpu, &x[last..])?, unwritten(gpu, cols)?);
         match kind {
@@ -85,7 +85,7 @@ fn norms(gpu: &Gpu, kind: NormCheckKind) -> Result<CheckReport, DeviceError> {
     Ok(report)
 }
 
-/// The fused sum, norm and epilogue have the bits of separate operations.
+/// Checks that the fused sum, norm and epilogue are bit-identical to separate operations.
 fn norm_of_sum(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
     let (mut report, mut rng) = (CheckReport::new(), OperandRng(9));
     for (rows, cols) in [(19, 64), (3, 513), (5, 4096)] {
@@ -106,7 +106,8 @@ fn norm_of_sum(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
     Ok(report)
 }
 
-/// Both pairings, full and partial rotation: the bits of the CPU.
+/// Checks that RoPE is bit-identical to that of the CPU, for both pairings and for full and partial
+/// rotation.
 fn rope(gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
     let (mut report, mut rng) = (CheckReport::new(), OperandRng(2));
     for (pairing, half, rest) in
@@ -158,7 +159,7 @@ fn gather(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
     Ok(report)
 }
 
-/// Embedded rows have the bits of the CPU.
+/// Checks that embedded rows are bit-identical to those of the CPU.
 fn embed(gpu: &Gpu, cpu: &Cpu, dtype: Dtype) -> Result<CheckReport, DeviceError> {
     let (mut report, mut rng) = (CheckReport::new(), OperandRng(4));
     let ragged = if dtype.block_elements() == 1 { 5 } else { 0 };
@@ -181,7 +182,7 @@ fn embed(gpu: &Gpu, cpu: &Cpu, dtype: Dtype) -> Result<CheckReport, DeviceError>
     Ok(report)
 }
 
-/// Converts weights on the GPU; returns the bytes.
+/// Converts weights on the GPU and returns the converted bytes.
 fn converted(gpu: &Gpu, from: Dtype, bytes: &[u8], to: Dtype) -> Result<Vec<u8>, DeviceError> {
     let elements = bytes.len() / from.block_bytes();
     let mut out = vec![0; elements / to.block_elements() * to.block_bytes()];
@@ -192,7 +193,7 @@ fn converted(gpu: &Gpu, from: Dtype, bytes: &[u8], to: Dtype) -> Result<Vec<u8>,
     Ok(out)
 }
 
-/// Every pair of unquantized dtypes, with large, tiny and special values.
+/// Checks conversion between every pair of unquantized dtypes, with large, tiny and special values.
 fn convert(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
     let (mut report, mut rng) = (CheckReport::new(), OperandRng(5));
     let mut values: Vec<f32> = (0..1000).map(|i| rng.normal() * 10f32.powi(i % 60 - 30)).collect();
@@ -237,7 +238,7 @@ fn convert(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
     Ok(report)
 }
 
-/// Quantized weights have the bytes of the CPU.
+/// Checks that weights quantized to Q8_0 have the same bytes as on the CPU.
 fn quantize(gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
     let (mut report, mut rng) = (CheckReport::new(), OperandRng(6));
     for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
@@ -250,7 +251,7 @@ fn quantize(gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
     Ok(report)
 }
 
-/// Random weights have the requested deviation, and two seeds give different weights.
+/// Checks that random weights have the requested deviation, and two seeds give different weights.
 fn fill(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
     let mut report = CheckReport::new();
     for dtype in DTYPES {
