@@ -1,4 +1,4 @@
-//! Helpers that several crates share which must not import one another.
+//! Helpers that are shared by crates that must not depend on each other.
 
 mod lock;
 mod splitmix64;

@@ -1,9 +1,10 @@
-//! Locks whose data stay valid when a thread panics.
+//! Access to the data of a lock after a thread panicked while holding it.
 
 use std::sync::{LockResult, PoisonError};
 
-/// The value of a lock, a wait on a condition variable or `into_inner`, poisoned or not. For data
-/// whose invariants hold between any two statements: a panic elsewhere then leaves them usable.
+/// The value returned by `lock`, by a wait on a condition variable or by `into_inner`, even if the
+/// lock is poisoned. Use it only for data whose invariants hold after every statement, so that the
+/// data stay valid if the lock's holder panics.
 pub fn unpoisoned<T>(result: LockResult<T>) -> T {
     result.unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,10 @@
-//! SplitMix64 (Steele, Lea and Flood, 2014): a counter through a mixing function.
+//! The random number generator SplitMix64 (Steele, Lea and Flood, 2014): a mixing function applied
+//! to a counter.
 
 /// Increment of the counter: 2^64 divided by the golden ratio, made odd.
 pub const GOLDEN_GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// The mixing function. Each bit of the input changes half of the output's bits on average.
+/// The mixing function. A change of any input bit changes half of the output bits on average.
 pub fn mix64(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -15,13 +16,13 @@ pub fn mix64(mut z: u64) -> u64 {
 pub struct SplitMix64(pub u64);
 
 impl SplitMix64 {
-    /// The next 64 bits.
+    /// The next 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GOLDEN_GAMMA);
         mix64(self.0)
     }
 
-    /// A number in [0, 1) from the next 64 bits.
+    /// A random number, uniform in [0, 1), from the upper 53 of the next 64 bits.
     pub fn next_f64(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }

@@ -1,33 +1,34 @@
-//! What kind of failure an error is. Libraries name the kind; the program alone knows exit codes,
-//! and the server alone knows HTTP statuses.
+//! Kinds of errors. Libraries assign a kind to each error; only the command-line program maps kinds
+//! to exit codes, and only the server maps kinds to HTTP statuses.
 
-/// A failure by what the caller can do about it.
+/// The kind of an error. Kinds differ in what the caller can do about the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The command line, a configuration or a request is wrong.
     Usage,
     /// A file was read and its contents are wrong.
     BadInput,
-    /// A file, folder or model does not exist where it was looked for.
+    /// A file, folder or model does not exist at the expected path.
     NotFound,
-    /// Something outside the process cannot be used now: hub, server, driver, GPU, a held lock.
+    /// Something outside the process cannot be used now: a hub, a server, a driver, a GPU, or a
+    /// lock that another process holds.
     Unavailable,
-    /// Memory or disk space is short.
+    /// There is not enough memory or disk space.
     OutOfMemory,
-    /// The operating system refused to read or write.
+    /// The operating system failed to read or write.
     Io,
     /// A deadline passed, or progress stopped.
     Timeout,
     /// The computation finished and its result is wrong: NaN, a failed smoke test.
     WrongResult,
-    /// The user or a signal asked to stop.
+    /// The user or a signal stopped the operation.
     Interrupted,
     /// A defect of this program.
     Bug,
 }
 
-/// An error that knows its kind.
+/// An error that has a kind.
 pub trait HasKind: std::error::Error {
-    /// What a caller can do about it.
+    /// The kind of the error.
     fn kind(&self) -> ErrorKind;
 }

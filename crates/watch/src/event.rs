@@ -19,17 +19,17 @@ pub enum WatchEvent {
         /// Items (shards, steps) done in the stage; 0 without a progress bar.
         items_done: u64,
         /// Result of the stage in one line ([`crate::StageGuard::summary`]); further lines are
-        /// details of it.
+        /// details.
         summary: String,
     },
-    /// The size of a stage became known.
+    /// The total number of bytes and items of a stage became known.
     Total { stage: Stage, bytes_total: u64, items_total: u64 },
     /// A rung of the fallback ladder is being tried.
     Rung {
         /// The model as the user named it.
         model: String,
         rung: String,
-        /// Host memory that the next plan may use if this rung runs out of it.
+        /// Bytes of host memory that the next plan may use if this rung runs out of host memory.
         next_host_bytes: u64,
     },
     /// A checkpoint file was memory-mapped. The worker dies of SIGBUS if the file is truncated.
@@ -52,13 +52,13 @@ pub enum WatchEvent {
 pub enum NoteLevel {
     /// Always, except with `--quiet`.
     Normal,
-    /// Only without `-v`: the short form of verbose notes.
+    /// Neither with `--quiet` nor with `-v`: the short form of verbose notes.
     Brief,
     /// Only with `-v`.
     Verbose,
 }
 
-/// A message of a worker to its supervisor: one JSON document a line.
+/// A message of a worker to its supervisor: one JSON document per line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "message")]
 pub enum WorkerMessage {
@@ -69,7 +69,7 @@ pub enum WorkerMessage {
     Failed {
         /// Exit code of the process.
         exit: u8,
-        /// The error as the user reads it.
+        /// The error message for the user.
         text: String,
     },
 }

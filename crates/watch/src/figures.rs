@@ -3,24 +3,26 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// State of an experiment for the dashboard. Counters only grow, so rates follow from two
-/// observations.
+/// State of an experiment for the dashboard. Counters never decrease, so a rate can be calculated
+/// from two observations.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// Name of the model, or of the scripted operators that replace it.
     pub model: String,
     pub runs_total: u64,
-    /// Runs committed, by this process or another.
+    /// Runs that this process or another one has committed.
     pub runs_done: u64,
-    /// Attempts that failed.
+    /// Failed attempts of runs.
     pub failures: u64,
     /// Runs claimed by other processes.
     pub held: u64,
-    /// Upper bound on the steps of the runs that were pending at the start.
+    /// Upper bound on the steps of the runs that were pending at the start, plus the steps of
+    /// failed attempts.
     pub steps_max: u64,
     /// Steps taken.
     pub steps: u64,
-    /// Steps of `steps_max` that ended runs did not use.
+    /// Steps of `steps_max` that need not be taken: replayed steps, and steps left when a run
+    /// ended.
     pub steps_spared: u64,
     pub prompt_tokens: u64,
     /// Prompt tokens found in the prefix cache.
@@ -28,15 +30,15 @@ pub struct Figures {
     pub reply_tokens: u64,
     /// Replies that did not parse as an action.
     pub parse_failures: u64,
-    /// Sum of the mean prediction error of each step that had one.
+    /// Sum of the mean prediction errors of all steps that have one.
     pub pe_sum: f64,
     /// Number of steps in `pe_sum`.
     pub pe_steps: u64,
-    /// Detector -> how often it fired.
+    /// Number of crashes by detector.
     pub crashes: BTreeMap<String, u64>,
-    /// Memory by tier.
+    /// Memory in use on each tier.
     pub tiers: Vec<TierFigures>,
-    /// Active runs by run id.
+    /// State of the active runs, by run id.
     pub runs: BTreeMap<String, RunFigures>,
 }
 
@@ -49,7 +51,7 @@ pub struct RunFigures {
     pub steps_max: u64,
     /// Latest known prediction error.
     pub pe: Option<f64>,
-    /// Detectors that have fired.
+    /// Number of crashes so far.
     pub crashes: u64,
 }
 
@@ -59,7 +61,7 @@ pub struct TierFigures {
     /// GPU n, CPU or disk.
     pub tier: String,
     pub weights_bytes: u64,
-    /// KV cache.
+    /// Memory of the KV cache.
     pub kv_bytes: u64,
     pub activations_bytes: u64,
 }

@@ -1,10 +1,10 @@
-//! Stages, progress and stall detection for everything that can take long.
+//! Stages, progress and stall detection for all operations that can take long.
 //!
-//! Library code *reports*: it enters a [`Stage`], registers each working thread
-//! ([`ThreadProgress`]), and records where the thread is (file, offset, device) and how far it has
-//! come. It never decides that something takes too long. That is the [`Watchdog`]'s part, which is
-//! a pure function of [`Snapshot`]s and a clock, and runs in the supervising process: a thread that
-//! is stuck in a system call cannot notice that it is stuck.
+//! Library code only *reports*: it enters a [`Stage`], registers each working thread
+//! ([`ThreadProgress`]), and records the thread's position (file, offset, device) and the bytes and
+//! items done. The [`Watchdog`] alone decides that an operation takes too long. Its decisions
+//! depend only on [`Snapshot`]s and the times passed to it, and it runs in the supervising process,
+//! because a thread that is blocked in a system call cannot detect that.
 //!
 //! ```
 //! use watch::{Stage, Watch};
@@ -38,7 +38,7 @@ use thread_progress::ThreadState;
 /// Receiver of events: a terminal, a pipe to the supervisor, a test's list.
 pub type Sink = Box<dyn Fn(WatchEvent) + Send + Sync>;
 
-/// Progress of a process, to which all of its threads report. Clones share the state.
+/// Collects the progress of all threads of a process. Clones share the state.
 #[derive(Clone)]
 pub struct Watch(Arc<WatchState>);
 
@@ -103,8 +103,9 @@ impl Watch {
         self.send(WatchEvent::Left { stage, seconds, bytes_done, items_done, summary });
     }
 
-    /// Starts the progress bar of `stage` with its total of bytes and items (shards, steps).
-    /// Progress of threads that are `at` this stage counts.
+    /// Starts the progress bar of `stage`, given its total numbers of bytes and items (shards,
+    /// steps). The bar counts the progress of threads whose last [`ThreadProgress::at`] names this
+    /// stage.
     pub fn total(&self, stage: Stage, bytes_total: u64, items_total: u64) {
         let mut board = self.board();
         (board.bar, board.bytes_total, board.items_total) = (Some(stage), bytes_total, items_total);
@@ -113,7 +114,7 @@ impl Watch {
         self.send(WatchEvent::Total { stage, bytes_total, items_total });
     }
 
-    /// Sends a line for the user, shown unless the program is quiet.
+    /// Sends a line for the user that is shown unless `--quiet` is given.
     pub fn note(&self, text: impl Into<String>) {
         self.note_at(NoteLevel::Normal, text);
     }
@@ -123,14 +124,14 @@ impl Watch {
         self.note_at(NoteLevel::Verbose, text);
     }
 
-    /// Sends a line that is shown at this verbosity.
+    /// Sends a line that is shown at the verbosity `level`.
     pub fn note_at(&self, level: NoteLevel, text: impl Into<String>) {
         self.beat();
         self.send(WatchEvent::Note { text: text.into(), level });
     }
 
-    /// Reports the rung of the fallback ladder that is being tried, and the host memory that the
-    /// next plan may use if this rung runs out of it.
+    /// Reports the rung of the fallback ladder that is being tried, and the bytes of host memory
+    /// that the next plan may use if this rung runs out of host memory.
     pub fn rung(&self, model: &str, rung: &str, next_host_bytes: u64) {
         self.beat();
         self.send(WatchEvent::Rung {
@@ -150,12 +151,12 @@ impl Watch {
         self.board().detail = text.into();
     }
 
-    /// Updates the figures of the running experiment, which the first call creates.
+    /// Updates the figures of the running experiment; the first call creates them.
     pub fn figures(&self, change: impl FnOnce(&mut Figures)) {
         change(self.board().figures.get_or_insert_default());
     }
 
-    /// Registers a working thread until the handle is dropped.
+    /// Registers a working thread; it stays registered until the handle is dropped.
     pub fn thread(&self, name: &str) -> ThreadProgress {
         let state = Arc::new(ThreadState::new(name));
         self.board().threads.push(state.clone());
@@ -174,7 +175,8 @@ impl Watch {
         }
     }
 
-    /// Reports progress that has neither bytes nor a thread of its own (a token, a step).
+    /// Reports progress that is not counted in bytes and has no registered thread, such as a token
+    /// or a step.
     pub fn beat(&self) {
         self.0.beats.fetch_add(1, Ordering::Relaxed);
     }

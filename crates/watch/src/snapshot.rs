@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 /// State of a process: its stages, its progress bar and its threads.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Count of progress reports. Two snapshots with the same count have no progress between them.
+    /// Number of progress reports so far. If two snapshots have the same number, there was no
+    /// progress between them.
     pub beats: u64,
     /// Stages entered and not left, outermost first.
     pub stages: Vec<Stage>,
-    /// The stage that has the progress bar, whose numbers follow.
+    /// The stage that the progress bar shows. The next four fields are the bar's numbers.
     pub bar: Option<Stage>,
     pub bytes_done: u64,
-    /// 0: unknown.
+    /// 0 if unknown.
     pub bytes_total: u64,
     /// Items (shards, steps) done.
     pub items_done: u64,

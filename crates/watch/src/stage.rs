@@ -4,7 +4,7 @@ use crate::Watch;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
-/// What a process is doing. The list is closed: progress lines and stall reports use these names.
+/// A kind of work that a process does. Progress lines and stall reports show the stages by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
@@ -16,7 +16,7 @@ pub enum Stage {
     Locate,
     /// Opening the checkpoint's files.
     Open,
-    /// Reading and checking the headers.
+    /// Reading and checking the headers of the checkpoint's files.
     Headers,
     /// Probing devices and memory limits.
     Probe,
@@ -32,7 +32,7 @@ pub enum Stage {
     Place,
     /// Building the tokenizer.
     Tokenizer,
-    /// Running the first inference.
+    /// Running a first inference to check the loaded model.
     SmokeTest,
     Prefill,
     /// Generating tokens.
@@ -99,8 +99,8 @@ impl StageGuard {
         StageGuard { watch, stage, since: Instant::now(), summary: String::new() }
     }
 
-    /// Sets the result of the stage, shown when the stage ends: one line, and further lines with
-    /// its details, which are indented.
+    /// Sets the result of the stage, which is shown when the stage ends: one line, optionally
+    /// followed by lines with details, which are shown indented.
     pub fn summary(&mut self, text: impl Into<String>) {
         self.summary = text.into();
     }

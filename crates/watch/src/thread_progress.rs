@@ -18,9 +18,9 @@ impl ThreadProgress {
         ThreadProgress { watch, state }
     }
 
-    /// Records what the thread does next: the stage, the file or device, and the offset in it in
-    /// bytes. Call it *before* anything that can block, so that a stall report names the right
-    /// operation.
+    /// Records the thread's next operation: its stage, its file or device (`what`), and the offset
+    /// in `what`, in bytes. Call it *before* anything that can block, so that a stall report names
+    /// the right operation.
     pub fn at(&self, stage: Stage, what: &str, offset: u64) {
         let mut position = self.state.position();
         position.stage = Some(stage);
@@ -61,7 +61,7 @@ impl Drop for ThreadProgress {
     }
 }
 
-/// What the [`Watch`] knows of a registered thread.
+/// State of a registered thread in a [`Watch`].
 #[derive(Debug)]
 pub(crate) struct ThreadState {
     thread: String,

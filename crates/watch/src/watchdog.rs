@@ -2,13 +2,14 @@
 
 use crate::{Snapshot, Stage};
 
-/// Bytes after which the measured rate sets the default deadline.
+/// Number of bytes after which the default deadline is calculated from the measured rate.
 const FIRST_RATE_BYTES: u64 = 2 << 30;
-/// Minimum default deadline, in seconds.
+/// Minimum time from its calculation to the default deadline, in seconds.
 const DEADLINE_MIN_S: f64 = 600.0;
-/// Default deadline as a multiple of the projected time.
+/// Time to the default deadline, as a multiple of the projected duration of the stage.
 const DEADLINE_FACTOR: f64 = 4.0;
-/// How long the projection must exceed the deadline before [`Stall::TooSlow`], in seconds.
+/// How long the projected end must be later than the deadline before [`Stall::TooSlow`] is
+/// returned, in seconds.
 const TOO_SLOW_FOR_S: f64 = 60.0;
 
 /// Time limits of a process.
@@ -62,10 +63,12 @@ pub enum Stall {
 #[derive(Debug)]
 pub struct Watchdog {
     limits: WatchLimits,
-    /// Progress count of the last progress, and when it was first observed, in seconds.
+    /// [`Snapshot::beats`] at the last progress, and the time when this count was first observed,
+    /// in seconds from the start.
     last: Option<(u64, f64)>,
     bar: Option<BarTiming>,
-    /// Since when the projection exceeds the deadline, in seconds.
+    /// The time since which the projected end is later than the deadline, in seconds from the
+    /// start.
     late_since_s: Option<f64>,
 }
 
@@ -88,11 +91,12 @@ impl Watchdog {
         self.limits.deadline_s.or(self.bar.and_then(|bar| bar.default_deadline_s))
     }
 
-    /// Checks the state of the process `now_s` seconds after its start.
+    /// Checks a snapshot of the process, taken `now_s` seconds after its start. Returns why the
+    /// process has to be terminated, if it has to.
     ///
-    /// The deadline applies to loading: in [`Stage::Run`], [`Stage::Serve`], [`Stage::Bench`],
-    /// [`Stage::Fetch`] and [`Stage::Verify`] only the stall timeout does, and not even that to a
-    /// server, which may wait for requests.
+    /// The deadline applies only to loading. In [`Stage::Run`], [`Stage::Bench`], [`Stage::Fetch`]
+    /// and [`Stage::Verify`], only the stall timeout applies. In [`Stage::Serve`], neither applies,
+    /// because a server may wait for requests.
     pub fn observe(&mut self, now_s: f64, seen: &Snapshot) -> Option<Stall> {
         let stage = seen.stages.last().copied();
         if let Some(stalled) = self.stalled(now_s, seen, stage) {
@@ -149,7 +153,8 @@ impl Watchdog {
                 ..bar
             });
         } else if bar.default_deadline_s.is_none() && spent_s > DEADLINE_MIN_S {
-            // Too slow to read the first 2 GiB: the minimum deadline starts now.
+            // The first 2 GiB were not read within ten minutes: the deadline is in another ten
+            // minutes.
             self.bar = Some(BarTiming { default_deadline_s: Some(now_s + DEADLINE_MIN_S), ..bar });
         }
         let deadline_s = self.deadline_s()?;

@@ -1,4 +1,5 @@
-//! The engine's step: schedule, start masks, forward, sample, update. vLLM's `EngineCore`.
+//! The engine's step: schedule, start masks, forward, sample, update. Corresponds to vLLM's
+//! `EngineCore`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,7 +20,7 @@ use crate::scheduler::{
     FinishedSequence, SampledTokens, Scheduler, SchedulerConfig, SchedulerOutput, Sequence,
 };
 
-/// How long the masks of a step may take after its forward pass.
+/// How long a step waits for its grammar masks after its forward pass.
 const MASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A model, its KV cache, and the sequences that share them.
@@ -31,7 +32,7 @@ pub(super) struct EngineCore<F> {
     sampler: Sampler,
     metrics: MetricsRecorder,
     pub state: Arc<EngineState>,
-    /// Set once no forward pass can succeed any more.
+    /// Set when a forward pass fails in such a way that no later pass can succeed.
     pub fatal_error: Option<FatalError>,
 }
 
@@ -61,7 +62,7 @@ impl<F: Forward> EngineCore<F> {
         })
     }
 
-    /// Computes the next tokens of all scheduled sequences, and one chunk of an embedding.
+    /// Computes the next tokens of all scheduled sequences, and one chunk of one embedding request.
     pub fn step(&mut self) {
         let began = Instant::now();
         let mut scheduled = self.scheduler.schedule(&mut self.kv_cache, began);
@@ -76,8 +77,8 @@ impl<F: Forward> EngineCore<F> {
         }
         let embeds = self.embed();
         if !generates && !embeds {
-            // Cannot happen, as the oldest sequence gets the blocks of all others. An error is
-            // better than a thread that spins.
+            // Cannot happen, because the oldest sequence can preempt all others. If it does, an
+            // error is better than an endless loop.
             let blocks = self.kv_cache.pool.blocks();
             let reason = FinishReason::Error(RequestError::Stuck { blocks });
             self.scheduler.finish_oldest(reason, &mut self.kv_cache);
@@ -87,8 +88,8 @@ impl<F: Forward> EngineCore<F> {
         self.publish(false);
     }
 
-    /// Computes the scheduled tokens and samples the targets' next ones, while mask threads compute
-    /// what the grammars allow.
+    /// Computes the scheduled tokens while mask threads compute the grammar masks, then samples the
+    /// next tokens of the targets.
     fn execute(
         &mut self,
         scheduled: &mut SchedulerOutput,
@@ -119,8 +120,8 @@ impl<F: Forward> EngineCore<F> {
         self.scheduler.fail(scheduled, &cause.into(), &mut self.kv_cache);
     }
 
-    /// Computes the next chunk of the oldest embedding request; false if there is none or no block
-    /// for it.
+    /// Computes the next chunk of the oldest embedding request; false if there is no such request
+    /// or there are too few KV blocks.
     fn embed(&mut self) -> bool {
         let Some(scheduled) = self.scheduler.schedule_embedding(&mut self.kv_cache) else {
             return false;
@@ -143,8 +144,8 @@ impl<F: Forward> EngineCore<F> {
         self.complete_finished();
     }
 
-    /// Sends the completions of the sequences that ended. The statistics are published before, so
-    /// that a client that got its completion finds it counted.
+    /// Sends the completions of the sequences that ended. The statistics are published first, so
+    /// that a client that has received its completion finds the request counted in them.
     fn complete_finished(&mut self) {
         let finished = self.scheduler.take_finished();
         if finished.is_empty() {
@@ -170,7 +171,7 @@ impl<F: Forward> EngineCore<F> {
         }
     }
 
-    /// Publishes the statistics, at intervals or `now`.
+    /// Publishes the statistics if the interval has passed or `now` is true.
     pub fn publish(&mut self, now: bool) {
         if let Some(stats) = self.metrics.due(now) {
             stats.running = self.scheduler.running().len();
@@ -181,7 +182,7 @@ impl<F: Forward> EngineCore<F> {
         }
     }
 
-    /// Forward passes so far.
+    /// Number of forward passes so far.
     pub fn steps(&self) -> u64 {
         self.scheduler.stats.steps
     }

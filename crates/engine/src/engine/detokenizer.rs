@@ -2,20 +2,20 @@
 
 use text::{StreamDecoder, TextError, Tokenizer};
 
-/// Turns output tokens into text; holds back what may become a stop string.
+/// Turns output tokens into text; holds back text that may be the beginning of a stop string.
 pub(super) struct Detokenizer {
     decoder: Option<StreamDecoder>,
     stop_strings: Vec<String>,
-    /// Text at the end that may still become a stop string.
+    /// The end of the text, held back because it may be the beginning of a stop string.
     held: String,
 }
 
-/// What a token adds to the text.
+/// The text that became final with a token.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct DetokenizedText {
     /// Final text.
     pub text: String,
-    /// Whether a stop string is complete; `text` is what precedes it.
+    /// Whether a stop string was found; `text` is then the text before it.
     pub stopped: bool,
 }
 
@@ -31,7 +31,7 @@ impl Detokenizer {
         Ok(self.add(&text))
     }
 
-    /// The text that was held back.
+    /// Ends the text; returns the text that was held back.
     pub fn finish(&mut self) -> DetokenizedText {
         let rest = self.decoder.as_mut().map(StreamDecoder::finish).unwrap_or_default();
         let mut added = self.add(&rest);
@@ -43,7 +43,7 @@ impl Detokenizer {
 
     fn add(&mut self, text: &str) -> DetokenizedText {
         self.held.push_str(text);
-        // The stop string that begins first ends the text.
+        // Among several stop strings, the one that begins first ends the text.
         let starts = self.stop_strings.iter().filter_map(|stop| self.held.find(stop.as_str()));
         if let Some(start) = starts.min() {
             self.held.truncate(start);
@@ -53,7 +53,7 @@ impl Detokenizer {
         DetokenizedText { text: std::mem::replace(&mut self.held, rest), stopped: false }
     }
 
-    /// Length of the longest end of the text that a stop string begins with.
+    /// Length in bytes of the longest suffix of `held` that is a proper prefix of a stop string.
     fn stop_prefix_bytes(&self) -> usize {
         let longest = |stop: &String| {
             let ends = stop.char_indices().map(|(index, _)| index).rev();

@@ -1,5 +1,5 @@
-//! Errors of an engine: at submission, while waiting, of embeddings, and of the engine itself.
-//! [`RequestError`] is the scheduler's.
+//! Errors of submitting a request, of waiting for its response, of embedding a text, and of the
+//! engine itself. The scheduler defines [`RequestError`].
 
 use error_kind::{ErrorKind, HasKind};
 
@@ -86,7 +86,7 @@ impl HasKind for EmbedError {
     }
 }
 
-/// Why an engine cannot start, or did not end as it should.
+/// Why an engine could not start, or why its shutdown failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EngineError {
     #[error(

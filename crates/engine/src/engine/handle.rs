@@ -20,15 +20,14 @@ use crate::grammar::{GrammarCompiler, GrammarError, GrammarSettings};
 use crate::kv::{BLOCK_TOKENS, KvPool};
 use crate::load::Loaded;
 
-/// How long a dropped engine waits for its thread, and a shutdown after it has canceled all
-/// requests.
+/// How long a drop or a shutdown waits for the thread to end after all requests were canceled.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often an ending thread is checked.
+/// Interval at which a shutdown checks whether the thread has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
-/// Places in the command channel for wake-ups, beside one for each request that may wait.
+/// Capacity of the command channel for wake-ups, in addition to that for waiting requests.
 const WAKE_UPS_MAX: usize = 16;
 
-/// A model that generates on its own thread. Shared by reference or in an `Arc`; dropping it
+/// Handle to a model that runs on its own thread. Shared by reference or in an `Arc`; dropping it
 /// cancels all requests.
 pub struct Engine {
     pub(super) commands: SyncSender<EngineCommand>,
@@ -36,7 +35,8 @@ pub struct Engine {
     pub(super) state: Arc<EngineState>,
     pub(super) next_seq_id: AtomicU64,
     pub(super) limits: ForwardLimits,
-    /// The longest sequence: the context, or as many tokens as the KV cache holds.
+    /// Maximum number of tokens of a sequence: the context, or the capacity of the KV cache if that
+    /// is smaller.
     pub(super) capacity_tokens: usize,
     pub(super) queue_limit: usize,
     pub(super) tokenizer: Option<Tokenizer>,
@@ -47,10 +47,10 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts an engine over a model and its KV cache.
+    /// Starts an engine with a model and its KV cache.
     ///
     /// # Errors
-    /// If a thread cannot start, or the KV cache has no blocks.
+    /// If a thread cannot start, the KV cache has no blocks, or the model's limits allow no rows.
     pub fn start<F: Forward>(
         model: F,
         kv: KvPool,
@@ -88,7 +88,7 @@ impl Engine {
         })
     }
 
-    /// Starts an engine over a loaded model.
+    /// Starts an engine with a loaded model.
     ///
     /// # Errors
     /// As [`Engine::start`].
@@ -98,11 +98,12 @@ impl Engine {
     }
 
     /// The embedding of a text, `[hidden_size]`: the mean over all positions of the hidden states
-    /// after the final norm, not normalized. Waits for at most `limit`. Its bits do not depend on
-    /// other requests.
+    /// after the final norm, not normalized. Waits for at most `limit`. The result is bit-identical
+    /// whatever other requests are running.
     ///
     /// # Errors
-    /// [`EmbedError`]: an invalid text, a full queue, NaN in the hidden states, the limit.
+    /// [`EmbedError`] if the text is invalid, the queue is full, a hidden state is not finite,
+    /// `limit` passes, or the engine shuts down or fails.
     pub fn embed(&self, tokens: Vec<u32>, limit: Duration) -> Result<Vec<f32>, EmbedError> {
         let request = EmbedRequest { tokens, deadline: None, notify: None };
         // Dropping the handle at the limit cancels the request.
@@ -117,30 +118,31 @@ impl Engine {
         }
     }
 
-    /// Statistics, at most some milliseconds old.
+    /// The statistics published last; `queued` is current.
     pub fn stats(&self) -> EngineStats {
         EngineStats { queued: self.state.queued.load(Ordering::SeqCst), ..self.state.stats() }
     }
 
-    /// Tokens that a prompt and its response may have together.
+    /// Maximum number of tokens of a prompt and its response together.
     pub fn context(&self) -> usize {
         self.capacity_tokens
     }
 
-    /// Settings of constrained decoding, for the provenance.
+    /// Settings of constrained decoding, to be recorded in the provenance of results.
     pub fn grammar_settings(&self) -> GrammarSettings {
         self.grammar
     }
 
-    /// The error that ended the thread, if one did.
+    /// The fatal error that ended the engine's thread, if there was one.
     pub fn fatal_error(&self) -> Option<FatalError> {
         self.state.fatal_error()
     }
 
-    /// Accepts no more requests and finishes the accepted ones; cancels the rest after `limit`.
+    /// Shuts the engine down: accepts no more requests, finishes the accepted ones, and cancels
+    /// those that have not ended after `limit`.
     ///
     /// # Errors
-    /// [`EngineError::NotEnding`] if the thread has not ended another ten seconds later,
+    /// [`EngineError::NotEnding`] if the thread has not ended ten seconds after `limit`,
     /// [`EngineError::Died`] if a fatal error ended it.
     pub fn shutdown(self, limit: Duration) -> Result<(), EngineError> {
         self.request_shutdown(ShutdownMode::Drain);
@@ -156,7 +158,7 @@ impl Engine {
 
     fn request_shutdown(&self, mode: ShutdownMode) {
         self.state.request_shutdown(mode);
-        // If the channel is full, the thread is awake.
+        // If the channel is full, the thread is awake and needs no wake-up.
         let _woken = self.commands.try_send(EngineCommand::Wake);
     }
 
@@ -175,8 +177,8 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.request_shutdown(ShutdownMode::Abort);
-        // Memory should be free when this returns. A forward pass that does not return is left to
-        // the supervisor.
+        // Waits, so that the memory is free when `drop` returns. If a forward pass does not return,
+        // the supervisor has to end the process.
         self.ended_within(ABORT_TIMEOUT);
     }
 }

@@ -9,7 +9,8 @@ use error_kind::{ErrorKind, HasKind};
 use super::EngineStats;
 use crate::models::ForwardError;
 
-/// Why an engine's thread ended without being asked to: a panic, or a device that does not respond.
+/// Why an engine's thread ended without a shutdown: a panic, or a GPU that is lost or does not
+/// respond.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FatalError {
     pub cause: String,
@@ -17,7 +18,7 @@ pub struct FatalError {
 }
 
 impl FatalError {
-    /// The fatal error of a forward pass, if no later pass can succeed.
+    /// The fatal error for a failed forward pass; `None` if later passes can succeed.
     pub(super) fn from_forward(cause: &ForwardError) -> Option<Self> {
         cause.is_final().then(|| FatalError { cause: cause.to_string(), kind: cause.kind() })
     }
@@ -36,7 +37,7 @@ impl std::fmt::Display for FatalError {
     }
 }
 
-/// How far an engine's shutdown has been requested.
+/// The requested way to shut an engine down, in ascending order of strength.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ShutdownMode {
     /// No shutdown: requests are accepted.
@@ -51,7 +52,7 @@ pub(super) enum ShutdownMode {
 #[derive(Default)]
 pub(super) struct EngineState {
     shutdown: AtomicU8,
-    /// Accepted requests that no step has started.
+    /// Number of accepted requests that have not started.
     pub queued: AtomicUsize,
     fatal_error: Mutex<Option<FatalError>>,
     stats: Mutex<EngineStats>,
@@ -66,7 +67,7 @@ impl EngineState {
         }
     }
 
-    /// Requests a shutdown; a weaker mode than an earlier one has no effect.
+    /// Requests a shutdown; no effect if a stronger mode was requested earlier.
     pub fn request_shutdown(&self, mode: ShutdownMode) {
         self.shutdown.fetch_max(mode as u8, Ordering::SeqCst);
     }
@@ -75,7 +76,7 @@ impl EngineState {
         lock(&self.fatal_error).clone()
     }
 
-    /// Records a fatal error; the first one stays.
+    /// Records a fatal error, unless one is already recorded.
     pub fn set_fatal_error(&self, error: FatalError) {
         lock(&self.fatal_error).get_or_insert(error);
     }

@@ -1,4 +1,5 @@
-//! The grammar masks of one step: started before the forward pass, waited for after it.
+//! The grammar masks of one step. Mask threads compute them during the forward pass; the engine
+//! waits for them after it.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +10,10 @@ use crate::scheduler::{SampleTarget, Scheduler, SequenceOutput};
 pub(super) enum TargetMasks {
     /// The sequence has no grammar: all tokens are allowed.
     Unconstrained,
-    /// The matcher is at a mask thread.
+    /// A mask thread has the matcher and computes the masks.
     Pending,
-    /// Masks at the sequence's end and behind the draft's segments, at least the first.
+    /// The mask after the sequence's last token, then the masks after the draft's segments, of
+    /// which the last ones may be missing.
     Ready(Vec<TokenMask>),
     Failed(GrammarError),
 }
@@ -44,8 +46,8 @@ impl<'a> StepMasks<'a> {
         StepMasks { pool, seq_ids, masks }
     }
 
-    /// Waits for the masks and returns the matchers to their sequences. Cancels what takes longer
-    /// than `timeout`.
+    /// Waits for the masks and returns the matchers to their sequences. Cancels computations that
+    /// take longer than `timeout`.
     pub fn wait<O: SequenceOutput>(
         mut self,
         timeout: Duration,
@@ -55,7 +57,8 @@ impl<'a> StepMasks<'a> {
         while self.masks.iter().any(TargetMasks::is_pending) {
             let left = until.saturating_duration_since(Instant::now());
             let Some(result) = self.pool.next(left) else { break };
-            // A result without a pending target is late: its sequence has ended.
+            // A result without a pending target is from an earlier step that timed out: its
+            // sequence has ended.
             let index = self.seq_ids.iter().position(|&seq_id| seq_id == result.seq_id);
             let Some(masks) = index.map(|index| &mut self.masks[index]) else { continue };
             if masks.is_pending() {

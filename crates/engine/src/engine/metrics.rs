@@ -12,12 +12,12 @@ use crate::scheduler::SchedulerStats;
 /// How often the statistics are published.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Gauges and counters of an engine. Counters only grow.
+/// Gauges and counters of an engine. Counters never decrease.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct EngineStats {
-    /// Requests that hold KV blocks.
+    /// Running requests, which hold KV blocks.
     pub running: usize,
-    /// Requests that no step has started.
+    /// Accepted requests that have not started.
     pub queued: usize,
     /// All blocks of the KV cache.
     pub kv_blocks: usize,
@@ -32,7 +32,7 @@ pub struct EngineStats {
     pub steps: u64,
     /// Ended requests by [`FinishReason::name`].
     pub finished: BTreeMap<&'static str, u64>,
-    /// Computed tokens of prompts and of preempted responses.
+    /// Tokens computed in prefill: prompts, and whole sequences again after a preemption.
     pub prefill_tokens: u64,
     /// Tokens that were not computed because the prefix cache had their blocks.
     pub prefix_hit_tokens: u64,
@@ -44,21 +44,21 @@ pub struct EngineStats {
     pub draft_tokens: u64,
     /// Draft tokens that became output.
     pub accepted_draft_tokens: u64,
-    /// Times that a request lost its blocks to an older one.
+    /// Number of times that a request lost its KV blocks to an older request.
     pub preemptions: u64,
-    /// Evicted blocks of the prefix cache.
+    /// Number of blocks evicted from the prefix cache.
     pub evictions: u64,
-    /// Output tokens per second, over the last seconds.
+    /// Output tokens per second, over the last five seconds.
     pub reply_tok_s: f64,
-    /// Prompt tokens per second, over the last seconds.
+    /// Prefilled tokens per second, over the last five seconds.
     pub prefill_tok_s: f64,
-    /// Seconds in steps: the following three and all that lies between them.
+    /// Seconds spent in steps: the next three fields, embeddings and the scheduler's work.
     pub step_s: f64,
-    /// Seconds in forward passes.
+    /// Seconds spent in forward passes, except those of embeddings.
     pub forward_s: f64,
-    /// Seconds after forward passes in which masks were waited for.
+    /// Seconds spent waiting for grammar masks after forward passes.
     pub mask_wait_s: f64,
-    /// Seconds in which tokens were sampled.
+    /// Seconds spent sampling tokens.
     pub sample_s: f64,
 }
 
@@ -103,12 +103,12 @@ impl MetricsRecorder {
         self.stats.step_s += elapsed.as_secs_f64();
     }
 
-    /// Ends a forward pass that began at `began`; returns the present time.
+    /// Adds the duration of a forward pass that began at `began`; returns the current time.
     pub fn add_forward(&mut self, began: Instant) -> Instant {
         add_elapsed(&mut self.stats.forward_s, began)
     }
 
-    /// Ends a wait for masks that began at `began`; returns the present time.
+    /// Adds the duration of a wait for masks that began at `began`; returns the current time.
     pub fn add_mask_wait(&mut self, began: Instant) -> Instant {
         add_elapsed(&mut self.stats.mask_wait_s, began)
     }
@@ -130,8 +130,8 @@ impl MetricsRecorder {
         *self.stats.finished.entry(reason.name()).or_default() += 1;
     }
 
-    /// The statistics to complete and publish, if the interval has passed or they are to be
-    /// published `now`.
+    /// The statistics, for the caller to complete and publish; `None` if the interval has not
+    /// passed and `now` is false.
     pub fn due(&mut self, now: bool) -> Option<&mut EngineStats> {
         let time = Instant::now();
         let is_due = |last: Instant| time.duration_since(last) >= PUBLISH_INTERVAL;
@@ -171,7 +171,7 @@ impl TokenRates {
         self.drop_old(now);
     }
 
-    /// Prompt tokens and output tokens per second.
+    /// Prefilled tokens and output tokens per second.
     fn per_second(&mut self, now: Instant) -> (f64, f64) {
         self.drop_old(now);
         let Some(first) = self.steps.front() else { return (0.0, 0.0) };

@@ -1,12 +1,12 @@
 //! Continuous batching: requests from many threads, one model, one engine thread.
 //!
 //! As in vLLM V1, [`Engine`] is a handle to a thread that runs [`core`]: schedule, forward, sample,
-//! update. A [`Request`] goes in through a bounded queue and gives a [`ResponseHandle`], which
-//! receives the tokens as they are sampled; dropping the handle cancels the request.
+//! update. Submitting a [`Request`] puts it into a bounded queue and returns a [`ResponseHandle`],
+//! which receives the tokens as they are sampled; dropping the handle cancels the request.
 //!
-//! A response never depends on its neighbors: the model is batch-invariant, sampling depends on
-//! (seed, position), a grammar on the response's own tokens. Neighbors only change how long it
-//! takes.
+//! A response never depends on concurrent requests: the model is batch-invariant, random numbers
+//! depend on (seed, position), and a grammar depends on the response's own tokens. Concurrent
+//! requests affect only the response's duration.
 
 mod core;
 mod detokenizer;

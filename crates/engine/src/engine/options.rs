@@ -13,22 +13,22 @@ pub struct EngineOptions {
     /// Tokens that end a response.
     pub eos: Vec<u32>,
     pub grammar: GrammarSettings,
-    /// Requests that may wait; further ones are refused.
+    /// Maximum number of waiting requests; further requests are refused.
     pub queue_limit: usize,
-    /// Requests that may hold KV blocks at a time.
+    /// Maximum number of running requests, which hold KV blocks.
     pub running_max: usize,
-    /// Token budget of a step. A longer prompt is computed in chunks, so that other requests
-    /// progress beside it. The model's limit bounds it.
+    /// Maximum number of tokens in one step, limited by the model's maximum. A longer prompt is
+    /// computed in chunks, so that other requests progress at the same time.
     pub step_tokens: usize,
-    /// Threads that compute grammar masks beside the forward pass; with 0 they are computed before
-    /// it.
+    /// Number of threads that compute grammar masks during the forward pass; with 0, the engine's
+    /// thread computes the masks before the forward pass.
     pub mask_threads: usize,
-    /// Whether requests with equal prefixes share KV blocks, also with requests that ended.
+    /// Whether requests with equal prefixes share KV blocks, including blocks of ended requests.
     pub prefix_cache: bool,
-    /// Whether draft tokens are proposed from a sequence's own tokens, and verified many at a
-    /// time.
+    /// Whether draft tokens are proposed from a sequence's own tokens, and verified together in one
+    /// forward pass.
     pub prompt_lookup: bool,
-    /// Receives progress, and may cancel everything.
+    /// Receives the engine's progress. Canceling it cancels all requests and ends the engine.
     pub watch: Watch,
 }
 

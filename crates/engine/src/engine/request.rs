@@ -6,27 +6,28 @@ use std::time::Instant;
 use crate::grammar::Constraint;
 use crate::sampling::SamplingParams;
 
-/// Called on the engine's thread after each change of a response; must be quick. An asynchronous
-/// server wakes its task with it.
+/// A callback that the engine's thread calls after each change of a response. It must return
+/// quickly. An asynchronous server uses it to wake the request's task.
 pub type Notify = Arc<dyn Fn() + Send + Sync>;
 
 /// A prompt to continue.
 #[derive(Clone)]
 pub struct Request {
-    /// Token ids, special ones included; not empty.
+    /// Token ids, including special tokens; must not be empty.
     pub prompt: Vec<u32>,
     pub sampling: SamplingParams,
     pub constraint: Option<Constraint>,
-    /// Most tokens of the response, forced ones included. The context bounds it as well.
+    /// Maximum number of tokens of the response, including forced tokens. The context also limits
+    /// it.
     pub max_new_tokens: usize,
-    /// Tokens that end the response, besides the engine's `eos`. They are not part of it.
+    /// Tokens that end the response, besides the engine's `eos`. They are not part of the response.
     pub stop_tokens: Vec<u32>,
-    /// Texts that end the response. They are not part of its text.
+    /// Strings that end the response when its text contains them. They are not part of the text.
     pub stop_strings: Vec<String>,
-    /// Whether generation goes on past the engine's `eos`, for measurements. The end of a grammar
-    /// still ends the response.
+    /// Whether generation continues after the engine's `eos` tokens, for benchmarks. Ignored for a
+    /// request with a constraint.
     pub ignore_eos: bool,
-    /// When the response ends, complete or not.
+    /// Time at which the response ends even if it is incomplete.
     pub deadline: Option<Instant>,
     /// Whether log-probabilities of the tokens are returned.
     pub logprobs: bool,
@@ -35,7 +36,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A greedy response of at most `max_new_tokens`.
+    /// A request for a greedy response of at most `max_new_tokens` tokens.
     pub fn new(prompt: Vec<u32>, max_new_tokens: usize) -> Self {
         Request {
             prompt,
@@ -55,9 +56,9 @@ impl Request {
 /// A text to embed.
 #[derive(Clone)]
 pub struct EmbedRequest {
-    /// Token ids; not empty.
+    /// Token ids; must not be empty.
     pub tokens: Vec<u32>,
-    /// When the request ends, complete or not.
+    /// Time at which the request ends even if the embedding is incomplete.
     pub deadline: Option<Instant>,
     /// Called after each change of the response.
     pub notify: Option<Notify>,

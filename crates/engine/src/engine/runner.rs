@@ -1,4 +1,5 @@
-//! The model as the engine needs it: a trait, and its implementation over a loaded model.
+//! The trait [`Forward`], through which the engine uses a model, and its implementation for a
+//! loaded model.
 
 use std::sync::Arc;
 
@@ -12,20 +13,20 @@ use crate::models::{ForwardError, ForwardScratch, Model};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForwardLimits {
     pub vocab: usize,
-    /// Positions of a sequence.
+    /// Maximum number of positions of a sequence.
     pub context: usize,
-    /// Rows of one pass.
+    /// Maximum number of rows of one pass.
     pub rows_max: usize,
-    /// Rows of one pass whose logits or hidden states are returned.
+    /// Maximum number of rows of one pass whose logits or hidden states are returned.
     pub logits_rows_max: usize,
 }
 
-/// A batch-invariant model: the results of a row depend on its sequence's tokens alone.
+/// A batch-invariant model: the results of a row depend only on the tokens of the row's sequence.
 pub trait Forward: Send + 'static {
-    /// The limits, which do not change.
+    /// The limits of a forward pass; always the same for one model.
     fn limits(&self) -> ForwardLimits;
 
-    /// The model's threads, for work between passes; `None` if it has none.
+    /// The model's thread pool, which the engine uses between passes; `None` if the model has none.
     fn pool(&self) -> Option<Arc<Pool>> {
         None
     }
@@ -43,7 +44,7 @@ pub trait Forward: Send + 'static {
     fn hidden(&mut self, batch: &Batch, kv: &mut KvPool) -> Result<&[f32], ForwardError>;
 }
 
-/// A loaded model with its buffers.
+/// A loaded model with the buffers of its forward pass.
 #[derive(Debug)]
 pub struct ModelRunner {
     pub model: Model,

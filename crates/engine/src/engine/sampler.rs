@@ -15,16 +15,16 @@ use crate::models::ForwardError;
 use crate::sampling::{SampleBuffers, SampleInput, SampledToken, sample};
 use crate::scheduler::{SampleTarget, SampledTokens, Scheduler, Sequence};
 
-/// The sampler of the engine's thread.
+/// Samples the next tokens of all targets of a step.
 pub(super) struct Sampler {
     pool: Option<Arc<Pool>>,
-    /// As many as threads have sampled at the same time.
+    /// Buffers that no thread is using; at most one for each thread.
     buffers: Mutex<Vec<SampleBuffers>>,
 }
 
 /// One sample target with its rows of logits.
 struct SampleJob<'a> {
-    /// `[vocab]` each: at the sequence's end and behind each draft segment.
+    /// Logits after the sequence's last token and after each draft segment, `[vocab]` each.
     rows: Vec<&'a mut [f32]>,
     sequence: Option<&'a Sequence<ResponseOutput>>,
     masks: &'a TargetMasks,
@@ -84,7 +84,8 @@ impl Sampler {
 }
 
 impl SampleJob<'_> {
-    /// Samples from row after row while the tokens equal the draft.
+    /// Samples a token from each row, up to and including the first token that differs from the
+    /// draft.
     fn run(&mut self, buffers: &mut SampleBuffers) -> SampledTokens {
         let Some(sequence) = self.sequence else { return Vec::new() };
         let Some(generation) = sequence.generation() else { return Vec::new() };
@@ -96,7 +97,7 @@ impl SampleJob<'_> {
         let sampling = &generation.sampling;
         let mut position = sequence.tokens.len();
         let (mut seen, mut sampled) = (Cow::Borrowed(&generation.seen), Vec::new());
-        // Masks may be missing at the draft's end: then the rest of it is not verified.
+        // Masks may be missing for the draft's last segments, which are then not verified.
         let known = masks.map_or(self.rows.len(), <[TokenMask]>::len);
         for (index, logits) in self.rows.iter_mut().take(known).enumerate() {
             let input = SampleInput {

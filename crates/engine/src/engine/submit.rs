@@ -1,4 +1,4 @@
-//! NewSequence: checks a request, compiles its grammar and queues a sequence for it.
+//! Submission: checks a request, compiles its grammar and queues a sequence for it.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TrySendError;
@@ -12,7 +12,7 @@ use crate::grammar::{CompiledGrammar, Constraint, GrammarCompiler, GrammarError}
 use crate::sampling::SeenTokens;
 use crate::scheduler::{GenerationState, Sequence, StopConditions, Task};
 
-/// What all kinds of requests have in common.
+/// The parameters of a sequence, of a generation or an embedding request.
 struct NewSequence {
     tokens: Vec<u32>,
     task: Task,
@@ -21,11 +21,12 @@ struct NewSequence {
 }
 
 impl Engine {
-    /// Queues a request. Never waits for the engine's thread; compiles the request's grammar on the
-    /// caller's.
+    /// Queues a request without waiting for the engine's thread. The request's grammar is compiled
+    /// on the caller's thread.
     ///
     /// # Errors
-    /// [`SubmitError`]: an invalid request, a full queue, an engine that shuts down or has failed.
+    /// [`SubmitError`] if the request is invalid, the queue is full, or the engine is shutting down
+    /// or has failed.
     pub fn submit(&self, request: Request) -> Result<ResponseHandle, SubmitError> {
         self.check(&request)?;
         let grammar =
@@ -34,7 +35,8 @@ impl Engine {
         if request.sampling.repetition_penalty != 1.0 {
             seen.extend(&request.prompt);
         }
-        // The end of a grammar is an end token, which a constrained response cannot ignore.
+        // A grammar's text may end with an end token, so a constrained response cannot ignore end
+        // tokens.
         let ignore_eos = request.ignore_eos && grammar.is_none();
         let stop = StopConditions {
             max_new_tokens: request.max_new_tokens.min(self.capacity_tokens - request.prompt.len()),
@@ -54,7 +56,8 @@ impl Engine {
         })
     }
 
-    /// Queues an embedding request: the mean of a text's last hidden states.
+    /// Queues an embedding request, whose result is the mean of the text's hidden states after the
+    /// final norm.
     ///
     /// # Errors
     /// As [`Engine::submit`].

@@ -1,4 +1,5 @@
-//! The engine's thread: takes commands, runs steps while there is work, and reports how it ended.
+//! The engine's thread: receives commands, runs steps while there are requests, and reports a fatal
+//! error to all requests.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,17 +15,18 @@ use super::response::ResponseOutput;
 use super::runner::Forward;
 use crate::scheduler::Sequence;
 
-/// An idle engine wakes up this often to notice a shutdown whose wake-up did not arrive.
+/// Interval at which an idle engine checks for a shutdown, in case the wake-up command was not
+/// sent.
 const IDLE: Duration = Duration::from_millis(200);
 
-/// What the handle sends to the thread.
+/// A command that the handle sends to the thread.
 pub(super) enum EngineCommand {
     Submit(Box<Sequence<ResponseOutput>>),
     /// Check for a shutdown.
     Wake,
 }
 
-/// Runs the engine until it is shut down or its handle is gone. A panic or a fatal error is
+/// Runs the engine until it is shut down or its handle is dropped. A panic or a fatal error is
 /// reported to all requests.
 pub(super) fn run_engine<F: Forward>(
     mut core: EngineCore<F>,
@@ -47,7 +49,8 @@ pub(super) fn run_engine<F: Forward>(
     }
 }
 
-/// Returns the fatal error that ended it, or `None` after a shutdown.
+/// Runs steps until a shutdown, after which it returns `None`, or until a fatal error, which it
+/// returns.
 fn step_until_shutdown<F: Forward>(
     core: &mut EngineCore<F>,
     commands: &Receiver<EngineCommand>,
@@ -59,7 +62,8 @@ fn step_until_shutdown<F: Forward>(
         let shutdown = core.state.shutdown();
         if shutdown == ShutdownMode::Abort || watch.canceled() {
             core.state.request_shutdown(ShutdownMode::Abort);
-            // Requests that were accepted before the mode was set.
+            // Receives requests that were accepted before the mode was set, so that they are
+            // canceled too.
             take_commands(core, commands);
             core.finish_all(&FinishReason::Canceled);
             core.publish(true);
@@ -74,7 +78,8 @@ fn step_until_shutdown<F: Forward>(
             wait_for_command(core, commands);
             continue;
         }
-        // Only a working engine reports progress: an idle one is not stalled.
+        // The thread is registered only while there are requests, so that an idle engine does not
+        // look stalled.
         let progress = progress.get_or_insert_with(|| watch.thread("engine"));
         progress.at(Stage::Generate, "step", core.steps());
         core.step();
@@ -85,7 +90,7 @@ fn step_until_shutdown<F: Forward>(
     }
 }
 
-/// Takes all commands that have arrived; false if the handle is gone.
+/// Handles all commands that have arrived; returns false if the handle was dropped.
 fn take_commands<F: Forward>(core: &mut EngineCore<F>, commands: &Receiver<EngineCommand>) -> bool {
     loop {
         match commands.try_recv() {

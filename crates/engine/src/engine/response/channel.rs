@@ -1,6 +1,6 @@
 //! The channel from the engine's thread to the client of one request. The engine never waits for a
-//! slow client: deltas that were not taken yet are joined, so a response's length bounds the
-//! channel's memory.
+//! slow client: deltas that the client has not received yet are joined, so the channel's memory is
+//! limited by the response's length.
 
 use base::unpoisoned;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use crate::engine::{FatalError, Notify, WaitError};
 struct ChannelState {
     delta: Delta,
     completion: Option<Box<Completion>>,
-    /// The completion was sent, and perhaps taken.
+    /// Whether the completion was sent. The client may have received it already.
     closed: bool,
     fatal_error: Option<FatalError>,
 }
@@ -43,10 +43,10 @@ impl ResponseChannel {
 /// The engine's end of a response channel.
 pub(in crate::engine) struct ResponseSender(Arc<ResponseChannel>);
 
-/// A request in the engine. Dropping it cancels the request.
+/// Handle to a submitted request, which receives the response. Dropping it cancels the request.
 pub struct ResponseHandle(Arc<ResponseChannel>);
 
-/// Both ends of a new channel; `notify` is called after each change.
+/// Creates a channel and returns its two ends; `notify` is called after each change.
 pub(in crate::engine) fn channel(notify: Option<Notify>) -> (ResponseSender, ResponseHandle) {
     let channel = Arc::new(ResponseChannel {
         state: Mutex::default(),
@@ -80,7 +80,8 @@ impl ResponseSender {
 }
 
 impl Drop for ResponseSender {
-    /// A sender that was dropped before the response ended belonged to an engine that is gone.
+    /// Reports a fatal error if the sender is dropped before the response ended: the engine's
+    /// thread has then ended.
     fn drop(&mut self) {
         let mut state = self.0.lock();
         if !state.closed && state.fatal_error.is_none() {
@@ -92,7 +93,7 @@ impl Drop for ResponseSender {
 }
 
 impl ResponseHandle {
-    /// The next event, waited for at most `limit`. Deltas that have arrived are joined into one.
+    /// Waits for the next event, for at most `limit`. Deltas that have arrived are joined into one.
     ///
     /// # Errors
     /// [`WaitError::Timeout`], [`WaitError::Died`], or [`WaitError::Over`] after the last event.
@@ -119,10 +120,10 @@ impl ResponseHandle {
         self.0.lock().take().transpose()
     }
 
-    /// The complete response, waited for at most `limit`.
+    /// Waits for the complete response, for at most `limit`.
     ///
     /// # Errors
-    /// As [`ResponseHandle::next`]. After a timeout it can be called again.
+    /// As [`ResponseHandle::next`]. After a timeout, `wait` can be called again.
     pub fn wait(&self, limit: Duration) -> Result<Completion, WaitError> {
         let until = Instant::now() + limit;
         loop {
@@ -145,7 +146,8 @@ impl ResponseHandle {
 }
 
 impl ChannelState {
-    /// The next event, if there is one: the delta before the completion, the completion once.
+    /// Takes the next event or error, if there is one: the delta comes before the completion, and
+    /// the completion is returned once.
     fn take(&mut self) -> Option<Result<ResponseEvent, WaitError>> {
         if !self.delta.is_empty() {
             return Some(Ok(ResponseEvent::Delta(std::mem::take(&mut self.delta))));

@@ -1,5 +1,5 @@
-//! Responses: what a client receives, the channel that carries it, and the sequence's output that
-//! fills it.
+//! Responses: the events that a client receives, the channel that transfers them, and the
+//! sequence's output that sends them.
 
 mod channel;
 mod output;
@@ -13,9 +13,9 @@ pub(super) use output::ResponseOutput;
 /// An event of a response.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ResponseEvent {
-    /// All new tokens since the last event.
+    /// All new tokens and text since the last event.
     Delta(Delta),
-    /// The last event.
+    /// The complete response; the last event.
     Completion(Completion),
 }
 
@@ -24,10 +24,10 @@ pub enum ResponseEvent {
 pub struct Delta {
     pub tokens: Vec<u32>,
     /// Log-probabilities of the tokens if requested, else empty. `None` for a token that the
-    /// grammar forced: the model was not asked.
+    /// grammar forced, because it was not sampled.
     pub logprobs: Vec<Option<f32>>,
-    /// Text that is final. An incomplete character, or what may become a stop string, follows with
-    /// later tokens.
+    /// Final text. An incomplete character, or text that may be the beginning of a stop string, is
+    /// held back until later tokens decide.
     pub text: String,
 }
 
@@ -47,9 +47,9 @@ impl Delta {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
     pub reason: FinishReason,
-    /// All deltas together.
+    /// All deltas joined.
     pub reply: Delta,
-    /// The end or stop token that ended it; it is not part of the reply.
+    /// The end or stop token that ended the response; it is not part of the reply.
     pub stop_token: Option<u32>,
     pub prompt_tokens: usize,
     /// Prompt tokens that were not computed because the prefix cache had their blocks.
@@ -62,9 +62,9 @@ pub struct Completion {
     pub seconds: f64,
     /// Seconds from submission to the first step.
     pub queued_s: f64,
-    /// Seconds from submission to the first token (TTFT); `None` if there was none.
+    /// Seconds from submission to the first token (TTFT); `None` if the response has no tokens.
     pub first_token_s: Option<f64>,
-    /// The mean of the last hidden states, `[hidden]`, of an embedding request.
+    /// For an embedding request: the mean of the hidden states after the final norm, `[hidden]`.
     pub embedding: Option<Vec<f32>>,
 }
 

@@ -10,7 +10,7 @@ use crate::engine::lifecycle::FatalError;
 use crate::engine::{DraftStats, FinishReason, RequestError};
 use crate::scheduler::{Sequence, SequenceOutput, Task};
 
-/// A sequence's end of the response channel.
+/// The output of a sequence: a detokenizer and the engine's end of a response channel.
 pub(in crate::engine) struct ResponseOutput {
     sender: ResponseSender,
     submitted: Instant,
@@ -25,7 +25,7 @@ struct ResponseText {
     logprobs: bool,
     /// The whole reply so far.
     reply: Delta,
-    /// What was not sent yet.
+    /// Tokens and text that were not sent yet.
     delta: Delta,
 }
 
@@ -34,7 +34,8 @@ impl ResponseOutput {
         ResponseOutput { sender, submitted: Instant::now(), first_token: None, text: None }
     }
 
-    /// For a sequence that generates; without a tokenizer its text stays empty.
+    /// Configures the output of a sequence that generates a response. Without a tokenizer, the
+    /// response's text stays empty.
     pub fn with_text(
         self,
         tokenizer: Option<&Tokenizer>,
@@ -54,7 +55,7 @@ impl ResponseOutput {
         self.sender.fail(error);
     }
 
-    /// Sends the completion of a sequence that ended. Its blocks must be free.
+    /// Sends the completion of a sequence that ended. The sequence must not hold KV blocks.
     pub fn complete(sequence: Sequence<ResponseOutput>, reason: FinishReason) {
         let Sequence { mut output, task, started, prompt_tokens, .. } = sequence;
         debug_assert!(sequence.table.blocks.is_empty(), "an ended sequence holds blocks");
@@ -94,7 +95,8 @@ impl ResponseOutput {
         sender.complete(completion);
     }
 
-    /// Appends the text that was held back for a stop string or an incomplete character.
+    /// Appends the text that was held back as the possible beginning of a stop string or as an
+    /// incomplete character.
     fn flush_text(&mut self) {
         if let Some(text) = &mut self.text {
             let rest = text.detokenizer.finish().text;

@@ -1,4 +1,5 @@
-//! Block tables, reference counts, prefix cache and counters agree after every step of the engine.
+//! Tests that block tables, reference counts, prefix cache and counters agree after every step of
+//! the engine.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,8 +16,8 @@ use crate::scheduler::{GenerationState, Sequence, StopConditions, Task};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
-    /// A core that is stepped by hand, with cancellations: the accounting holds after every step,
-    /// and every response is right.
+    /// Steps an engine core directly and cancels some requests. Checks the accounting after every
+    /// step, and that every response is correct.
     #[test]
     fn accounting_holds_after_every_step(
         seed: u64, running_max in 1usize..12, step_tokens in 1usize..200, logits_rows_max in 1usize..9, spare in 0usize..12,
@@ -30,7 +31,7 @@ proptest! {
         let mut handles: Vec<Option<ResponseHandle>> = Vec::new();
         let mut step = 0;
         loop {
-            // Two more requests before every step.
+            // Adds two more requests before every step.
             for request in requests.iter().skip(handles.len()).take(2) {
                 let (sequence, handle) = sequence(handles.len() as u64, request);
                 core.state.queued.fetch_add(1, Ordering::SeqCst);

@@ -1,5 +1,5 @@
-//! Invalid requests and failed forward passes do not affect other requests; a fatal error reaches
-//! all of them.
+//! Tests that invalid requests and failed forward passes do not affect other requests, and that a
+//! fatal error is reported to all requests.
 
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ fn nan_and_failed_forward_passes_end_only_their_own_requests() {
     for (request, handle) in requests.iter().zip(good).chain(requests.iter().zip(better)) {
         check(request, &handle.wait(WAIT).expect("a reply"));
     }
-    // A failed pass ends the requests in it; the engine goes on.
+    // A failed pass ends the requests in its batch; the engine continues.
     let failed = submit(&Request::new(vec![3, FAILURE], 9)).wait(WAIT).expect("an end");
     assert!(
         matches!(
@@ -98,7 +98,8 @@ fn nan_and_failed_forward_passes_end_only_their_own_requests() {
     check(&requests[0], &submit(&requests[0]).wait(WAIT).expect("a reply"));
 }
 
-/// An engine that runs two requests at a time, slowly enough that others can be submitted.
+/// An engine that runs two requests at a time, with passes slow enough that other requests can be
+/// submitted meanwhile.
 fn slow_engine() -> Engine {
     let mut toy = Toy::new(100);
     toy.pass = Duration::from_millis(2);
@@ -118,7 +119,8 @@ fn an_engine_whose_gpu_hangs_ends_with_the_gpus_name() {
         cause.kind() == ErrorKind::Timeout && cause.to_string().contains("CUDA device 3"),
         "{cause}"
     );
-    // Other requests fail too: with the same pass, or with the engine.
+    // Other requests fail too: either because they are in the same pass, or because the engine
+    // ends.
     match waiting.wait(WAIT) {
         Ok(completion) => {
             assert!(matches!(completion.reason, FinishReason::Error(RequestError::Forward { .. })))

@@ -1,4 +1,4 @@
-//! A response depends on nothing but its request.
+//! Tests that a response depends only on its request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,8 @@ use crate::engine::{
 use crate::kv::BLOCK_TOKENS;
 use crate::sampling::SamplingParams;
 
-/// Runs all requests at once; returns the statistics at the end.
+/// Runs all requests concurrently and checks their responses; returns the engine's statistics at
+/// the end.
 fn run(engine: Engine, requests: &[Request]) -> EngineStats {
     let handles: Vec<_> =
         requests.iter().map(|request| engine.submit(request.clone()).expect("accepted")).collect();
@@ -31,7 +32,7 @@ fn run(engine: Engine, requests: &[Request]) -> EngineStats {
     stats
 }
 
-/// Blocks of the longest request of a workload.
+/// Number of KV blocks that the longest request of a workload needs.
 fn fewest_blocks(requests: &[Request]) -> usize {
     let tokens = |request: &Request| request.prompt.len() + request.max_new_tokens + 1;
     requests.iter().map(tokens).max().unwrap_or(1).div_ceil(BLOCK_TOKENS)
@@ -122,8 +123,8 @@ fn a_repeating_response_gets_many_tokens_per_pass() {
     let engine = engine(100, options());
     let completion = engine.submit(request.clone()).expect("accepted").wait(WAIT).expect("a reply");
     check(&request, &completion);
-    // The chain has a cycle of at most 58 tokens. After that every draft is right, and drafts grow
-    // to 16 tokens.
+    // The chain has a cycle of at most 58 tokens. After one cycle every draft is right, and drafts
+    // grow to 16 tokens.
     assert!(
         completion.drafts.accepted > 60 && completion.drafts.accepted < 150,
         "{:?}",
@@ -139,7 +140,7 @@ fn a_shared_prompt_is_computed_once() {
         .map(|run| Request::new(shared.iter().copied().chain([1 + run, 2]).collect(), 4))
         .collect();
     let stats = run(engine(400, options()), &requests);
-    // 320 tokens once, then 2 for each request.
+    // The 320 shared tokens are computed once, the other 2 tokens for each request.
     assert_eq!(stats.prefill_tokens, 320 + 16 * 2);
     assert_eq!(stats.prefix_hit_tokens, 15 * 320);
 }
@@ -157,7 +158,8 @@ fn the_blocks_of_a_conversation_stay_cached_for_its_next_turn() {
             engine.submit(request.clone()).expect("accepted").wait(WAIT).expect("a reply");
         check(&request, &completion);
         computed = completion.prompt_tokens - completion.cached_prompt_tokens;
-        // The last token was not computed, and of the rest only full blocks are cached.
+        // The last token of the previous response was not computed, and of the other tokens only
+        // full blocks are cached.
         assert!(
             computed <= history.len() - before + BLOCK_TOKENS + 1,
             "step {step} computed {computed} of {}",
@@ -262,7 +264,8 @@ fn embeddings_are_means_for_any_chunking() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
-    /// For any workload and any limits, each response is the one that it would be alone.
+    /// For random workloads and limits, each response equals the response without concurrent
+    /// requests.
     #[test]
     fn responses_do_not_depend_on_other_requests(
         seed: u64, count in 1usize..25, running_max in 1usize..33, step_tokens in 1usize..513, spare in 0usize..40, sharing: bool,

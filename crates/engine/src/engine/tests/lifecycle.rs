@@ -1,4 +1,5 @@
-//! Deadlines, cancellations, a full queue and shutdown: every request ends, and nothing leaks.
+//! Tests of deadlines, cancellations, a full queue and shutdown: every request ends, and neither
+//! memory nor KV blocks leak.
 
 use std::time::{Duration, Instant};
 
@@ -126,7 +127,7 @@ fn many_cancellations_leak_nothing() {
     assert!(stats.finished["canceled"] > 100, "{:?}", stats.finished);
 }
 
-/// Resident set size of this process.
+/// Resident set size of this process in bytes.
 pub fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     4096 * statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("pages")
@@ -154,7 +155,7 @@ fn memory_stays_flat_over_ten_thousand_requests_at_once() {
     let before = resident_bytes();
     (0..5).for_each(|_| wave(2_000));
     let grown = resident_bytes().saturating_sub(before);
-    // Other tests run in this process at the same time, and their memory counts too.
+    // Other tests run in this process at the same time, and their memory is measured too.
     assert!(grown < 64 << 20, "{grown} bytes more after 10,000 requests more");
     let stats = engine.stats();
     assert_eq!(stats.finished.values().sum::<u64>(), 20_000);

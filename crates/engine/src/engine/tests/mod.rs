@@ -1,5 +1,5 @@
-//! The engine over a toy model that is exact: its logits are a function of what it reads from the
-//! KV blocks that it is given, so a wrong block table gives wrong tokens.
+//! Tests of the engine. Most use a toy model whose logits are an exact function of the contents of
+//! the sequence's KV blocks, so that a wrong block table gives wrong tokens.
 
 mod block_accounting;
 mod failures;

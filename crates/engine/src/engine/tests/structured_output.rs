@@ -1,4 +1,5 @@
-//! Grammars, stop strings and text, with a tiny Llama with random weights and a small tokenizer.
+//! Tests of grammars, stop strings and detokenization, with a tiny Llama with random weights and a
+//! small tokenizer.
 
 use error_kind::{ErrorKind, HasKind};
 use std::time::Duration;
@@ -105,7 +106,7 @@ fn drafts_under_a_schema_change_no_token() {
         let grammar = GrammarSettings { canonical_tokens, ..GrammarSettings::default() };
         let plain = EngineOptions { prompt_lookup: false, grammar, ..options() };
         let without = engine(&checkpoint, 512, 60, plain.clone());
-        // Each prompt contains the response to another seed, which drafts can match.
+        // Each prompt contains the response for another seed, so that drafts find matches.
         let requests: Vec<Request> = run(&without, &(0..60).map(request).collect::<Vec<_>>())
             .into_iter()
             .zip(60..)
@@ -129,7 +130,7 @@ fn drafts_under_a_schema_change_no_token() {
                 assert_eq!(expected.forced_tokens, found.forced_tokens);
             }
             let stats = with.stats();
-            // 60 sequences leave 4 rows of logits for drafts.
+            // With 60 running sequences, only 4 rows of logits are left for drafts.
             assert!(running_max == 60 || stats.accepted_draft_tokens > 100, "{stats:?}");
         }
     }
@@ -264,6 +265,6 @@ fn waiting_constrained_requests_take_little_memory() {
     wave(300);
     let before = resident_bytes();
     let grown = wave(4000).saturating_sub(before);
-    // Other tests run in this process at the same time, and their memory counts too.
+    // Other tests run in this process at the same time, and their memory is measured too.
     assert!(grown < 100 << 20, "{grown} bytes more while 4,000 requests waited");
 }

@@ -1,5 +1,5 @@
-//! The real forward pass, of a tiny Llama with random weights: every bit of a response is the same
-//! alone and in any batch.
+//! Tests with the real forward pass of a tiny Llama with random weights: a response is
+//! bit-identical alone and in any batch.
 
 use checkpoint::Checkpoint;
 use placement::{DeviceMapMode, DtypeChoice, Host, Limits, Machine, MaxMemory, plan};
@@ -11,7 +11,7 @@ use crate::grammar::tests::tokenizers::{END, VOCAB, bytes, tiny_model};
 use crate::load::{LoadRequest, load};
 use crate::sampling::SamplingParams;
 
-/// An engine over a checkpoint, with a KV cache for `concurrency` texts of `context` tokens.
+/// An engine for a checkpoint, with a KV cache for `concurrency` sequences of `context` tokens.
 pub fn engine(
     checkpoint: &Checkpoint,
     context: usize,
@@ -46,7 +46,8 @@ pub fn options() -> EngineOptions {
     }
 }
 
-/// Requests that share prefixes, with log-probabilities: they show a wrong bit of the logits.
+/// Requests that share prefixes. They return log-probabilities, which reveal a wrong bit in the
+/// logits.
 fn requests() -> Vec<Request> {
     let mut numbers = TestRng(3);
     let mut token = move || 1 + numbers.below(VOCAB - 1) as u32;
@@ -71,7 +72,7 @@ fn requests() -> Vec<Request> {
 
 type Bits = Vec<(Vec<u32>, Vec<u32>)>;
 
-/// Tokens, and the bits of their log-probabilities.
+/// Runs all requests. Returns the tokens of each response and the bits of their log-probabilities.
 fn run(engine: &Engine, requests: &[Request]) -> Bits {
     let handles: Vec<_> =
         requests.iter().map(|request| engine.submit(request.clone()).expect("accepted")).collect();
@@ -112,11 +113,11 @@ fn every_bit_is_the_same_in_any_batch() {
             expected,
             "{running_max} at a time, {step_tokens} tokens a step"
         );
-        // Again, now with all prefixes cached.
+        // Runs the requests again, now with all prefixes cached.
         assert_eq!(run(&engine, &requests), expected, "with prefix hits");
         let stats = engine.stats();
         assert!(stats.prefix_hit_tokens > 500 && stats.accepted_draft_tokens > 50, "{stats:?}");
-        // Sixteen blocks are too few for seven sequences.
+        // With a concurrency of 1, the KV cache has 16 blocks, too few for seven sequences.
         assert_eq!(stats.preemptions > 0, concurrency == 1 && running_max >= 7, "{stats:?}");
     }
 }

@@ -1,4 +1,5 @@
-//! A toy model in integer arithmetic. Its KV cache is its own; block tables come from the pool.
+//! A toy model in integer arithmetic. It has its own KV cache, which it accesses through the block
+//! tables of the engine's pool.
 
 use std::time::Duration;
 
@@ -17,25 +18,25 @@ use crate::sampling::{SampleBuffers, SampleInput, SamplingParams, SeenTokens, sa
 pub const VOCAB: usize = 61;
 /// A token after which the logits are NaN.
 pub const POISON: u32 = 60;
-/// A token at which the forward pass fails.
+/// A token whose forward pass fails.
 pub const FAILURE: u32 = 59;
-/// A token at which the engine's thread panics.
+/// A token whose forward pass panics, on the engine's thread.
 pub const PANIC: u32 = 58;
-/// A token at which the GPU hangs.
+/// A token whose forward pass returns the error of a GPU that hangs.
 pub const LOST: u32 = 56;
-/// Tokens below this have no special effect.
+/// Tokens below this id cause no failure.
 pub const SAFE: u32 = 56;
 /// The token that ends a reply.
 pub const EOS: u32 = 0;
-/// A sequence that begins with this is a Markov chain: each token depends on the last one alone, so
-/// the sequence repeats itself.
+/// A sequence that begins with this token is a Markov chain: each token's logits depend only on the
+/// preceding token, so the sequence repeats itself.
 pub const MARKOV: u32 = 57;
 pub const WAIT: Duration = Duration::from_secs(120);
 
 pub struct Toy {
     pub limits: ForwardLimits,
-    /// `[block][position]`: a hash of all tokens up to a position, in place of its keys and
-    /// values.
+    /// `[block][position in the block]`: a hash of all tokens up to a position, in place of the
+    /// position's keys and values.
     cells: Vec<[u64; BLOCK_TOKENS]>,
     logits: Vec<f32>,
     hidden: Vec<f32>,
@@ -56,7 +57,8 @@ impl Toy {
         }
     }
 
-    /// Writes the cells of all rows, then hashes what the rows in `logits_for` read.
+    /// Writes the cells of all rows. Returns, for each row in `logits_for`, a hash of the cells of
+    /// all positions up to the row's.
     fn run(&mut self, batch: &Batch, kv: &KvPool) -> Result<Vec<u64>, ForwardError> {
         let ForwardLimits { vocab, context, rows_max, logits_rows_max } = self.limits;
         let limits =
@@ -138,12 +140,12 @@ fn mix(a: u64, b: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// The cell before the first position.
+/// The value used as the cell before the first position.
 const START: u64 = 7;
-/// Bit in the cells of a Markov chain.
+/// Bit that marks the cells of a Markov chain.
 const MARKOV_BIT: u64 = 1 << 63;
 
-/// The cell of a token after another cell.
+/// The cell of a token, given the cell of the preceding position.
 fn next_cell(previous: u64, token: u32) -> u64 {
     if previous & MARKOV_BIT != 0 || (previous == START && token == MARKOV) {
         MARKOV_BIT | u64::from(token)
@@ -167,7 +169,8 @@ fn logits_of(sum: u64) -> Vec<f32> {
     (0..VOCAB as u64).map(logit).collect()
 }
 
-/// The hash that the toy reads at each of these tokens, computed without blocks or engine.
+/// The hash from which the toy model computes its output at each token, computed without KV blocks
+/// or an engine.
 pub fn sums(tokens: &[u32]) -> Vec<u64> {
     let (mut cell, mut sum) = (START, 11);
     let mut all = Vec::new();
@@ -179,7 +182,7 @@ pub fn sums(tokens: &[u32]) -> Vec<u64> {
     all
 }
 
-/// The only right response to a request, whatever runs beside it.
+/// The only correct response to a request, computed without an engine.
 pub fn expected(request: &Request) -> (Vec<u32>, FinishReason) {
     let (mut tokens, mut seen) = (request.prompt.clone(), SeenTokens::default());
     let (mut cell, mut sum, mut reply) = (START, 11, Vec::new());
@@ -234,7 +237,7 @@ pub fn check(request: &Request, completion: &Completion) {
     assert_eq!(completion.prompt_tokens, request.prompt.len());
 }
 
-/// Seeded random numbers.
+/// Seeded random number generator.
 pub struct TestRng(pub u64);
 
 impl TestRng {
@@ -244,7 +247,7 @@ impl TestRng {
     }
 }
 
-/// Requests of all kinds: half of them share a prefix of 0 to 6 blocks, a third are Markov chains.
+/// Random requests: half of them share a prefix of 0 to 6 KV blocks, a third are Markov chains.
 pub fn workload(seed: u64, count: usize) -> Vec<Request> {
     let mut numbers = TestRng(seed);
     let shared: Vec<u32> = (0..200).map(|_| 1 + numbers.below(SAFE as usize - 1) as u32).collect();
