@@ -22,7 +22,7 @@ pub enum WatchEvent {
         /// details.
         summary: String,
     },
-    /// The total number of bytes and items of a stage became known.
+    /// The total numbers of bytes and items of a stage became known.
     Total { stage: Stage, bytes_total: u64, items_total: u64 },
     /// A rung of the fallback ladder is being tried.
     Rung {

@@ -30,7 +30,7 @@ pub struct Figures {
     pub reply_tokens: u64,
     /// Replies that did not parse as an action.
     pub parse_failures: u64,
-    /// Sum of the mean prediction errors of all steps that have one.
+    /// Sum of the mean prediction error of each step, over the steps that have a prediction error.
     pub pe_sum: f64,
     /// Number of steps in `pe_sum`.
     pub pe_steps: u64,

@@ -201,7 +201,8 @@ mod tests {
 
     #[test]
     fn a_hopeless_rate_is_reported_long_before_the_deadline() {
-        // 100 GiB at 1 MiB/s take more than the hour allowed, which is clear after a minute.
+        // 100 GiB at 1 MiB/s take longer than the deadline of one hour. The watchdog returns this
+        // after one minute.
         let mut watchdog = watchdog(120.0, Some(3600.0));
         let mut ended = None;
         for s in 0..3600u64 {

@@ -1,5 +1,5 @@
-//! The grammar masks of one step. Mask threads compute them during the forward pass; the engine
-//! waits for them after it.
+//! The grammar masks of one step. Mask threads compute the masks during the forward pass; the
+//! engine waits for them after the pass.
 
 use std::time::{Duration, Instant};
 

@@ -296,7 +296,8 @@ mod tests {
     }
 
     proptest! {
-        /// Compares a pool after each of a random series of operations with plain reference counts.
+        /// Applies random operations to a pool and compares it with plain reference counts after
+        /// each.
         #[test]
         fn reference_counts_and_free_list_agree(steps in proptest::collection::vec((0u8..3, 0usize..8), 0..200)) {
             let mut pool = pool(8);

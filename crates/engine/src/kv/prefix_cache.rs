@@ -1,8 +1,8 @@
 //! Prefix cache: full KV blocks, looked up by the sequence's tokens up to the block's end.
 //!
 //! A radix tree as in SGLang's RadixAttention, with one KV block per node. The blocks on the path
-//! from the root to a node have all tokens of a prefix, so two prefixes are equal exactly if they
-//! end at the same node. Tokens are compared directly; vLLM compares hashes of blocks.
+//! from the root to a node contain all tokens of a prefix, so two prefixes are equal exactly if
+//! they end at the same node. Tokens are compared directly; vLLM compares hashes of blocks.
 //!
 //! The cache holds one reference to each of its blocks. A sequence that uses a node's block also
 //! uses the blocks of all ancestors. If no sequence uses a block, none uses the blocks of its

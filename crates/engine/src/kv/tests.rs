@@ -15,7 +15,7 @@ struct TableOwner {
     computed: usize,
 }
 
-/// The tokens whose keys and values each block holds.
+/// `[block][position in the block]`: the token whose keys and values a block holds at a position.
 type BlockContents = Vec<[u32; BLOCK_TOKENS]>;
 
 impl TableOwner {

@@ -29,7 +29,7 @@ pub struct SampledToken {
     pub logprob: Option<f32>,
 }
 
-/// Reusable buffers of a sampling thread.
+/// Reusable buffers for sampling one token at a time.
 #[derive(Debug, Default)]
 pub struct SampleBuffers {
     candidates: Vec<TokenCandidate>,

@@ -12,7 +12,7 @@ pub(crate) struct SchedulerOutput {
     pub started: usize,
 }
 
-/// The number of rows of one sequence in a step, not counting draft tokens.
+/// A sequence and its number of rows in a step, not counting draft tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ScheduledSequence {
     pub seq_id: u64,

@@ -23,7 +23,7 @@ struct ResponseText {
     detokenizer: Detokenizer,
     /// Whether log-probabilities are returned.
     logprobs: bool,
-    /// The whole reply so far.
+    /// All tokens and text of the reply so far.
     reply: Delta,
     /// Tokens and text that were not sent yet.
     delta: Delta,

@@ -154,7 +154,7 @@ fn next_cell(previous: u64, token: u32) -> u64 {
     }
 }
 
-/// Adds a cell to the hash of the cells before it.
+/// Adds a cell to `sum`, the hash of the preceding cells.
 fn read_cell(sum: u64, cell: u64) -> u64 {
     mix(if cell & MARKOV_BIT == 0 { sum } else { 0 }, cell)
 }

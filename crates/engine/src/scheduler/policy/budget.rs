@@ -9,7 +9,7 @@ use crate::scheduler::{ScheduledSequence, SchedulerConfig, Sequence};
 pub(super) struct StepBudget {
     /// Number of tokens left.
     pub rows: usize,
-    /// Number of rows with logits left. Each sequence whose last token is computed takes one.
+    /// Number of rows with logits left. Each sequence whose last token is computed needs one.
     logits: usize,
     scheduled: Vec<ScheduledSequence>,
     /// Keys of the KV blocks that this step computes; other sequences with the same next block
