@@ -1,14 +1,15 @@
 // Flash-decoding (Dao et al. 2023) over a paged KV cache in bf16 or int8, on tensor cores.
 //
-// A thread block holds a tile of query rows of one KV head and visits key tiles of 128 positions
-// with an online softmax. Scores: each warp multiplies 16 keys, as stored, with all queries. The
-// softmax weights go through shared memory. Values: each warp multiplies 16 value dimensions, as
-// stored, with all weights. So a block reads each key and value once for all its queries. Values of
-// more than 128 dimensions are split into slices, one block each; every slice recomputes the
-// scores.
+// A thread block holds a tile of query rows of one KV head and processes key tiles of 128 positions
+// with an online softmax. Scores: each warp multiplies 16 keys, in their stored layout, with all
+// queries. The warps exchange softmax weights through shared memory. Values: each warp multiplies
+// 16 value dimensions, in their stored layout, with all weights. So a block reads each key and
+// value once for all its queries. Values of more than 128 dimensions are split into slices, one
+// block each; every slice recomputes the scores.
 //
-// Queries are rounded like keys: to bf16, or to int8 codes (sums over 32 dimensions are then exact
-// integers). Softmax weights keep f32 precision: each is the sum of two bf16 factors.
+// Queries are rounded to the dtype of the keys: to bf16, or to int8 codes (sums over 32 dimensions
+// are then exact integers). Softmax weights keep f32 precision: each is the sum of two bf16
+// factors.
 #include "attention_tile.cuh"
 
 // One thread block with 8 * eights query rows.
@@ -35,8 +36,8 @@ template <i32 eights, bool int8> struct AttentionKernel {
           in_group(i32(lane_id() % 4)),
           first_dim(slice * SLICE + 16 * i32(warp_id())) {}
 
-    // Copies the queries to shared memory, rounded like the keys. Four adjacent lanes hold the 32
-    // elements of a run.
+    // Copies the queries to shared memory, rounded to the dtype of the keys. Four adjacent lanes
+    // hold the 32 elements of a run.
     DEVICE_MEMBER void load_queries() {
         const i32 runs = i32(div_ceil(args.cache.key_dim, RUN));
         UNROLL_BY(1) for (i32 index = i32(threadIdx.x); index < runs * ROWS * 4; index += i32(THREADS)) {
@@ -63,7 +64,8 @@ template <i32 eights, bool int8> struct AttentionKernel {
         }
     }
 
-    // Loads 8 elements of q from element `at`; key_dim is a multiple of 8.
+    // Loads 8 elements of q, starting at element `at`; all belong to one row, since key_dim is a
+    // multiple of 8.
     DEVICE_MEMBER F32x8 load_query8(i64 at) const {
         const Words4 low = load16(args.q + at), high = load16(args.q + at + 4);
         F32x8 x;
@@ -74,7 +76,7 @@ template <i32 eights, bool int8> struct AttentionKernel {
         return x;
     }
 
-    // One thread per row maintains the row's running maximum and sum.
+    // Whether this thread maintains the running maximum and sum of a query row: one thread per row.
     DEVICE_MEMBER bool owns_row() const { return threadIdx.x < ROWS; }
 
     DEVICE_MEMBER void begin() {
@@ -100,7 +102,8 @@ template <i32 eights, bool int8> struct AttentionKernel {
         UNROLL for (i32 n = 0; n < eights; n++) values[n] = ZERO_ACCUMULATOR;
     }
 
-    // Visits the key tiles of split `split` that any row of the tile sees, in order.
+    // Processes, in order, the key tiles of split `split` that are visible to any row of the query
+    // tile.
     DEVICE_MEMBER void run_split(i32 split) {
         begin_split();
         const i32 end = min_of(tile.last / KEY_TILE + 1, (split + 1) * SPLIT_TILES);
@@ -118,11 +121,13 @@ template <i32 eights, bool int8> struct AttentionKernel {
         add_values(values8, start);
     }
 
-    // Scores of this warp's 16 keys: rows are keys, columns are queries. 128 dimensions at a time.
+    // Computes the scores of this warp's 16 keys (rows) for all queries (columns), 128 dimensions
+    // at a time.
     DEVICE_MEMBER void compute_scores(Accumulator (&scores)[eights], i32 start) {
         KvSlot at[2];
         UNROLL for (i32 half = 0; half < 2; half++) {
-            // Positions past the last one repeat it; their scores are masked below.
+            // Positions past the last visible one repeat the last one's key; `mask` masks their
+            // scores.
             at[half] = slot_of(args, tile.sequence, min_of(start + 16 * i32(warp_id()) + 8 * half + group, tile.last));
         }
         UNROLL for (i32 n = 0; n < eights; n++) scores[n] = ZERO_ACCUMULATOR;
@@ -176,8 +181,8 @@ template <i32 eights, bool int8> struct AttentionKernel {
         }
     }
 
-    // Reduces each column over its 16 keys: lanes that differ in `group` divide the columns among
-    // themselves, and one of them stores each result.
+    // Reduces each column over this warp's 16 keys: the lanes that differ in `group` divide the
+    // columns among themselves, and one lane per column stores the result.
     template <class Fold> DEVICE_MEMBER void fold_keys(f32 (&columns)[2 * eights], f32 (&of_warps)[WARPS][ROWS], Fold fold) const {
         const f32 folded = fold_lanes<2 * eights, WARP / 2, 4>(columns, fold);
         constexpr i32 GROUPS_PER_COLUMN = 4 / eights;
@@ -221,7 +226,7 @@ template <i32 eights, bool int8> struct AttentionKernel {
         }
     }
 
-    // Stores the weight of this warp's key `key` (0 .. 15) for query row `row`.
+    // Stores the softmax weight of this warp's key `key` (0 .. 15) for query row `row`.
     DEVICE_MEMBER void store_weight(i32 row, i32 key, f32 weight) {
         const i32 run = i32(warp_id()) / 2, at = i32(warp_id()) % 2 * 16 + key;
         if (int8) {
@@ -233,8 +238,8 @@ template <i32 eights, bool int8> struct AttentionKernel {
         }
     }
 
-    // Loads this lane's values: rows are dimensions, k are positions. Positions past the last one
-    // are zeroed.
+    // Loads this lane's part of the values as the first mma factor: rows are value dimensions, k
+    // are positions. Values past the last visible position are zeroed.
     DEVICE_MEMBER void load_values(Words4 (&values8)[TILE_RUNS][2], i32 start) const {
         const KvCacheArgs& cache = args.cache;
         UNROLL for (i32 run = 0; run < TILE_RUNS; run++) {
@@ -266,7 +271,7 @@ template <i32 eights, bool int8> struct AttentionKernel {
         }
     }
 
-    // Value scales of 8 positions; 0 past the last position.
+    // Value scales of 8 positions, starting at `position`; 0 past the last visible position.
     DEVICE_MEMBER F32x8 value_scales(i32 position) const {
         F32x8 scales = ZERO_F32X8;
         if (position > tile.last) return scales;
@@ -277,8 +282,8 @@ template <i32 eights, bool int8> struct AttentionKernel {
         return scales;
     }
 
-    // Weights of row `row` for this lane's 8 positions of a run, multiplied with the value scales,
-    // split into two bf16 factors.
+    // Softmax weights of query row `row` for this lane's 8 positions of a run, multiplied by the
+    // value scales (int8), each as the sum of two bf16 factors.
     DEVICE_MEMBER void load_weights(Words4& upper, Words4& lower, i32 run, i32 row, const F32x8& scales) {
         if (!int8) {
             upper = load16(shared.upper(run, row) + 8 * in_group);
@@ -329,7 +334,7 @@ template <i32 eights, bool int8> struct AttentionKernel {
         });
     }
 
-    // Writes the state of the split: maxima, sums, values.
+    // Writes the state of the split (maxima, sums, values) to index `index` of this round's states.
     DEVICE_MEMBER void store_state(i32 index) const {
         const i64 head = i64(blockIdx.x) * args.cache.kv_heads + kv_head;
         f32* const state = args.states + (head * args.splits + index) * ROWS * (2 + args.cache.value_dim);

@@ -3,8 +3,8 @@
 //
 // Positions are visited in tiles of 128 with an online softmax (Milakov & Gimelshein 2018). Tiles
 // are grouped into splits of 256 positions whose states are merged in order. Tiles and splits start
-// at fixed positions, so the bits of a query's result depend on its sequence alone: not on how it
-// was cut into passes, on the batch, or on whether splits were computed in parallel.
+// at fixed positions, so the bits of a query's result depend only on its sequence: not on how the
+// sequence was divided into passes, on the batch, or on whether splits were computed in parallel.
 #pragma once
 #include "kv_cache.cuh"
 #include "epilogue.cuh"
@@ -13,8 +13,8 @@ constexpr i32 KEY_TILE = 128;
 constexpr i32 SPLIT = 256;
 constexpr i32 SPLIT_TILES = SPLIT / KEY_TILE;
 
-// Query rows of one KV head, from row `first` of the sequence; a row is token * group + head in the
-// group.
+// A tile of query rows of one KV head, starting at row `first` of the sequence's new tokens. The
+// row of a token and a query head is token * group + index of the head within its group.
 struct QueryTileArgs {
     u32 sequence;
     u32 first;
@@ -28,19 +28,20 @@ struct AttentionArgs {
     const f32* sinks;         // [heads], or null
     const SequenceArgs* sequences;
     const u32* blocks;           // concatenated block tables
-    const QueryTileArgs* tiles;  // grid x; grid y is KV heads times value slices
+    const QueryTileArgs* tiles;  // indexed by grid x; grid y: KV heads x value slices
     const u32* sequence_of_row;  // [tokens]
-    // States of splits computed in parallel (grid z, from `first_split`); null: the block computes
-    // all splits in order. A state is maxima, sums and values, `[rows * (2 + value_dim)]`, indexed
+    // States of the splits that are computed in parallel; grid z is the split, counted from
+    // `first_split`. Null: a thread block computes all splits in order. A state consists of maxima
+    // [rows], sums [rows] and values [rows, value_dim]; states are indexed
     // `[tile][kv_head][split]`.
     f32* states;
     f32* totals;  // merged state of the splits before `first_split`, `[tile][kv_head]`
     i32 first_split;
-    i32 splits;  // in this round
+    i32 splits;  // number of splits in this round
     i32 group;   // query heads per KV head
-    i32 window;  // positions visible to a token, itself included; 0: all earlier ones
+    i32 window;  // positions visible to a token, its own included; 0: all up to its own
     f32 scale;
-    i32 slices;       // of values; 1 in merge_splits
+    i32 slices;       // of the value dimensions; 1 in merge_splits
     i32 first_round;  // merge_splits starts a new total
     i32 last_round;   // merge_splits writes the output
 };
@@ -51,10 +52,11 @@ DEVICE i32 first_visible(i32 position, i32 window) { return window > 0 && positi
 // Maximum of an empty set of scores.
 DEVICE f32 negative_infinity() { return __uint_as_float(0xff800000u); }
 
-// Offset that is subtracted from scores: the maximum, or 0 for a row that has seen no key.
+// Number that is subtracted from scores before exp: the maximum, or 0 for a row without a visible
+// key so far.
 DEVICE f32 softmax_base(f32 max) { return max == negative_infinity() ? 0.0f : max; }
 
-// Factor for values accumulated under the maximum `before` when the maximum becomes `max`.
+// Factor that rescales values accumulated with the maximum `before` when the maximum becomes `max`.
 DEVICE f32 rescale(f32 before, f32 max) { return before == max && max != negative_infinity() ? 1.0f : exponential(before - softmax_base(max)); }
 
 // Merges two states of a query; values are merged as v = fmaf(later, b, earlier * a).
@@ -68,16 +70,17 @@ struct SplitMerge {
     }
 };
 
-// Final value of a query. The + 0.0f normalizes -0, which a masked key may have turned into +0.
+// Final value of a query: value / sum. Adding 0.0f turns -0 into +0, as a masked key does, so that
+// the sign does not depend on masked keys.
 DEVICE f32 normalized(f32 value, f32 sum) { return fmaf(value, 1.0f / sum, 0.0f); }
 
-// The query rows of a thread block and the positions they see.
+// The query rows of a thread block and the positions visible to them.
 struct QueryTile {
     SequenceArgs sequence;
-    i32 first;  // row of the sequence
-    i32 rows;   // at most the rows of a tile
+    i32 first;  // index of the first row within the sequence's new tokens
+    i32 rows;   // number of rows; fewer than a tile's at the end of a sequence
     i32 kv_head;
-    i32 position;  // of the first row
+    i32 position;  // position of the first row
     i32 last;      // position of the last row
 
     DEVICE_MEMBER QueryTile(const AttentionArgs& args, i32 max_rows) {
@@ -100,12 +103,12 @@ struct QueryTile {
     DEVICE_MEMBER i32 end_split() const { return last / SPLIT + 1; }
 };
 
-// Attention sink of a row: an extra score whose value is zero.
+// Attention sink of a row: an additional score whose value vector is zero; -inf: none.
 DEVICE f32 sink_of(const AttentionArgs& args, i64 head_row) {
     return args.sinks == nullptr ? negative_infinity() : args.sinks[head_row % (args.cache.kv_heads * args.group)];
 }
 
-// KV block of a position and the token within it.
+// KV block of a position, and the index of its token within the block.
 struct KvSlot {
     i64 block;
     i32 token;

@@ -1,6 +1,7 @@
-// Attention in its simplest form, with the same splits as attention.cu: for an f32 KV cache, for
-// head sizes that the tensor-core kernels do not take, and as their reference. One thread block per
-// query head of a token; one thread per key of a tile, then per value dimension.
+// Attention without tensor cores, with the same splits as attention.cu: for an f32 KV cache, for
+// head dimensions that the tensor-core kernels do not support, and as a reference for these
+// kernels. One thread block per token and query head. Each thread computes the score of one key of
+// a tile, then some of the value dimensions.
 #include "attention.cuh"
 
 constexpr i32 PLAIN_THREADS = KEY_TILE;
@@ -35,7 +36,7 @@ template <i32 element> struct PlainAttentionKernel {
           kv_head(i32(blockIdx.y) / args.group),
           position(sequence.first_position + i32(blockIdx.x) - sequence.first_row) {}
 
-    // One warp per 32 elements.
+    // Loads the query, rounded to the dtype of the keys; each warp loads groups of 32 elements.
     DEVICE_MEMBER void load_query() {
         for (i32 g = i32(warp_id()); g < groups_of(args.cache.key_dim); g += PLAIN_WARPS) {
             const i32 d = g * GROUP + i32(lane_id());

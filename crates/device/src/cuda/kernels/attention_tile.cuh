@@ -8,7 +8,7 @@
 constexpr i32 RUN = MMA_K;
 constexpr i32 TILE_RUNS = KEY_TILE / RUN;
 static_assert(KEY_TILE == 16 * WARPS, "16 keys for each warp");
-// Largest key dimension that fits shared memory, and dimensions of a value slice.
+// Largest key dimension that fits in shared memory, and number of dimensions of a value slice.
 constexpr i32 KEY_DIM_MAX = 256;
 constexpr i32 SLICE = 16 * i32(WARPS);
 
@@ -22,16 +22,16 @@ template <i32 rows> struct AttentionShared {
     f32 factor[rows];                      // rescales the values accumulated so far
     f32 total_max[rows], total_sum[rows];  // of all earlier splits
     f32 merge_a[rows], merge_b[rows];
-    i32 position[rows];  // -1: no such row
+    i32 position[rows];  // of each row's token; -1: no such row
     i64 head_row[rows];
 
-    // Weights of a run as bf16 (upper) and the bf16 remainder (lower).
+    // Softmax weights of a run, rounded to bf16 (upper), and the remainders in bf16 (lower).
     DEVICE_MEMBER u16* upper(i32 run, i32 row) { return reinterpret_cast<u16*>(weights[run][0]) + row * RUN; }
     DEVICE_MEMBER u16* lower(i32 run, i32 row) { return reinterpret_cast<u16*>(weights[run][0]) + (rows + row) * RUN; }
 };
 
-// Converts 8 int8 codes to bf16, which holds them exactly: code + 128 in the low mantissa bits of
-// 2^23 gives an f32 without a conversion instruction.
+// Converts 8 int8 codes to bf16, which represents them exactly. No conversion instruction is
+// needed: code + 128 in the low mantissa bits of 2^23 is the f32 2^23 + 128 + code.
 DEVICE Words4 codes_to_bf16(Words2 codes) {
     constexpr u32 BASE = 0x4b000000;
     Words4 words;
@@ -44,12 +44,12 @@ DEVICE Words4 codes_to_bf16(Words2 codes) {
     return words;
 }
 
-// Loads 8 cached elements from element `at` of `from` as bf16.
+// Loads 8 cached elements, starting at element `at` of `from`, as bf16.
 template <bool int8> DEVICE Words4 load_kv8(const u8* from, i64 at) {
     return int8 ? codes_to_bf16(load8(from + at)) : load_streamed(from + 2 * at);
 }
 
-// Bit mask that keeps the first `count` of 8 halves.
+// Bit mask that keeps the first `count` of eight 16-bit elements.
 DEVICE Words4 mask_first_halves(i32 count) {
     Words4 ones;
     UNROLL for (i32 i = 0; i < 4; i++) ones.word[i] = 2 * i >= count ? 0 : 2 * i + 1 >= count ? 0xffff : 0xffffffff;

@@ -7,8 +7,8 @@ struct FillArgs {
     i64 count;  // elements, or quantization blocks
     u64 seed;
     f32 deviation;
-    i32 element_type;  // unquantized formats
-    i32 block_bytes;   // quantized formats
+    i32 element_type;  // for unquantized formats
+    i32 block_bytes;   // for quantized formats
     i32 scales_at;     // byte offset of the f16 scales in a block
     i32 scales;        // number of scales
     u32 unused;
@@ -22,7 +22,8 @@ DEVICE u64 random_bits(u64 seed, u64 index) {
     return z ^ z >> 31;
 }
 
-// Approximately normal: the sum of four uniform 16-bit numbers.
+// An approximately normal number with mean 0 and deviation 1, from the sum of four uniform 16-bit
+// numbers.
 DEVICE f32 random_normal(u64 seed, u64 index) {
     const u64 bits = random_bits(seed, index);
     f32 sum = -2.0f;
@@ -30,14 +31,15 @@ DEVICE f32 random_normal(u64 seed, u64 index) {
     return sum * 1.732f;
 }
 
-// Element i does not depend on the grid.
+// Fills with approximately normal elements. Element i depends only on the seed and on i, not on the
+// grid.
 KERNEL(fill_normal, FillArgs, THREADS, 1) {
     for (i64 i = grid_thread(); i < args.count; i += grid_threads()) {
         store_element(args.to, i, args.element_type, random_normal(args.seed, u64(i)) * args.deviation);
     }
 }
 
-// Random codes; every scale is `deviation`.
+// Fills quantization blocks with random bytes, except for the scales, which are all `deviation`.
 KERNEL(fill_blocks, FillArgs, THREADS, 1) {
     u8* const to = static_cast<u8*>(args.to);
     const u16 scale = f32_to_f16(args.deviation);

@@ -11,7 +11,7 @@ struct PackArgs {
     i64 stride;  // a multiple of 8; elements from `cols` on are zeroed
 };
 
-// One thread per 8 elements.
+// Packs activations. Each thread packs 8 elements at a time.
 KERNEL(pack_activations, PackArgs, THREADS, 1) {
     const i64 eights = args.stride / 8;
     for (i64 index = grid_thread(); index < args.tokens * eights; index += grid_threads()) {

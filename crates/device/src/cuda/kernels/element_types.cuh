@@ -1,4 +1,5 @@
-// f16 and bf16 as bits: conversions by PTX instructions, without the toolkit headers.
+// f16 and bf16 as 16-bit integers. PTX instructions convert them, so the headers of the CUDA
+// toolkit are not needed.
 #pragma once
 #include "platform.cuh"
 
@@ -9,7 +10,7 @@ DEVICE f32 bf16_to_f32(u32 low_half) { return __uint_as_float(low_half << 16); }
 
 #ifdef __CUDACC__
 
-// Nearest bf16, ties to even; a NaN stays one.
+// Nearest bf16, ties to even; a NaN stays a NaN.
 DEVICE u16 f32_to_bf16(f32 x) {
     u16 bits;
     asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x));

@@ -10,19 +10,20 @@ struct EmbedArgs {
     i64 count;
 };
 
-// Elements k .. k + 7 of a row, for unquantized formats.
+// Decodes elements k .. k + 7 of a row of an unquantized format.
 template <class Format> struct DenseRows {
     DEVICE_MEMBER static F32x8 decode8(const u8* row, i64 k, i64 cols) { return Format::template decode8<false>(row, k, cols); }
 };
 
-// The same for quantized formats; decode8 takes the index of the eight within the unit.
+// Decodes elements k .. k + 7 of a row of a quantized format. Format::decode8 takes the address of
+// a unit and the index of the eight elements within the unit.
 template <class Format> struct QuantizedRows {
     DEVICE_MEMBER static F32x8 decode8(const u8* row, i64 k, i64) {
         return Format::decode8(row + k / UNIT * unit_bytes<Format>(), u32(k % UNIT / 8));
     }
 };
 
-// One thread per 8 elements.
+// Each thread decodes 8 elements at a time.
 template <class Source> DEVICE void embed(const EmbedArgs& args) {
     const i64 eights = div_ceil(args.cols, 8);
     for (i64 index = grid_thread(); index < args.count * eights; index += grid_threads()) {

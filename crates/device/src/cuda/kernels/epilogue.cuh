@@ -3,7 +3,8 @@
 #pragma once
 #include "element_types.cuh"
 
-// Outputs of pack_activations (convert.cu) for rows without padding; null: not needed.
+// The outputs of pack_activations (convert.cu), for rows without padding; null: no output in this
+// dtype.
 struct EpilogueArgs {
     u16* out_bf16;
     f32* out_f32;

@@ -20,8 +20,8 @@ DEVICE f32 f16_at(const u8* at) { return f16_to_f32(u16(pair_at(at))); }
 DEVICE f32 low_bf16(u32 word) { return __uint_as_float(word << 16); }
 DEVICE f32 high_bf16(u32 word) { return __uint_as_float(word & 0xffff0000u); }
 
-// Unquantized formats. Either `row` is 16-byte aligned and k and cols are multiples of 8, or
-// `aligned` is false.
+// Unquantized formats: elements k .. k + 7 of `row`, zero from `cols` on. If `aligned`, `row` must
+// be 16-byte aligned, and k and cols must be multiples of 8.
 template <bool aligned> DEVICE F32x8 load_f32_x8(const u8* row, i64 k, i64 cols) {
     const f32* from = reinterpret_cast<const f32*>(row) + k;
     F32x8 x = ZERO_F32X8;
@@ -67,8 +67,8 @@ struct Bf16Format {
     }
 };
 
-// Elements of a unit, which a warp decodes at once, 8 per lane: one block of a k-quant, or eight
-// blocks of 32 elements.
+// Number of elements of a unit, which a warp decodes at once, 8 per lane: one block of a k-quant,
+// or eight blocks of 32 elements.
 constexpr i32 UNIT = 256;
 
 // (code - zero) * scale for 8 codes.
@@ -90,8 +90,8 @@ struct Bytes8 {
     DEVICE_MEMBER i32 at(i32 i) const { return i32(pair[i / 2] >> (8 * (i % 2)) & 0xff); }
 };
 
-// Quantized formats have `decode8(unit, lane)`: elements 8 lane .. 8 lane + 7 of the unit at
-// `unit`.
+// Quantized formats have `decode8(unit, lane)`, which decodes elements 8 * lane .. 8 * lane + 7 of
+// the unit at address `unit`. The comment at each format lists the fields of a block in order.
 
 // f16 scale, i8 codes[32]
 struct Q8_0Format {
@@ -103,7 +103,8 @@ struct Q8_0Format {
     }
 };
 
-// 8 nibbles of the 16 bytes at `nibbles`; the low nibbles are elements 0 to 15 of the block.
+// This lane's 8 nibbles of the 16 bytes at `nibbles`: the low nibbles are elements 0 to 15 of a
+// block, the high nibbles are elements 16 to 31.
 struct Nibbles8 {
     Bytes8 bytes;
     i32 shift;
@@ -156,8 +157,8 @@ struct Q5_1Format {
     }
 };
 
-// Scale and minimum of 32 elements of a k-quant, from the block header: f16 d, f16 dmin, and 8
-// six-bit scales and minima in 12 bytes.
+// Scale and minimum of the `sub`-th 32 elements of a k-quant block, from its header: f16 d, f16
+// dmin, and 8 six-bit scales and minima in 12 bytes.
 struct SixBits {
     f32 scale, minimum;
     DEVICE_MEMBER SixBits(const u8* block, u32 sub) {
@@ -175,8 +176,8 @@ struct SixBits {
     }
 };
 
-// Header, nibbles[128]: in each 32 bytes the low nibbles are 32 elements, the high ones the next
-// 32.
+// Header (see SixBits), nibbles[128]: in each 32 bytes the low nibbles are 32 elements and the high
+// nibbles are the next 32 elements.
 struct Q4KFormat {
     static constexpr i32 ELEMENTS = 256, BYTES = 144;
     DEVICE_MEMBER static F32x8 decode8(const u8* block, u32 lane) {
@@ -187,7 +188,8 @@ struct Q4KFormat {
     }
 };
 
-// Q4_K with fifth bits[32] before the nibbles: bit s of byte i belongs to element i of the s-th 32.
+// As Q4_K, with fifth bits[32] before the nibbles: bit s of byte i belongs to element i of the s-th
+// 32 elements of the block.
 struct Q5KFormat {
     static constexpr i32 ELEMENTS = 256, BYTES = 176;
     DEVICE_MEMBER static F32x8 decode8(const u8* block, u32 lane) {
@@ -199,9 +201,9 @@ struct Q5KFormat {
     }
 };
 
-// Low nibbles[128], upper two bits[64], i8 scales[16], f16 d. Each half of 128 elements has 64
-// nibble bytes (low nibbles: the first two 32s, high nibbles: the other two) and 32 bytes of upper
-// bits (two bits for each of the four 32s).
+// Lower four bits[128], upper two bits[64], i8 scales[16], f16 d. Each half of the block has four
+// groups of 32 elements: 64 bytes of lower bits (low nibbles: the first two groups, high nibbles:
+// the other two) and 32 bytes of upper bits (two bits for each of the four groups).
 struct Q6KFormat {
     static constexpr i32 ELEMENTS = 256, BYTES = 210;
     DEVICE_MEMBER static F32x8 decode8(const u8* block, u32 lane) {

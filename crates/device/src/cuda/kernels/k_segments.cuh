@@ -2,7 +2,7 @@
 //
 // k is divided into spans of 128; span s belongs to segment s % 8. The spans of a segment are
 // summed in order by one chain of mma instructions, and the sums of the eight segments are added in
-// order. So the bits of a row depend neither on the number of tokens nor on the kernel.
+// order. So the bits of a result row depend neither on the number of tokens nor on the kernel.
 #pragma once
 #include "mma.cuh"
 

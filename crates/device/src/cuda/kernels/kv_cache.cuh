@@ -1,11 +1,11 @@
 // Paged KV cache of one layer (PagedAttention, Kwon et al. 2023): layout, int8 quantization.
 //
-// A KV block holds a power of two of positions for all heads. Keys are
-// `[block][kv_head][token][key_dim]`, the row-major first factor of an mma. Values in bf16 and int8
-// are transposed, `[block][kv_head][value_dim][token]`, since the weighted sum over positions is an
-// mma whose rows are dimensions. Values in f32 are laid out like keys. int8 has a bf16 scale per 32
-// elements: keys `[block][kv_head][token][key group]`, values `[block][kv_head][value
-// group][token]`.
+// A KV block holds the keys and values of all heads for a number of positions that is a power of
+// two. Keys are `[block][kv_head][token][key_dim]`, the row-major first factor of an mma. Values in
+// bf16 and int8 are transposed, `[block][kv_head][value_dim][token]`, since the weighted sum over
+// positions is an mma whose rows are dimensions. Values in f32 are laid out like keys. int8 has a
+// bf16 scale per 32 elements: keys `[block][kv_head][token][key group]`, values
+// `[block][kv_head][value group][token]`.
 #pragma once
 #include "math.cuh"
 #include "memory.cuh"
@@ -24,7 +24,7 @@ struct KvCacheArgs {
     DEVICE_MEMBER i32 block_tokens() const { return 1 << block_shift; }
 };
 
-// Elements that share a scale.
+// Number of elements that share a scale.
 constexpr i32 GROUP = 32;
 
 DEVICE i32 groups_of(i32 dim) { return (dim + GROUP - 1) / GROUP; }
@@ -73,8 +73,8 @@ struct Int8Quantizer {
 
 // One sequence of the batch.
 struct SequenceArgs {
-    i32 first_row;       // of its new tokens in q, k, v and out
-    i32 tokens;          // new tokens
-    i32 first_position;  // of the first new token
-    i32 first_block;     // of its block table within `blocks`
+    i32 first_row;       // row of its first new token in q, k, v and out
+    i32 tokens;          // number of new tokens
+    i32 first_position;  // position of the first new token
+    i32 first_block;     // start of its block table within `blocks`
 };

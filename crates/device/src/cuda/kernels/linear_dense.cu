@@ -1,9 +1,10 @@
-// Matrix product of unquantized weights (f32, f16, bf16) with f32 activations on the CUDA cores:
-// f32 precision, and weights that the tensor-core kernels do not take.
+// Matrix product of unquantized weights (f32, f16, bf16) with f32 activations, on the CUDA cores:
+// for f32 precision, and for weight dtypes that the tensor-core kernels do not support.
 //
-// A warp computes a tile of rows and tokens. A lane takes the 8 elements at k = 256 i + 8 lane, for
-// i in order, in one chain of fused multiply-adds per sum; a fixed butterfly adds the sums of the
-// lanes. The order of additions depends on the number of columns alone.
+// A warp computes a tile of rows and tokens. A lane adds up the 8 elements from k = 256 i + 8 lane
+// on, for i = 0, 1, .., in one chain of fused multiply-adds per output element; a butterfly
+// reduction adds the sums of the lanes. The order of additions depends only on the number of
+// columns.
 #include "warp_tile.cuh"
 
 template <class Format, i32 max_rows, i32 max_tokens, bool aligned> DEVICE void dense_rows(const LinearArgs& args) {

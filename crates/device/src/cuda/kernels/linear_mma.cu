@@ -1,12 +1,12 @@
 // Matrix product of bf16 weights with bf16 activations on tensor cores, for few tokens: a split-k
-// GEMM in which each warp sums one segment of k for the same 16 (or 32) weight rows. Weights go
-// from memory straight to the tensor cores, each byte once.
+// GEMM in which each warp sums one segment of k for the same 16 (or 32) weight rows. Weights are
+// loaded from global memory directly to registers, each byte once.
 #include "linear.cuh"
 #include "k_segments.cuh"
 
 static_assert(SEGMENTS == WARPS, "one warp per segment");
 
-// Loads 8 elements of a row from k on, zeros from `cols` on, element by element: for rows at any
+// Loads 8 elements of a row, starting at k, one by one, with zeros from `cols` on: for rows at any
 // even address.
 DEVICE Words4 load_8_anywhere(const u8* row, i32 k, i32 cols) {
     const u16* from = reinterpret_cast<const u16*>(row) + k;
@@ -17,7 +17,7 @@ DEVICE Words4 load_8_anywhere(const u8* row, i32 k, i32 cols) {
     return words;
 }
 
-// The same as one load: rows start at multiples of 16 bytes and `cols` is a multiple of 8.
+// The same in one load, for rows that start at multiples of 16 bytes and `cols` a multiple of 8.
 DEVICE Words4 load_8_aligned(const u8* row, i32 k, i32 cols) { return k < cols ? load_streamed(row + i64(k) * 2) : ZEROS; }
 
 // This lane's weights of one span for `tiles` times 16 rows: [tile][row half][step].
@@ -38,8 +38,8 @@ DEVICE void load_span(SpanWeights<tiles>& span, const u8* const (&rows)[tiles][2
     }
 }
 
-// One thread block: 16 * tiles rows, 8 * eights tokens. With `ahead`, where registers allow it, the
-// next span is loaded while the current one is multiplied.
+// A thread block computes 16 * tiles rows by 8 * eights tokens of the output. With `ahead`, which
+// takes more registers, the next span is loaded while the current one is multiplied.
 template <i32 tiles, i32 eights, bool aligned, bool ahead> DEVICE void linear_mma(const LinearArgs& args) {
     const ProductArgs& product = product_of(args, blockIdx.x);
     const i64 first_row = (i64(blockIdx.x) - product.first_block) * (16 * tiles);

@@ -1,13 +1,14 @@
 // Matrix product of quantized weights (GGUF block formats) with f32 activations, dequantized in
 // registers.
 //
-// Blocks have sizes (34, 18, 210 bytes, ...) that wide loads do not fit. A warp therefore copies
-// the aligned 16-byte words around the next units (256 elements) of its rows to shared memory with
-// cp.async, a few units ahead, and decodes them there. The order of additions is that of
-// linear_dense.cu: one chain per lane over its 8 elements of each unit, then a butterfly.
+// Quantization blocks have sizes (34, 18, 210 bytes, ...) that are not multiples of a wide load. A
+// warp therefore copies the aligned 16-byte words around the next units (256 elements) of its rows
+// to shared memory with cp.async, a few units ahead, and decodes them there. The order of additions
+// is that of linear_dense.cu: one chain per lane over its 8 elements of each unit, then a
+// butterfly.
 #include "warp_tile.cuh"
 
-// 16-byte words that cover a unit at any alignment.
+// Number of 16-byte words that cover a unit at any even address.
 template <class Format> DEVICE constexpr i32 unit_window_words() { return (unit_bytes<Format>() + 14 + 15) / 16; }
 
 // Multi-stage buffers of the units that one warp copies.

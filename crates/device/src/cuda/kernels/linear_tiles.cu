@@ -30,8 +30,8 @@ struct TileStage {
     u8 x[TILE_TOKENS][2 * MMA_K];
 };
 
-// Sources of the copies of this thread: each step, two pieces of 16 bytes of the weights and two of
-// the activations.
+// Addresses from which this thread copies: in each step, two pieces of 16 bytes of the weights and
+// two of the activations.
 struct TileSource {
     const u8* weights[2];
     const u8* x[2];
@@ -48,7 +48,7 @@ DEVICE void copy_step(TileStage& stage, const TileSource& from, const KIterator&
     }
 }
 
-// Warps are arranged 4 (rows) by 2 (tokens); each has 32 rows by 64 tokens.
+// The warps are arranged 4 (rows) by 2 (tokens); each computes 32 rows by 64 tokens.
 KERNEL(linear_tiles, LinearArgs, THREADS, 1) {
     constexpr i32 TILES = 2, EIGHTS = 8;
     const ProductArgs& product = product_of(args, blockIdx.y);

@@ -4,7 +4,7 @@
 
 #ifdef __CUDACC__
 
-// 16 aligned bytes of weights: read once, so they are not allocated in L1.
+// Loads 16 aligned bytes that are read only once, so that they are not cached in L1.
 DEVICE Words4 load_streamed(const void* from) {
     Words4 w;
     asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
@@ -13,13 +13,13 @@ DEVICE Words4 load_streamed(const void* from) {
     return w;
 }
 
-// 16 aligned bytes that other threads read too.
+// Loads 16 aligned bytes that other threads read too.
 DEVICE Words4 load16(const void* from) {
     const uint4 v = *static_cast<const uint4*>(from);
     return {{v.x, v.y, v.z, v.w}};
 }
 
-// 8 aligned bytes.
+// Loads 8 aligned bytes.
 DEVICE Words2 load8(const void* from) {
     const uint2 v = *static_cast<const uint2*>(from);
     return {{v.x, v.y}};
@@ -27,17 +27,17 @@ DEVICE Words2 load8(const void* from) {
 
 DEVICE void store16(void* to, Words4 w) { *static_cast<uint4*>(to) = make_uint4(w.word[0], w.word[1], w.word[2], w.word[3]); }
 
-// Starts a copy of 16 aligned bytes from global to shared memory; zeros if `there` is false.
+// Starts a copy of 16 aligned bytes from global to shared memory; stores zeros if `there` is false.
 DEVICE void copy16_async(void* shared, const void* from, bool there) {
     const u32 to = static_cast<u32>(__cvta_generic_to_shared(shared));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
 }
 
-// Closes a group of this thread's copies.
+// Ends a group of this thread's copies.
 DEVICE void copies_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-// Waits until at most `groups` groups of this thread are pending. Other threads see the bytes after
-// a barrier.
+// Waits until at most `groups` groups of this thread's copies are pending. Other threads see the
+// bytes after a barrier.
 template <int groups> DEVICE void copies_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(groups) : "memory"); }
 
 #else

@@ -5,8 +5,9 @@
 // Largest value dimension.
 constexpr i32 VALUE_DIM_MAX = 256;
 
-// Splits whose states are loaded ahead: a chain of dependent loads would take longer than attention
-// itself. A missing split has no effect: its maximum is -inf, its sum and values are 0.
+// Number of splits whose states are loaded at once: a chain of dependent loads would take longer
+// than attention itself. A missing split has no effect: its maximum is -inf, its sum and values are
+// 0.
 constexpr i32 SPLITS_AHEAD = 4;
 
 // Merges the states of a round's splits, in order, into the totals; the last round writes the

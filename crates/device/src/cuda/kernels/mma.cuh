@@ -1,5 +1,5 @@
-// Tensor-core product: 16 rows by 8 columns over 32 of the summed dimension k, bf16 factors, f32
-// sums (two mma.sync.m16n8k16 of the PTX ISA).
+// Tensor-core matrix multiplication: 16 rows by 8 columns over 32 of the summed dimension k, bf16
+// factors, f32 sums (two mma.sync.m16n8k16 of the PTX ISA).
 //
 // The hardware expects each lane to hold pairs of adjacent k in its own order. Any numbering of k
 // gives the same sum as long as both factors agree, so each lane holds the 8 adjacent k of one
@@ -33,8 +33,8 @@ DEVICE void mma_16(Accumulator& c, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b
 }
 #endif
 
-// sums += A B^T over 32 of k. `low` and `high` are this lane's 8 elements of rows lane / 4 and
-// lane / 4 + 8 of A, `b` those of row lane / 4 of B.
+// sums += A B^T over 32 elements of k. `low` and `high` are this lane's 8 elements of rows lane / 4
+// and lane / 4 + 8 of A, `b` those of row lane / 4 of B.
 DEVICE void mma_32(Accumulator& sums, Words4 low, Words4 high, Words4 b) {
     mma_16(sums, low.word[0], high.word[0], low.word[1], high.word[1], b.word[0], b.word[1]);
     mma_16(sums, low.word[2], high.word[2], low.word[3], high.word[3], b.word[2], b.word[3]);

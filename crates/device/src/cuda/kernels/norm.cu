@@ -17,8 +17,8 @@ struct NormArgs {
     u32 unused;
 };
 
-// Elements of a row that a thread loads before it stores any: the compiler must assume that a store
-// aliases the next load, so that each load would wait for the store before it.
+// Number of elements of a row that a thread loads before it stores any: the compiler must assume
+// that a store aliases the next load, so that each load would wait for the store before it.
 constexpr i32 AHEAD = 8;
 
 // Loads this thread's next elements of a row, `step` apart; zeros past the end.
@@ -26,7 +26,7 @@ DEVICE void load_ahead(f32 (&to)[AHEAD], const f32* row, i64 from, i64 step, i64
     UNROLL for (i32 j = 0; j < AHEAD; j++) to[j] = from + j * step < cols ? row[from + j * step] : 0.0f;
 }
 
-// Sum over the threads of a row: of a warp, or of a block.
+// Sum over the threads that share a row: a warp or a thread block.
 template <u32 warps> DEVICE f32 row_sum(f32 x, f32* sums) { return warps == 1 ? warp_sum(x) : block_sum<warps>(x, sums); }
 
 // x += y if y is not null; out = x / sqrt(mean(x^2) + eps) * weight

@@ -4,8 +4,8 @@
 // A kernel takes one struct by value. crates/device/src/cuda/args.rs repeats it field by field
 // under the same name: pointers and 64-bit fields first, then an even number of 32-bit fields. A
 // kernel is launched with the number of threads per block that it declares. Sizes that can exceed
-// 2^31 are i64. The compiler does not contract a * b + c (--fmad=false); kernels call fmaf where
-// they fuse.
+// 2^31 are i64. The compiler does not contract a * b + c (--fmad=false); kernels call fmaf
+// explicitly.
 #pragma once
 
 using u8 = unsigned char;
@@ -42,7 +42,7 @@ using f32 = float;
 constexpr u32 WARP = 32;
 constexpr u32 ALL_LANES = 0xffffffffu;
 
-// Threads and warps of the usual thread block.
+// Threads and warps per thread block of most kernels.
 constexpr u32 THREADS = 256;
 constexpr u32 WARPS = THREADS / WARP;
 

@@ -9,9 +9,9 @@ DEVICE f32 warp_sum(f32 x) {
 }
 
 // Reduces `count` (a power of two) values over the lanes that differ in bits far, far / 2 .. last
-// of their index. Each step divides the values among the lanes while there are several, so lane l
-// ends with value (l % (2 * far)) / (2 * far / count), with the bits of a separate butterfly per
-// value.
+// of their index. While a lane has several values, each step divides them between two lanes. Lane l
+// returns the reduction of value (l % (2 * far)) / (2 * far / count), bit-identical to a separate
+// butterfly per value.
 template <i32 count, u32 far, u32 last, class Fold> DEVICE f32 fold_lanes(f32 (&x)[count], Fold fold) {
     if constexpr (count == 1) {
         x[0] = fold(x[0], __shfl_xor_sync(ALL_LANES, x[0], far));
@@ -48,8 +48,8 @@ DEVICE f32 warp_max(f32 x) {
     return x;
 }
 
-// Sum over the warps of a block, in order. `sums` is shared memory, free again after the next
-// barrier of the block.
+// Sum over the threads of a thread block: within each warp, then over the warps in order. `sums` is
+// shared memory [warps] that can be reused after the next barrier of the block.
 template <u32 warps> DEVICE f32 block_sum(f32 x, f32* sums) {
     x = warp_sum(x);
     if (lane_id() == 0) sums[warp_id()] = x;

@@ -9,7 +9,7 @@ struct RopeArgs {
     i64 tokens;
     i32 heads[2];
     i32 head_dim;
-    i32 half;         // pairs per head; they come first in a head
+    i32 half;         // pairs per head, at the start of the head
     i32 interleaved;  // pairs are adjacent elements, otherwise elements `half` apart
     u32 unused;
 };

@@ -5,7 +5,7 @@
 #include "linear.cuh"
 #include "reduce.cuh"
 
-// 8 activations of a token; rows of x are zero-padded to a multiple of 8.
+// Loads 8 activations of a token, starting at k; rows of x are zero-padded to a multiple of 8.
 DEVICE F32x8 load_x8(const f32* x, i64 k) {
     F32x8 of;
     const Words4 low = load16(x + k), high = load16(x + k + 4);
@@ -16,7 +16,8 @@ DEVICE F32x8 load_x8(const f32* x, i64 k) {
     return of;
 }
 
-// `max_rows` rows from `first_row` by `max_tokens` tokens from `first_token`.
+// The output elements of `max_rows` rows, starting at `first_row`, for `max_tokens` tokens,
+// starting at `first_token`.
 template <i32 max_rows, i32 max_tokens> struct WarpTile {
     const ProductArgs& product;
     i64 first_row;
@@ -36,10 +37,11 @@ template <i32 max_rows, i32 max_tokens> struct WarpTile {
         }
     }
 
-    // False for a warp past the last row; it must still reach the barriers of the block.
+    // False for a warp past the last row, which has nothing to compute.
     DEVICE_MEMBER bool has_rows() const { return first_row < product.rows; }
 
-    // Address of row `r`, where `r` is not a compile-time constant.
+    // Address of row `r`, for an `r` that is not a compile-time constant, with which the array
+    // `rows` cannot be indexed in registers.
     DEVICE_MEMBER const u8* row(const LinearArgs& args, i32 r) const {
         return product.weight + min_of(first_row + r, product.rows - 1) * args.row_bytes;
     }

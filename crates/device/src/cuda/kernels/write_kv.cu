@@ -11,7 +11,7 @@ struct WriteKvArgs {
     u32 unused;
 };
 
-// One warp per 32 elements of a key or value.
+// Each warp writes 32 elements of a key or value at a time.
 KERNEL(write_kv, WriteKvArgs, THREADS, 1) {
     const KvCacheArgs& cache = args.cache;
     const i32 key_groups = groups_of(cache.key_dim), groups = key_groups + groups_of(cache.value_dim);
