@@ -1,22 +1,22 @@
 //! Runs tests on fake GPUs: builds the fake CUDA driver (`crates/device/fake_driver`) once, and
 //! runs a test again in a child process that loads it as `libcuda.so.1`, since a process cannot
 //! change its own library path.
-#![allow(dead_code)] // no test uses all of it
+#![allow(dead_code)] // no test binary uses all functions
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-/// Variable with the name of the test that a child process runs.
+/// Environment variable with the name of the test that a child process runs.
 const TEST_VARIABLE: &str = "VENDOMINI_FAKE_GPU_TEST";
 
 /// Time limits of the build and of a test.
 const BUILD_LIMIT: Duration = Duration::from_secs(500);
 const TEST_LIMIT: Duration = Duration::from_secs(500);
 
-/// Runs `body` in a child process with fake GPUs and these variables (`FAKE_GPUS` and others, see
-/// `driver.cpp`). `test` is the full name of the calling test, including its modules.
+/// Runs `body` in a child process with fake GPUs and these environment variables (`FAKE_GPUS` and
+/// others, see `driver.cpp`). `test` is the full name of the calling test, including its modules.
 pub fn on_fake_gpus(test: &str, variables: &[(&str, &str)], body: impl FnOnce()) {
     if std::env::var(TEST_VARIABLE).is_ok_and(|found| found == test) {
         return body();
@@ -24,7 +24,7 @@ pub fn on_fake_gpus(test: &str, variables: &[(&str, &str)], body: impl FnOnce())
     run_again(test, &folder(), variables);
 }
 
-/// Runs `body` in a child process that finds no driver, whatever the host has.
+/// Runs `body` in a child process that finds no usable driver, even if the host has one.
 pub fn without_a_driver(test: &str, body: impl FnOnce()) {
     if std::env::var(TEST_VARIABLE).is_ok_and(|found| found == test) {
         return body();
@@ -59,7 +59,8 @@ fn run_again(test: &str, library: &Path, variables: &[(&str, &str)]) {
     assert!(log.contains("1 passed"), "{test} is not a test of this binary:\n{log}");
 }
 
-/// The folder with `libcuda.so.1`, built unless it was built from the same sources before.
+/// The folder that contains `libcuda.so.1`. The library is built, unless it was already built from
+/// the same sources.
 pub fn folder() -> PathBuf {
     let device = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/device");
     let program = std::env::current_exe().expect("this program");
@@ -67,7 +68,7 @@ pub fn folder() -> PathBuf {
     let all = target.join("fake_driver");
     std::fs::create_dir_all(&all).expect("a folder");
     let folder = all.join(source_hash(&device));
-    // Concurrent tests build once.
+    // The lock ensures that concurrent tests build the library only once.
     let lock = std::fs::File::create(all.join("lock")).expect("a file");
     lock.lock().expect("a lock");
     if !folder.join("libcuda.so.1").exists() {
@@ -101,7 +102,7 @@ fn source_hash(device: &Path) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// Waits for a process; kills it at the limit and returns `None`.
+/// Waits for a process to end; kills it after `limit` and returns `None`.
 fn wait_until(mut child: Child, limit: Duration) -> Option<ExitStatus> {
     let deadline = Instant::now() + limit;
     while Instant::now() < deadline {

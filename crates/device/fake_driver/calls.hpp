@@ -1,5 +1,4 @@
-// What all driver calls have in common: injected faults, lost GPUs, and queued work on checked
-// ranges.
+// Common parts of all driver calls: injected faults, lost GPUs, and queued work on checked ranges.
 #pragma once
 
 #include "faults.hpp"
@@ -9,21 +8,23 @@
 
 namespace fake_driver {
 
-// Marks the GPU as lost: every later call fails with `result`. Call without locks.
+// Marks the GPU as lost: every later call fails with `result`. The caller must not hold `state`.
 inline Result end_gpu(FakeGpu* gpu, Result result) {
     const std::lock_guard lock(state);
     if (gpu->ended == SUCCESS) gpu->ended = result;
     return gpu->ended;
 }
 
-// Result of the GPU after work completed: the work may have ended it. Call without locks.
+// Result of calls for the GPU: SUCCESS, or the error with which the GPU was lost. The caller must
+// not hold `state`.
 inline Result ended(FakeGpu* gpu) {
     const std::lock_guard lock(state);
     return gpu->ended;
 }
 
-// Common start of every call: injects its fault and, for a call in a context (`gpu` is the current
-// one), checks that a context exists and its GPU is alive.
+// Common start of every call: injects the call's fault and, for a call in a context (`gpu` is the
+// GPU of the current context), checks that a context is current and that its GPU is not lost. With
+// `kind`, stores the kind of the fault and leaves a hang to the caller.
 inline Result begin(const char* call, FakeGpu* gpu, bool in_context, std::string* kind = nullptr) {
     if (!started) return NOT_INITIALIZED;
     if (in_context && gpu == nullptr) return INVALID_CONTEXT;
@@ -54,7 +55,7 @@ struct MemoryRange {
     bool is_live() const { return gpu ? on_gpu(*gpu, address, bytes) : is_pinned(address, bytes); }
 };
 
-// Queues `work` that accesses these ranges.
+// Queues `work` that accesses only the given ranges.
 inline Result queue(const char* call, FakeStream* stream, std::vector<MemoryRange> ranges, std::function<void()> work) {
     std::string kind;
     if (const Result result = begin(call, current, true, &kind)) return result;

@@ -1,11 +1,11 @@
 // Fake CUDA driver: the functions of the CUDA driver API that `device::cuda` calls, on host memory.
-// Its GPUs are fake GPUs. For tests; never part of the product.
+// Its GPUs are fake GPUs. It is only for tests and never part of the product.
 //
 // Built with the kernels into a libcuda.so.1 (see `build`), it lets the real, unchanged program
-// find GPUs on any host. Streams are threads, so queued work completes later, as on a GPU. The
-// driver also checks: a copy outside of a live allocation or of pinned memory ends the GPU with
-// CUDA_ERROR_ILLEGAL_ADDRESS, allocations end before an inaccessible page and start filled with
-// NaNs.
+// find GPUs on any host. Streams are threads, so queued work completes later, as on a GPU. To
+// reveal defects, a copy outside of a live allocation or of pinned memory makes the GPU fail with
+// CUDA_ERROR_ILLEGAL_ADDRESS; an allocation ends before an inaccessible page, and is filled with
+// NaNs if it has at most 16 MiB.
 //
 //   FAKE_GPUS=64MiB,64MiB@7.5      memory of each GPU (default: one of 1GiB), and its compute
 //                                  capability (default: 8.0)
@@ -345,7 +345,7 @@ namespace {
 
 struct FakeFunction {
     void (*kernel)(const void*);
-    // Size of the argument struct, from the PTX.
+    // Size of the argument struct in bytes, from the PTX.
     std::size_t parameter_bytes;
     std::atomic<unsigned> shared_bytes{SHARED_BYTES_FREE};
 };
@@ -364,7 +364,7 @@ void* self() {
     return handle;
 }
 
-// Whether a text starts like PTX: comments, then .version.
+// Whether a text starts like PTX: any comments, then .version.
 bool is_ptx(const std::string& text) {
     std::size_t at = 0;
     while (at < text.size()) {
@@ -376,8 +376,8 @@ bool is_ptx(const std::string& text) {
     return false;
 }
 
-// Size of the only parameter of an entry of the PTX; 0: no such entry, or its parameter is no
-// struct.
+// Size in bytes of the only parameter of an entry point of the PTX; 0: there is no such entry
+// point, or its parameter is not a struct.
 std::size_t parameter_bytes(const std::string& image, const std::string& name) {
     const std::size_t entry = image.find(".entry " + name + "(");
     if (entry == std::string::npos) return 0;

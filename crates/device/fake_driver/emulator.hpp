@@ -1,18 +1,18 @@
-// CUDA emulator: compiles the kernels' .cu sources as C++17 and runs them on the CPU. For tests;
-// never part of the product.
+// CUDA emulator: compiles the kernels' .cu sources as C++17 and runs them on the CPU. It is only
+// for tests and never part of the product.
 //
 // A thread of a block is a fiber. The fibers of a block take turns on one system thread and yield
 // where threads wait for each other: at __syncthreads and at warp-wide operations, which all 32
 // lanes must reach. Blocks run on a few system threads. If a thread does not reach a barrier, the
-// emulator reports which threads wait where and aborts; it also aborts on misaligned accesses.
-// Missing synchronization does not go unnoticed: shared memory is NaN when a block starts, and
-// asynchronous copies arrive at the wait, not before.
+// emulator reports which threads wait for what and aborts; it also aborts on misaligned accesses.
+// To reveal missing synchronization, shared memory is filled with NaNs when a block starts, and
+// asynchronous copies are stored at the wait, not earlier.
 //
 // FAKE_GPU_ORDER=reversed runs threads and blocks from last to first; a result that changes reveals
 // a missing barrier. FAKE_GPU_THREADS sets the number of system threads.
 //
 // Not reproduced: the rounding inside a tensor-core multiplication (here one fused multiply-add
-// after another), races between blocks, and speed. blocks, and speed.
+// after another), races between blocks, and speed.
 #pragma once
 
 #include "operations.hpp"

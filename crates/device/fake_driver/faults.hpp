@@ -17,7 +17,7 @@ struct InjectedFault {
     unsigned at;
 };
 
-// Faults of FAKE_GPU_FAULT, parsed once.
+// The faults in FAKE_GPU_FAULT, parsed once.
 inline const std::vector<InjectedFault>& faults() {
     static const std::vector<InjectedFault>& all = *[] {
         auto* faults = new std::vector<InjectedFault>;
@@ -39,8 +39,8 @@ inline const std::vector<InjectedFault>& faults() {
     return all;
 }
 
-// Kind of the fault injected into this call; empty: none. `lasting` faults persist after the N-th
-// call.
+// Kind of the fault injected into this call; empty: none. `lasting` faults also occur in all calls
+// after the N-th.
 inline std::string fault(const char* call) {
     static std::mutex& mutex = *new std::mutex;
     static auto& calls = *new std::map<std::string, unsigned>;

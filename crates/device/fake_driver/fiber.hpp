@@ -93,7 +93,7 @@ struct FiberContext {
 
     void begin(unsigned char* memory, void (*entry)()) {
         stack = memory;
-        __asan_unpoison_memory_region(memory, STACK_BYTES);  // left by a finished fiber
+        __asan_unpoison_memory_region(memory, STACK_BYTES);  // poisoned by a finished fiber
         saved.begin(memory, entry);
     }
     static void change(FiberContext& from, FiberContext& to, bool last) {
@@ -104,7 +104,7 @@ struct FiberContext {
     }
     static void arrived(FiberContext& here) { __sanitizer_finish_switch_fiber(here.fake_stack, nullptr, nullptr); }
 
-    // Stack of the system thread.
+    // Finds the stack of this system thread.
     void find_own_stack() {
         pthread_attr_t attributes;
         void* start = nullptr;

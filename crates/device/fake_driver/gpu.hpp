@@ -45,7 +45,7 @@ struct FakeGpu {
     std::set<FakeGpu*> peers;
 };
 
-// Protects the state of all GPUs, except what streams do on their own.
+// Protects the state of all GPUs, except for the queues of streams, which have separate locks.
 inline std::mutex& state = *new std::mutex;
 inline auto& pinned = *new std::map<std::uintptr_t, std::size_t>;
 inline bool started = false;
@@ -111,7 +111,7 @@ inline FakeGpu* gpu_of(int device) {
     return device >= 0 && static_cast<std::size_t>(device) < gpus().size() ? gpus()[static_cast<std::size_t>(device)] : nullptr;
 }
 
-// Whether the bytes lie in one live allocation of the GPU. Requires `state`.
+// Whether the bytes lie inside one live allocation of the GPU. The caller must hold `state`.
 inline bool on_gpu(const FakeGpu& gpu, std::uintptr_t address, std::size_t bytes) {
     auto after = gpu.allocations.upper_bound(address);
     if (after == gpu.allocations.begin()) return false;
@@ -119,7 +119,7 @@ inline bool on_gpu(const FakeGpu& gpu, std::uintptr_t address, std::size_t bytes
     return bytes <= allocation.bytes && address - start <= allocation.bytes - bytes;
 }
 
-// Whether the bytes lie in one live pinned allocation. Requires `state`.
+// Whether the bytes lie inside one live pinned allocation. The caller must hold `state`.
 inline bool is_pinned(std::uintptr_t address, std::size_t bytes) {
     auto after = pinned.upper_bound(address);
     if (after == pinned.begin()) return false;

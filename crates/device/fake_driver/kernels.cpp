@@ -4,7 +4,7 @@
 
 #include "../src/cuda/kernels/kernels.cu"
 
-// Runs `kernel` for all blocks of the grid and returns when it is done. `args` points to its
+// Runs `kernel` for all blocks of the grid and returns when all are done. `args` points to its
 // argument struct.
 extern "C" void emulate_launch(void (*kernel)(const void*), const unsigned grid[3], const unsigned block[3],
                                unsigned dynamic_shared_bytes, const void* args) {

@@ -1,4 +1,5 @@
-// Device operations beyond C++: shared memory, shuffles, mma, asynchronous copies, f16 conversion.
+// Device operations that C++ does not have: shared memory, shuffles, mma, asynchronous copies, f16
+// conversion.
 #pragma once
 
 #include "worker.hpp"
@@ -26,7 +27,7 @@ template <class T> const T* aligned(const void* pointer) {
     return static_cast<const T*>(pointer);
 }
 
-// Exchanges a value between the lanes of a warp.
+// Gives `mine` to the other lanes of the warp and returns the value of lane `from`.
 inline std::uint32_t exchange(std::uint32_t mine, unsigned from) {
     Worker& self = worker();
     Warp& warp = self.warp();
@@ -101,8 +102,8 @@ inline void matrix_multiply(float c[4], const std::uint32_t a[4], const std::uin
     self.meet(warp.barrier, WaitReason::MATRIX, LANES, [&] { multiply(warp.given[turn]); });
 }
 
-// Reads the bytes now and stores them at the wait: a kernel that reads too early finds the old
-// bytes.
+// Reads the bytes at the call and stores them at the wait, so that a kernel that reads shared
+// memory too early gets the old bytes.
 inline void copy16_async(void* to, const void* from, bool there) {
     Fiber& self = *worker().current;
     if (reinterpret_cast<std::uintptr_t>(to) % 16 != 0 || (there && reinterpret_cast<std::uintptr_t>(from) % 16 != 0)) {

@@ -54,7 +54,7 @@ struct FakeStream {
 private:
     std::mutex mutex;
     std::condition_variable changed;
-    // The front element is being executed.
+    // The front element is in execution until it is removed.
     std::deque<std::function<void()>> queue;
 
     void work() {

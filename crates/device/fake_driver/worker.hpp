@@ -1,4 +1,5 @@
-// Worker thread of the emulator: runs thread blocks, their threads as fibers that take turns.
+// Worker thread of the emulator: runs thread blocks; each thread of a block is a fiber, and the
+// fibers take turns.
 #pragma once
 
 #include "fiber.hpp"
@@ -23,7 +24,7 @@ constexpr unsigned LANES = 32;
     std::abort();
 }
 
-// What a thread waits for.
+// What a thread of a block waits for.
 enum class WaitReason : unsigned char { NOTHING, BLOCK, WARP_SYNC, SHUFFLE, MATRIX, ENDED };
 
 inline const char* name(WaitReason wait) {
@@ -50,7 +51,8 @@ struct Fiber {
     Index3 index{};
     unsigned number = 0;
     WaitReason wait = WaitReason::NOTHING;
-    // Generation of the barrier when the wait began; the wait ends when it advances.
+    // Generation of the barrier at which the thread waits; the wait ends when it differs from
+    // `began`.
     const unsigned long* generation = nullptr;
     unsigned long began = 0;
     std::vector<AsyncCopy> copies;
@@ -59,7 +61,7 @@ struct Fiber {
     bool can_run() const { return wait != WaitReason::ENDED && (wait == WaitReason::NOTHING || *generation != began); }
 };
 
-// Threads waiting for each other.
+// A barrier at which threads wait for each other.
 struct Barrier {
     unsigned long generation = 0;
     unsigned arrived = 0;
@@ -68,8 +70,8 @@ struct Barrier {
 
 struct Warp {
     Barrier barrier;
-    // Values exchanged between lanes, double-buffered: the first lane to continue may arrive again
-    // before the last has read.
+    // Values exchanged between lanes, double-buffered: the first lane to continue may reach the
+    // next exchange before the last lane has read its value.
     const void* given[2][LANES];
     std::uint32_t value[2][LANES];
 };
@@ -142,7 +144,7 @@ public:
 
     Warp& warp() { return warps[current->number / LANES]; }
 
-    // Reports which threads wait where, and aborts.
+    // Reports what each thread waits for, and aborts.
     [[noreturn]] void report() {
         std::fprintf(stderr, "fake GPU: block (%u, %u, %u) of (%u, %u, %u), %u threads: not every thread reaches a barrier\n",
                      block_index.x, block_index.y, block_index.z, launch->grid.x, launch->grid.y, launch->grid.z, threads);
@@ -165,8 +167,8 @@ private:
 
     void make_room(unsigned count) {
         if (fibers.size() >= count) return;
-        // Smaller stacks are abandoned, not freed: they are idle between blocks, and a worker lives
-        // as long as the process.
+        // The previous, smaller stacks are leaked: no fiber uses them between blocks, and a worker
+        // lives as long as the process.
         void* memory = mmap(nullptr, count * STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (memory == MAP_FAILED) fail("no memory for the stacks of a block");
         stacks = static_cast<unsigned char*>(memory);

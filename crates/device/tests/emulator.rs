@@ -1,4 +1,4 @@
-//! The CUDA emulator detects defects of kernels: intentionally wrong kernels
+//! Tests that the CUDA emulator detects defects of kernels, with intentionally wrong kernels
 //! (`emulator/kernels.cpp`).
 
 use std::path::{Path, PathBuf};
@@ -48,7 +48,8 @@ fn values(output: &Output) -> Vec<u32> {
         .collect()
 }
 
-/// Asserts that the emulator aborts the wrong kernel and says why.
+/// Asserts that the emulator aborts the wrong variant of kernel `case` with a message that contains
+/// `why`.
 #[track_caller]
 fn assert_aborts(case: &str, why: &str) {
     for order in ["forwards", "reversed"] {
@@ -86,7 +87,7 @@ fn mma_multiplies_fragments_in_the_layout_of_the_ptx_isa() {
 fn a_missing_barrier_gives_unwritten_memory() {
     let found =
         [values(&run("pass_on", "bad", "forwards")), values(&run("pass_on", "bad", "reversed"))];
-    // Unwritten shared memory is all ones.
+    // In unwritten shared memory all bits are set.
     assert_eq!(found[0][..63], [u32::MAX; 63]);
     assert_ne!(found[0], found[1]);
 }

@@ -59,7 +59,8 @@ KERNEL(copy_early, TestArgs, 64, 1) {
 // `bad`: a 16-byte load from a misaligned address.
 KERNEL(load_askew, TestArgs, 64, 1) { args.out[threadIdx.x] = load16(args.from + 4 * threadIdx.x + (args.bad ? 1 : 0)).word[1]; }
 
-// A product of small integers, which is exact, so every element of the tile is known.
+// A matrix multiplication of small integers, which is exact, so the expected value of every element
+// is known. Writes the number of wrong elements of each lane; `bad`: one more.
 KERNEL(multiply, TestArgs, 64, 1) {
     const auto number = [](u32 row, u32 k) { return f32((row * 5 + k * 3) % 7) - 3.0f; };
     const u32 group = lane_id() / 4, in_group = lane_id() % 4;

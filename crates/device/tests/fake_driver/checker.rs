@@ -1,8 +1,8 @@
-//! The fake CUDA driver itself: it refuses invalid copies.
+//! Tests that the fake CUDA driver itself rejects invalid copies.
 
 use crate::on_fake_gpus;
 
-/// Each copy runs in a process of its own, since the GPU is lost after the first invalid one.
+/// Each copy runs in a separate process, since the GPU is lost after the first invalid one.
 #[test]
 fn copies_outside_of_live_memory_end_the_gpu() {
     const NAME: &str = "checker::copies_outside_of_live_memory_end_the_gpu";
@@ -31,8 +31,8 @@ fn raw_copy((at, len, from_pinned, expected): (i64, usize, bool, u32)) {
     use std::ptr::null_mut;
     type Handle = *mut c_void;
     let symbol = open_library("libcuda.so.1");
-    // SAFETY: the types are those of the CUDA driver API; pointers are to locals; the driver
-    // validates the ranges of copies.
+    // SAFETY: the function types are those of the CUDA driver API; output pointers refer to local
+    // variables; the driver validates the ranges of copies.
     unsafe {
         let init: unsafe extern "C" fn(u32) -> u32 = std::mem::transmute(symbol("cuInit"));
         let retain: unsafe extern "C" fn(*mut Handle, i32) -> u32 =
@@ -59,14 +59,14 @@ fn raw_copy((at, len, from_pinned, expected): (i64, usize, bool, u32)) {
     }
 }
 
-/// Finds the functions of a open_library.
+/// Opens a library and returns a function that looks up its symbols.
 fn open_library(name: &str) -> impl Fn(&str) -> *mut std::ffi::c_void {
     let text = |name: &str| std::ffi::CString::new(name).expect("a name");
-    // SAFETY: the name ends with a NUL; the open_library is the fake GPU.
+    // SAFETY: the name ends with a NUL; the library is the fake CUDA driver, which is safe to load.
     let library = unsafe { libc::dlopen(text(name).as_ptr(), libc::RTLD_NOW) };
     assert!(!library.is_null(), "{name}");
     move |name| {
-        // SAFETY: the open_library is open, and the name ends with a NUL.
+        // SAFETY: the library is never closed, and the name ends with a NUL.
         let found = unsafe { libc::dlsym(library, text(name).as_ptr()) };
         assert!(!found.is_null(), "{name}");
         found

@@ -1,4 +1,4 @@
-//! Finding the driver and its GPUs.
+//! Tests of finding the driver and listing its GPUs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -136,7 +136,8 @@ fn cuda_visible_devices_selects_and_orders_the_gpus() {
 #[test]
 fn a_probe_lists_usable_gpus_and_notes_why_others_are_not() {
     let name = "driver::a_probe_lists_usable_gpus_and_notes_why_others_are_not";
-    // The second context is refused, as when another process uses the GPU exclusively.
+    // The driver refuses the second context, as it does when another process uses the GPU
+    // exclusively.
     let variables = [
         ("FAKE_GPUS", "64MiB,32MiB,16MiB@6.1,8MiB"),
         ("FAKE_GPU_FAULT", "cuDevicePrimaryCtxRetain:2:46"),
@@ -159,7 +160,7 @@ fn a_probe_lists_usable_gpus_and_notes_why_others_are_not() {
         );
         let mut machine = machine;
         measure_links(&mut machine, Duration::from_secs(20));
-        // The measurement needs 32 MiB.
+        // The measurement needs 32 MiB of GPU memory; the second GPU has only 8 MiB.
         assert!(
             machine.gpus[0].link_bytes_per_s.is_some_and(|rate| rate > 10_000_000),
             "{:?}",

@@ -1,4 +1,4 @@
-//! Work that hangs, and GPUs that are lost.
+//! Tests of work that never completes, and of GPUs that are lost.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! `device::cuda` on fake GPUs: driver, memory, copies and failures. No real GPU takes part.
+//! Tests of `device::cuda` on fake GPUs: driver, memory, copies and failures. No real GPU is used.
 #![allow(unsafe_code)] // the tests of the fake CUDA driver itself call its functions
 
 #[path = "../../../../tests/fake_driver/library.rs"]
@@ -26,7 +26,7 @@ fn gpu(ordinal: usize) -> Gpu {
     Gpu::open(&Driver::open().expect("a driver"), ordinal, u64::MAX).expect("a gpu")
 }
 
-/// Bytes that differ from one position to the next.
+/// Pseudorandom bytes that depend on position and seed.
 fn pattern(len: usize, seed: u32) -> Vec<u8> {
     (0..len as u32)
         .map(|i| (i.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 23) as u8)

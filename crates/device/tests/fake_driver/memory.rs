@@ -1,4 +1,4 @@
-//! GPU memory: accounting, limits, buffers and ranges.
+//! Tests of GPU memory: accounting, limits, buffers and ranges.
 
 use device::cuda::{
     Buffer, CudaError, Driver, Gpu, GpuArena, GpuMemory, PinnedRing, measure_copies,
@@ -61,7 +61,8 @@ fn allocating_more_than_the_gpu_has_is_out_of_memory() {
                 }
             );
             assert_eq!((error.kind(), error.is_memory()), (ErrorKind::OutOfMemory, true));
-            // The failed allocation leaves nothing behind, and what fits can still be allocated.
+            // The failed allocation has reserved nothing, and all free memory can still be
+            // allocated.
             assert_eq!(gpu.memory().expect("memory").reserved_bytes, 0);
             let arena = GpuArena::new(&gpu, 63 * MIB).expect("all that is free");
             assert!(arena.region(63 * MIB).is_ok());
@@ -123,7 +124,7 @@ fn buffers_are_uploaded_copied_and_downloaded_unchanged() {
             let mut zeros = vec![1u16; 1000];
             buffer.download(2 * MIB..2 * MIB + 1000, &mut zeros, soon()).expect("zeros");
             assert_eq!(zeros, vec![0; 1000]);
-            // More than all pinned staging buffers together.
+            // 6 MiB, more than all pinned staging buffers together have.
             let numbers: Vec<u16> =
                 (0..3 * MIB as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 16) as u16).collect();
             buffer.upload(5, &numbers, soon()).expect("up");
@@ -143,8 +144,8 @@ fn buffers_are_uploaded_copied_and_downloaded_unchanged() {
     );
 }
 
-/// More threads than the GPU has staging buffers: a thread must not wait for one while it holds
-/// others.
+/// More threads than the GPU has staging buffers: a thread must not wait for a buffer while it
+/// holds others.
 #[test]
 fn many_threads_copy_concurrently_without_deadlock() {
     on_fake_gpus(

@@ -1,4 +1,4 @@
-//! Copies between two GPUs.
+//! Tests of copies between two GPUs.
 
 use std::time::{Duration, Instant};
 
@@ -17,11 +17,12 @@ fn path_of_a_working_link() -> LinkPath {
     for seed in [5, 9] {
         from.upload(0, &pattern(6 * MIB, seed), soon()).expect("up");
         from.gpu().synchronize(soon()).expect("up");
-        // The second GPU is still busy, and then reads the bytes from before the copy.
+        // The second GPU is busy with earlier work, whose last operation must read the bytes that
+        // `to` has before the copy over the link.
         (0..100).for_each(|_| kept.clear().expect("queued"));
         kept.copy_from(0, &to, 100..200).expect("queued");
         link.copy(&from, 1..5 * MIB, &mut to, 100, soon()).expect("copied");
-        // Work queued behind the copy must not overtake it.
+        // Work queued after the copy must not run before it.
         from.clear().expect("cleared");
         let mut back = vec![0; 5 * MIB - 1];
         to.download(100..5 * MIB + 99, &mut back, soon()).expect("down");

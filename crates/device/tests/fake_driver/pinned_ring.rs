@@ -1,4 +1,4 @@
-//! Loading through pinned buffers.
+//! Tests of loading through pinned buffers.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ fn a_region_becomes_bytes_only_after_every_part_arrived() {
 
             let mut region = arena.region(1500).expect("a region");
             fill(2).copy(500..1000, region.part(500).expect("a part")).expect("queued");
-            // A part that a kernel fills; here it keeps the bytes from before.
+            // The other parts are filled by `GpuPart::fill`, which here queues no kernel.
             let mut words = Buffer::<u8>::new(&gpu, 1000).expect("a buffer");
             fill(3).copy_for_kernels(0..1000, &mut words, 0).expect("queued");
             let failed = region.part(0).expect("a part").fill(|span| {
@@ -76,7 +76,7 @@ fn a_ring_carries_bytes_from_many_readers_to_two_gpus() {
                 let arena = GpuArena::new(gpu, PIECE * PIECES).expect("an arena");
                 arena.region(PIECE * PIECES).expect("a region")
             });
-            // Each piece of the file is copied to both GPUs.
+            // Each piece is copied to both GPUs.
             let mut parts: Vec<_> = (0..PIECES)
                 .map(|_| regions.each_mut().map(|region| region.part(PIECE).expect("a part")))
                 .collect();

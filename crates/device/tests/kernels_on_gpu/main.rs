@@ -1,6 +1,6 @@
-//! Every kernel on a fake GPU: the checks that `vendomini selftest` runs on a real one, and the
-//! refusal of operands that do not fit. Not covered: how the hardware rounds inside a matrix
-//! multiplication, races between thread blocks, and speed.
+//! Tests of every kernel on a fake GPU: the checks that `vendomini selftest` runs on a real GPU,
+//! and the rejection of operands that do not fit. Not covered: how the hardware rounds inside a
+//! matrix multiplication, races between thread blocks, and speed.
 
 #[path = "../../../../tests/fake_driver/library.rs"]
 mod library;
@@ -20,8 +20,8 @@ fn gpu() -> Gpu {
     Gpu::open(&Driver::open().expect("a driver"), 0, u64::MAX).expect("a GPU")
 }
 
-/// Runs the checks whose names start with `prefix`, with threads and blocks in order `forwards` or
-/// `reversed`: a result that differs reveals a missing barrier.
+/// Runs the checks whose names start with `prefix`, with threads and blocks in the order `order`
+/// (`forwards` or `reversed`): a result that differs reveals a missing barrier.
 fn run(test: &str, prefix: &str, order: &str) {
     let variables = [("FAKE_GPUS", "256MiB"), ("FAKE_GPU_ORDER", order)];
     on_fake_gpus(test, &variables, || {

@@ -1,4 +1,4 @@
-//! Operands that do not fit are refused before a kernel runs.
+//! Tests that operands which do not fit are rejected before a kernel runs.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ fn epilogue(
     Epilogue { packed, rows, cols, dtypes }
 }
 
-/// A norm with a weight of `len` elements.
+/// A norm with this weight and without a bias.
 fn norm(weight: &Arc<Buffer<f32>>) -> NormWeights<'_, Gpu> {
     NormWeights { weight, bias: None, eps: 1e-5 }
 }
@@ -145,7 +145,7 @@ fn norms_and_sums_of_unfitting_operands_are_refused() {
     });
 }
 
-/// KV cache and largest batch of the tests below.
+/// Shape of the KV cache, and limits of a batch, in the tests of this file.
 const KV: KvShape =
     KvShape { kv_heads: 2, key_dim: 8, value_dim: 8, block_tokens: 16, dtype: KvDtype::Bf16 };
 const BATCH: BatchShape =
