@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// Environment variable with the name of the test that a child process runs.
 const TEST_VARIABLE: &str = "VENDOMINI_FAKE_GPU_TEST";
 
-/// Time limits of the build and of a test.
+/// Time limits of the build of the driver and of a test.
 const BUILD_LIMIT: Duration = Duration::from_secs(500);
 const TEST_LIMIT: Duration = Duration::from_secs(500);
 

@@ -46,7 +46,7 @@ inline Result begin(const char* call, FakeGpu* gpu, bool in_context, std::string
 #define BEGIN(gpu, in_context)                                          \
     if (const Result result = begin(__func__, gpu, in_context)) return result
 
-// Range of a copy or fill, checked when it is queued and again when it runs.
+// Memory range of a copy or fill, checked when the operation is queued and again when it runs.
 struct MemoryRange {
     FakeGpu* gpu;  // null: pinned memory
     std::uintptr_t address;

@@ -195,7 +195,8 @@ EXPORT Result cuMemAlloc_v2(std::uintptr_t* address, std::size_t bytes) {
     const std::size_t counted = round_up(bytes, GRANULE_BYTES), room = round_up(bytes, page_bytes());
     const std::lock_guard lock(state);
     if (counted > current->total - current->used) return OUT_OF_MEMORY;
-    // The allocation ends (up to the alignment of its start) at an inaccessible page.
+    // The allocation ends at an inaccessible page, or up to 255 bytes before it, since its start is
+    // aligned.
     const std::size_t mapped = room + page_bytes();
     void* mapping = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapping == MAP_FAILED) return OUT_OF_MEMORY;

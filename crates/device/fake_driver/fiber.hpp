@@ -1,5 +1,5 @@
-// Fibers, one per thread of a block: a stack and a saved stack pointer. On x86-64 a switch saves
-// and loads six registers; elsewhere it is swapcontext.
+// Fibers, one per thread of a block: a stack and a saved stack pointer. On x86-64 a switch between
+// fibers saves and loads six registers; on other machines it calls swapcontext.
 #pragma once
 
 #include <cstdint>

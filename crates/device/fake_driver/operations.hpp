@@ -67,7 +67,7 @@ inline float from_bf16(std::uint32_t half) {
     return x;
 }
 
-// c += a b for the fragments of a warp, in the layout of the PTX ISA.
+// c += a * b for the matrix fragments of a warp, in the layout of the PTX ISA.
 inline void multiply(const void* const given[LANES]) {
     float a[16][16], b[16][8], c[16][8];
     const auto operands = [&](unsigned lane) { return static_cast<const MatrixOperands*>(given[lane]); };

@@ -1,4 +1,4 @@
-// Streams and events. A stream is a thread that executes its queue in order.
+// Streams and events. Each stream has a thread that executes the stream's queue in order.
 #pragma once
 
 #include "gpu.hpp"

@@ -15,8 +15,8 @@ pub(super) use crate::error::code;
 /// not know.
 pub(super) type Code = u32;
 
-/// Declares the driver functions in use and looks all of them up at once, so that a missing one is
-/// an error at start and not a panic later.
+/// Declares the driver functions that this crate calls, and looks up all of them at once, so that a
+/// missing function is an error at start and not a panic later.
 macro_rules! functions {
     ($($name:ident($($argument:ty),*);)+) => {
         /// Function pointers into the driver's library.

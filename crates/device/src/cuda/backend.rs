@@ -40,7 +40,7 @@ pub struct GpuPassInput {
 }
 
 impl GpuPassInput {
-    /// Allocates memory for batches of up to this shape.
+    /// Allocates GPU memory for batches of up to this shape.
     ///
     /// # Errors
     /// Those of [`Buffer::new`] and [`AttentionMetadata::new`].

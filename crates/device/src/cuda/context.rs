@@ -29,7 +29,7 @@ pub(super) struct Context {
 
 // SAFETY: driver functions accept any handle on any thread once the context is current (`enter`).
 unsafe impl Send for Context {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl Sync for Context {}
 
 thread_local! {
@@ -121,7 +121,7 @@ impl Context {
         self.checked(call, code).map(|()| true)
     }
 
-    /// Records that a deadline has passed.
+    /// Records that a wait for the GPU has exceeded its deadline.
     pub(super) fn set_late(&self) {
         self.late.store(true, Ordering::Relaxed);
     }
@@ -135,7 +135,7 @@ impl Context {
     /// Free and total bytes of GPU memory, as the driver reports them.
     pub(super) fn memory(&self) -> Result<(u64, u64), CudaError> {
         let (mut free, mut total) = (0, 0);
-        // SAFETY: the pointers are to locals.
+        // SAFETY: the output pointers refer to local variables.
         unsafe { call!(self, cuMemGetInfo_v2(&raw mut free, &raw mut total)) }?;
         Ok((free as u64, total as u64))
     }
@@ -181,7 +181,7 @@ impl Account {
         self.reserved.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Counts `bytes` as allocated from a reservation.
+    /// Counts `bytes` of the reserved bytes as allocated.
     pub(super) fn allocate(&self, bytes: u64) {
         self.allocated.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -39,7 +39,8 @@ impl Driver {
     }
 
     fn start(api: &'static Api) -> Result<Driver, CudaError> {
-        // Checked first: a driver that is too old for its GPUs may fail to initialize.
+        // The version is checked first, since a driver that is too old for its GPUs may fail to
+        // initialize.
         let mut version: c_int = 0;
         // SAFETY: the output pointer refers to a local variable.
         let read = unsafe { (api.cuDriverGetVersion)(&raw mut version) };

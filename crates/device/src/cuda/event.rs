@@ -20,7 +20,7 @@ pub(super) struct Event {
 
 // SAFETY: the driver accepts an event's handle on any thread.
 unsafe impl Send for Event {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl Sync for Event {}
 
 impl Event {

@@ -33,7 +33,7 @@ pub struct Gpu {
 struct GpuResources {
     compute: Stream,
     copies: Stream,
-    /// Loaded on first use.
+    /// The kernels, loaded on first use.
     module: OnceLock<KernelModule>,
     staging: PinnedRing,
     info: GpuInfo,
@@ -78,8 +78,8 @@ impl Gpu {
         self.module().map(|_| ())
     }
 
-    /// As [`Self::open`], except that the kernels are loaded on the first launch or by
-    /// [`Self::load_kernels`].
+    /// Opens a GPU as [`Self::open`] does, except that the kernels are loaded only on the first
+    /// launch or by [`Self::load_kernels`].
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -111,7 +111,7 @@ impl Gpu {
         &self.resources.info
     }
 
-    /// Current memory use.
+    /// Current memory use of the GPU.
     ///
     /// # Errors
     /// The driver's error.

@@ -7,7 +7,7 @@ pub(super) const PTX: &[u8] = include_bytes!("kernels.ptx");
 
 macro_rules! kernels {
     ($($kernel:ident = $name:literal,)*) => {
-        /// The entry points of the PTX.
+        /// A kernel: an entry point of the PTX.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Kernel {
             $($kernel,)*

@@ -1,4 +1,4 @@
-//! Copy bandwidth between host and GPU.
+//! Bandwidth of copies between host and GPU, and within the GPU.
 
 use std::time::Instant;
 
@@ -7,9 +7,9 @@ use super::{Buffer, CudaError, Gpu, PinnedRing};
 /// Bandwidth of large copies, in bytes per second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CopyRates {
-    /// Pinned host memory to GPU.
+    /// From pinned host memory to the GPU.
     pub to_gpu: f64,
-    /// GPU to pinned host memory.
+    /// From the GPU to pinned host memory.
     pub from_gpu: f64,
     /// Within the GPU: bytes read plus bytes written.
     pub on_gpu: f64,

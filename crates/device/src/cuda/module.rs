@@ -11,7 +11,7 @@ use super::context::{Context, call};
 use super::kernels::{Kernel, PTX};
 use super::{CudaError, api};
 
-/// Options of `cuModuleLoadDataEx`: buffer for the compiler's errors, and its size.
+/// Options of `cuModuleLoadDataEx`: a buffer for the compiler's errors, and the size of the buffer.
 const ERROR_LOG: [CUjit_option; 2] =
     [CUjit_option::CU_JIT_ERROR_LOG_BUFFER, CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
 
@@ -26,7 +26,7 @@ const SHARED_BYTES_FREE: u32 = 48 << 10;
 pub(super) struct KernelModule {
     context: Arc<Context>,
     handle: CUmodule,
-    /// Indexed by [`Kernel`].
+    /// The kernels' functions, indexed by [`Kernel`].
     functions: Vec<KernelFunction>,
 }
 
@@ -38,7 +38,7 @@ struct KernelFunction {
 
 // SAFETY: the driver accepts module and function handles on any thread.
 unsafe impl Send for KernelModule {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl Sync for KernelModule {}
 
 impl KernelModule {

@@ -21,7 +21,7 @@ pub(super) struct Stream {
 
 // SAFETY: the driver accepts a stream handle on any thread and orders concurrent calls.
 unsafe impl Send for Stream {}
-// SAFETY: as above.
+// SAFETY: as for `Send`.
 unsafe impl Sync for Stream {}
 
 impl Stream {
@@ -71,7 +71,8 @@ impl Stream {
     /// Queues a copy from pinned host memory to the GPU.
     ///
     /// # Safety
-    /// Both ranges must stay alive, and nothing else may access them, until the copy is done.
+    /// Both ranges must have `bytes` bytes and stay alive, and nothing else may access them, until
+    /// the copy is done.
     pub(super) unsafe fn copy_in(
         &self,
         to: u64,

@@ -15,7 +15,7 @@ struct TestArgs {
     u32 unused;
 };
 
-// Every thread passes its index to its neighbor; `bad`: without a barrier.
+// Every thread passes its index to its neighbor through shared memory; `bad`: without a barrier.
 KERNEL(pass_on, TestArgs, 64, 1) {
     SHARED(u32, values, [64]);
     values[threadIdx.x] = threadIdx.x;
@@ -23,7 +23,7 @@ KERNEL(pass_on, TestArgs, 64, 1) {
     args.out[threadIdx.x] = values[(threadIdx.x + 1) % 64];
 }
 
-// `bad`: a warp does not reach the barrier.
+// `bad`: a warp does not reach the barrier of the block.
 KERNEL(leave_block, TestArgs, 64, 1) {
     if (args.bad && threadIdx.x >= 32) return;
     __syncthreads();

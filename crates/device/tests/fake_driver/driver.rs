@@ -79,7 +79,7 @@ fn a_driver_that_fails_to_initialize_says_why_and_can_be_opened_later() {
                 "{error}"
             );
             assert!(error.to_string().contains("nvidia-fabricmanager"), "{error}");
-            // The error is not cached: the driver may start later.
+            // The error is not cached, since the driver may start to work later.
             assert!(Driver::open().is_ok());
         },
     );

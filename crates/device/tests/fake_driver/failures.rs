@@ -31,7 +31,7 @@ fn a_download_that_hangs_times_out() {
         assert_eq!(numbers, [0.0; 100]);
         times_out(|deadline| buffer.download(0..100, &mut [0.0; 100], deadline));
         times_out(|deadline| gpu.synchronize(deadline));
-        // Freeing memory that hanging work uses would block forever; it is leaked instead.
+        // Freeing memory that hanging work uses would block forever, so the memory is leaked.
         let started = Instant::now();
         drop((buffer, gpu));
         assert!(started.elapsed() < Duration::from_secs(10));

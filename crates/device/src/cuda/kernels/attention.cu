@@ -12,7 +12,7 @@
 // factors.
 #include "attention_tile.cuh"
 
-// One thread block with 8 * eights query rows.
+// Computation of one thread block, with 8 * eights query rows.
 template <i32 eights, bool int8> struct AttentionKernel {
     static constexpr i32 ROWS = 8 * eights;
     using Shared = AttentionShared<ROWS>;

@@ -49,7 +49,7 @@ struct AttentionArgs {
 // First position visible to the token at `position`.
 DEVICE i32 first_visible(i32 position, i32 window) { return window > 0 && position >= window ? position + 1 - window : 0; }
 
-// Maximum of an empty set of scores.
+// Minus infinity: the maximum of an empty set of scores.
 DEVICE f32 negative_infinity() { return __uint_as_float(0xff800000u); }
 
 // Number that is subtracted from scores before exp: the maximum, or 0 for a row without a visible

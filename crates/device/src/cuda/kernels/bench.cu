@@ -14,7 +14,7 @@ struct FillArgs {
     u32 unused;
 };
 
-// SplitMix64 (Steele et al. 2014), counter-based.
+// SplitMix64 (Steele et al. 2014), computed from seed and index without a state.
 DEVICE u64 random_bits(u64 seed, u64 index) {
     u64 z = seed + (index + 1) * 0x9e3779b97f4a7c15ull;
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;

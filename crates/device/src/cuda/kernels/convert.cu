@@ -45,7 +45,7 @@ KERNEL(convert, ConvertArgs, THREADS, 1) {
 }
 
 // Quantizes `count` elements to Q8_0 blocks of 32, to the same bytes as
-// crates/device/src/cpu/quant/q8.rs. One warp per block.
+// crates/device/src/cpu/quant/q8.rs. Each warp quantizes one block at a time.
 KERNEL(quantize_q8_0, ConvertArgs, THREADS, 1) {
     constexpr i32 BYTES = Q8_0Format::BYTES;
     const i64 warps = grid_threads() / WARP;

@@ -53,7 +53,7 @@ DEVICE i32 round_to_int(f32 x) { return x == x ? i32(rintf(x)) : 0; }
 
 #endif
 
-// Element `at` of `from`.
+// Loads element `at` of `from` as f32.
 DEVICE f32 load_element(const void* from, i64 at, i32 element_type) {
     if (element_type == ELEMENT_F32) return static_cast<const f32*>(from)[at];
     const u16 bits = static_cast<const u16*>(from)[at];

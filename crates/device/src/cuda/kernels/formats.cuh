@@ -83,7 +83,7 @@ DEVICE F32x8 add_minimum(F32x8 x, f32 minimum) {
     return x;
 }
 
-// 8 bytes, loaded as four pairs.
+// 8 bytes at any even address, loaded as four pairs.
 struct Bytes8 {
     u32 pair[4];
     DEVICE_MEMBER explicit Bytes8(const u8* at) { UNROLL for (i32 i = 0; i < 4; i++) pair[i] = pair_at(at + 2 * i); }

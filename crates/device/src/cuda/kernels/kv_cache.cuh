@@ -46,7 +46,7 @@ DEVICE i64 value_scales_at(const KvCacheArgs& cache, i64 block, i32 head) {
     return ((block * cache.kv_heads + head) << cache.block_shift) * groups_of(cache.value_dim);
 }
 
-// Quantizer of one group: x = scale * code, |code| <= 127. Rounds as
+// Quantizer of one group: x is approximately scale * code, with |code| <= 127. Rounds as
 // crates/device/src/cpu/attention/cache.rs does.
 struct Int8Quantizer {
     u16 scale;  // bf16; NaN where an element is not finite, and then all codes are 0

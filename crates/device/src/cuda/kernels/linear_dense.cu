@@ -20,7 +20,8 @@ template <class Format, i32 max_rows, i32 max_tokens, bool aligned> DEVICE void 
     tile.finish(args);
 }
 
-// One token per warp; also used for several tokens where weight rows are not 16-byte aligned.
+// One token per warp: for one token, and also for several tokens if weight rows are not 16-byte
+// aligned.
 template <class Format> DEVICE void dense_one_token(const LinearArgs& args) {
     if (args.aligned) {
         dense_rows<Format, 2, 1, true>(args);
@@ -33,7 +34,7 @@ KERNEL(linear_f32_1, LinearArgs, THREADS, 2) { dense_one_token<F32Format>(args);
 KERNEL(linear_f16_1, LinearArgs, THREADS, 2) { dense_one_token<F16Format>(args); }
 KERNEL(linear_bf16_1, LinearArgs, THREADS, 2) { dense_one_token<Bf16Format>(args); }
 
-// Eight tokens per warp.
+// Kernels with eight tokens per warp.
 KERNEL(linear_f32_8, LinearArgs, THREADS, 1) { dense_rows<F32Format, 4, 8, true>(args); }
 KERNEL(linear_f16_8, LinearArgs, THREADS, 1) { dense_rows<F16Format, 4, 8, true>(args); }
 KERNEL(linear_bf16_8, LinearArgs, THREADS, 1) { dense_rows<Bf16Format, 4, 8, true>(args); }

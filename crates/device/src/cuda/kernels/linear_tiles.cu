@@ -4,7 +4,8 @@
 #include "linear.cuh"
 #include "k_segments.cuh"
 
-// Iterates over the steps of k in the order of summation: by segment, span, step.
+// Iterates over the steps of k (32 elements each) in the order of summation: by segment, span,
+// step.
 struct KIterator {
     i32 segment, span, step, cols;
 

@@ -27,7 +27,8 @@ DEVICE f32 exponential(f32 x) {
 // x / (1 + e^-x)
 DEVICE f32 silu(f32 x) { return x / (1.0f + exponential(0.0f - x)); }
 
-// x Phi(x) with the error function (the Chebyshev fit of Numerical Recipes).
+// GELU, x Phi(x), where Phi is the normal distribution function, computed with the Chebyshev fit of
+// the error function in Numerical Recipes.
 DEVICE f32 gelu(f32 x) {
     const f32 z = fabsf(x) * 0.70710678118654752440f;
     const f32 t = 1.0f / fmaf(z, 0.5f, 1.0f);

@@ -1,15 +1,14 @@
 // Tensor-core matrix multiplication: 16 rows by 8 columns over 32 of the summed dimension k, bf16
 // factors, f32 sums (two mma.sync.m16n8k16 of the PTX ISA).
 //
-// The hardware expects each lane to hold pairs of adjacent k in its own order. Any numbering of k
-// gives the same sum as long as both factors agree, so each lane holds the 8 adjacent k of one
-// 16-byte load, from row lane / 4 and k = 8 * (lane % 4); pair i takes the position of pair i % 2
-// of step i / 2. No factor has to move between lanes. All kernels number k this way and so add in
-// the same order.
+// The hardware expects each lane to hold certain pairs of adjacent k. Any numbering of k gives the
+// same sum as long as both factors agree, so each lane holds the 8 adjacent k of one 16-byte load,
+// from row lane / 4 and k = 8 * (lane % 4); pair i takes the position of pair i % 2 of step i / 2.
+// No factor has to move between lanes. All kernels number k this way and so add in the same order.
 #pragma once
 #include "memory.cuh"
 
-// k of one mma_32.
+// Number of elements of k in one mma_32.
 constexpr i32 MMA_K = 32;
 
 // The sums of a tile that one lane holds: rows lane / 4 and lane / 4 + 8, columns 2 * (lane % 4)

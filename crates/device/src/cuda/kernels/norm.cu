@@ -1,6 +1,6 @@
 // RMSNorm (Zhang & Sennrich 2019, optionally fused with the residual addition) and LayerNorm (Ba et
 // al. 2016). One warp per short row (a head), one thread block per long row. The choice, and
-// thereby the order of additions, depends on the row length alone.
+// thereby the order of additions, depends only on the row length.
 #include "epilogue.cuh"
 #include "reduce.cuh"
 

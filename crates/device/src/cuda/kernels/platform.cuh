@@ -19,7 +19,8 @@ using f32 = float;
 
 #ifdef __CUDACC__
 
-// A kernel of `threads` threads per block; at least `blocks` blocks should fit on a multiprocessor.
+// Declares a kernel with `threads` threads per block; registers are limited so that at least
+// `blocks` blocks fit on a multiprocessor.
 #define KERNEL(name, Args, threads, blocks) \
     extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ Args args)
 
@@ -27,7 +28,7 @@ using f32 = float;
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_MEMBER __device__ __forceinline__
 
-// Shared memory of a thread block: SHARED(f32, sums, [8][32]).
+// Declares shared memory of a thread block, for example SHARED(f32, sums, [8][32]).
 #define SHARED(type, name, extent) __shared__ __align__(16) type name extent
 
 #define UNROLL _Pragma("unroll")
@@ -38,7 +39,7 @@ using f32 = float;
 #include "../../../fake_driver/emulator.hpp"
 #endif
 
-// Threads of a warp; all of them take part in every warp-wide operation.
+// Number of threads of a warp; all of them take part in every warp-wide operation.
 constexpr u32 WARP = 32;
 constexpr u32 ALL_LANES = 0xffffffffu;
 

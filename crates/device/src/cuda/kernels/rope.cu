@@ -14,7 +14,7 @@ struct RopeArgs {
     u32 unused;
 };
 
-// One thread per pair: (a cos - b sin, b cos + a sin).
+// Each thread rotates one pair (a, b) at a time: (a cos - b sin, b cos + a sin).
 KERNEL(rope, RopeArgs, THREADS, 1) {
     const i32 heads = args.heads[0] + args.heads[1];
     const i64 pairs = args.tokens * heads * args.half;

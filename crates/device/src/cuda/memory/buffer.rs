@@ -12,8 +12,8 @@ use crate::memory::Plain;
 /// Elements in GPU memory that kernels read and write: activations, `[rows, width]` row-major, and
 /// KV caches.
 ///
-/// All operations are queued in order on the compute stream of the GPU. Only [`Self::download`]
-/// waits.
+/// All operations are queued on the compute stream of the GPU, in call order. Only
+/// [`Self::download`] waits.
 pub struct Buffer<T: Plain> {
     gpu: Gpu,
     allocation: Arc<Allocation>,
@@ -102,7 +102,7 @@ impl<T: Plain> Buffer<T> {
         Ok(())
     }
 
-    /// Queues zeroing all elements.
+    /// Queues a fill of all elements with zeros.
     ///
     /// # Errors
     /// The driver's error.

@@ -22,8 +22,8 @@ pub struct GpuBytes {
 }
 
 impl GpuBytes {
-    /// The caller guarantees that `offset..offset + len` of `allocation` was filled and is never
-    /// written again.
+    /// A handle to bytes `offset..offset + len` of `allocation`. The caller guarantees that these
+    /// bytes were filled and are never written again.
     pub(super) fn filled(gpu: Gpu, allocation: Arc<Allocation>, offset: usize, len: usize) -> Self {
         Self { gpu, allocation, offset, len }
     }

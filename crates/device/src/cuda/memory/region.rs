@@ -16,7 +16,7 @@ pub struct GpuRegion {
     allocation: Arc<Allocation>,
     offset: usize,
     len: usize,
-    /// Bytes handed out as parts so far.
+    /// Number of bytes handed out as parts so far.
     handed_out: usize,
     progress: Arc<FillProgress>,
 }
@@ -64,12 +64,12 @@ impl GpuRegion {
     /// All remaining bytes as one part.
     ///
     /// # Errors
-    /// None at present; fallible like [`Self::part`].
+    /// Never fails at present; returns a `Result` as [`Self::part`] does.
     pub fn whole(&mut self) -> Result<GpuPart, CudaError> {
         self.part(self.len - self.handed_out)
     }
 
-    /// Consecutive parts of the given lengths.
+    /// Consecutive parts with the given lengths in bytes.
     ///
     /// # Errors
     /// [`CudaError::OutOfRange`] if fewer bytes remain.

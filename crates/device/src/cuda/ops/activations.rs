@@ -25,7 +25,7 @@ pub struct GpuActivationDtypes {
 }
 
 impl GpuActivationDtypes {
-    /// The activation dtypes for weights of these dtypes.
+    /// The activation dtypes that weights of the given dtypes require.
     pub fn for_weights(precision: Precision, dtypes: impl IntoIterator<Item = Dtype>) -> Self {
         dtypes.into_iter().fold(Self { precision, f32: false, bf16: false }, Self::and)
     }
@@ -157,7 +157,7 @@ impl GpuPackedActivations {
         self.dtypes
     }
 
-    /// Bytes of GPU memory held for reuse.
+    /// Bytes of GPU memory that the buffers occupy, unused capacity included.
     pub fn capacity_bytes(&self) -> usize {
         4 * self.f32.capacity() + 2 * self.bf16.capacity()
     }

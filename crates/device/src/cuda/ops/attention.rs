@@ -35,7 +35,7 @@ const PLAIN_THREADS: u32 = 128;
 pub(in crate::cuda) enum Splits {
     /// Parallel if the query tiles alone do not occupy the whole GPU, sequential otherwise.
     Auto,
-    /// One thread block computes all splits of a tile in order.
+    /// One thread block computes all splits of a query tile, in order.
     Sequential,
     /// At most this many splits of each tile are computed in parallel.
     Parallel(usize),
@@ -47,7 +47,7 @@ pub(in crate::cuda) struct AttentionOperands<'a> {
     pub layer: &'a GpuKvLayer,
     pub metadata: &'a mut AttentionMetadata,
     pub options: &'a AttentionOptions<'a, Gpu>,
-    /// `[tokens, heads, key_dim]`, after RoPE.
+    /// Queries `[tokens, heads, key_dim]`, after RoPE.
     pub q: &'a Buffer<f32>,
 }
 

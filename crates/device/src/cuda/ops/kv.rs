@@ -74,7 +74,7 @@ impl GpuKvLayer {
         Ok(unsafe { self.data.gpu().launch(Kernel::CopyKvBlock, grid, &args) }?)
     }
 
-    /// The cache as a kernel argument.
+    /// The cache as the argument of a kernel.
     pub(super) fn args(&self, gpu: &Gpu) -> Result<KvCacheArgs, DeviceError> {
         check_gpu(gpu, &self.data)?;
         let [keys, values, key_scales, value_scales] = self.addresses();

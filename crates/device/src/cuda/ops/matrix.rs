@@ -17,12 +17,12 @@ pub struct GpuMatrix {
     pub rows: usize,
     /// Input features; a multiple of the elements of a quantization block.
     pub cols: usize,
-    /// `rows` times [`Self::row_bytes`] bytes.
+    /// The rows, each of [`Self::row_bytes`] bytes.
     pub data: GpuBytes,
 }
 
 impl GpuMatrix {
-    /// A matrix over `data`.
+    /// A matrix with the elements in `data`.
     ///
     /// # Errors
     /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype; [`DeviceError::Shape`] if
@@ -86,7 +86,7 @@ pub struct IndexList {
 }
 
 impl IndexList {
-    /// An empty list with this capacity.
+    /// An empty list with capacity for `capacity` indices.
     ///
     /// # Errors
     /// Those of [`Buffer::new`].

@@ -31,7 +31,7 @@ pub struct BatchShape {
 /// memory for the states of parallel splits.
 pub struct AttentionMetadata {
     shape: BatchShape,
-    /// All arrays, one after the other; see [`MetadataLayout`].
+    /// All arrays on the GPU, one after the other; see [`MetadataLayout`].
     data: Buffer<u32>,
     staging: Vec<u32>,
     pub(super) split_states: Buffer<f32>,
@@ -63,17 +63,17 @@ const SPLIT_STATES_BYTES: usize = 16 << 20;
 /// Offsets of the arrays in [`AttentionMetadata::data`], in 32-bit words.
 #[derive(Debug, Clone, Copy, Default)]
 struct MetadataLayout {
-    /// `[tokens]`
+    /// Position of each token in its sequence, `[tokens]`.
     positions: usize,
-    /// `[tokens]`
+    /// Slot of each token in the KV cache, `[tokens]`.
     slots: usize,
-    /// `[tokens]`
+    /// Index of each token's sequence in the batch, `[tokens]`.
     sequence_of_row: usize,
     /// `[sequences]` of 4 words: `SequenceArgs` in `kv_cache.cuh`.
     sequences: usize,
     /// For each tile size, `[tiles]` of 2 words: `QueryTileArgs` in `attention.cuh`.
     tiles: [usize; 2],
-    /// `[entries]`
+    /// Block tables of all sequences, one after the other, `[entries]`.
     block_tables: usize,
     end: usize,
 }

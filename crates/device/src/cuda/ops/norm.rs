@@ -12,7 +12,7 @@ use crate::cuda::{Buffer, Gpu, Kernel};
 /// one thread block.
 const SHORT_ROW: usize = 512;
 
-/// The kernels of a norm for short and for long rows.
+/// The kernels of a norm: for short rows and for long rows.
 const RMS_NORM: [Kernel; 2] = [Kernel::RmsNormShort, Kernel::RmsNormLong];
 const LAYER_NORM: [Kernel; 2] = [Kernel::LayerNormShort, Kernel::LayerNormLong];
 

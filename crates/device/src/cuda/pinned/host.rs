@@ -22,7 +22,7 @@ pub(super) struct PinnedMemory {
     context: Arc<Context>,
     start: *mut u8,
     bytes: usize,
-    /// The last copy on each stream.
+    /// The last copy on each stream that has used the memory.
     copies: Vec<PendingCopy>,
 }
 

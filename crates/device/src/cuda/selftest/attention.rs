@@ -15,7 +15,7 @@ use crate::cuda::ops::attention::{AttentionOperands, Splits, attention, attentio
 use crate::cuda::ops::kv::write_kv;
 use crate::cuda::{AttentionMetadata, BatchShape, Buffer, Gpu, GpuArena, GpuKvLayer};
 
-/// A shape that every KV dtype is checked with.
+/// A shape of attention, which is checked with every KV dtype.
 #[derive(Clone, Copy)]
 struct AttentionCase {
     name: &'static str,

@@ -59,7 +59,7 @@ impl BenchSizes {
         duration_min: Duration::from_millis(200),
     };
 
-    /// The smallest sizes that run every benchmark, for fake GPUs.
+    /// Small sizes with which every benchmark still runs, for fake GPUs.
     pub const MINIMAL: BenchSizes = BenchSizes {
         read_bytes: 1 << 16,
         hidden: 256,

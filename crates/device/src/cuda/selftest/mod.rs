@@ -46,7 +46,7 @@ impl Check {
     }
 }
 
-/// All checks.
+/// All checks of the self-test.
 pub fn checks() -> Vec<Check> {
     [linear::checks(), rows::checks(), elementwise::checks(), attention::checks()]
         .into_iter()

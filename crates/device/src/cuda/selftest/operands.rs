@@ -35,7 +35,7 @@ pub(super) fn deadline() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
-/// SplitMix64: the same values in every run.
+/// SplitMix64 generator, so that operands are the same in every run.
 pub(super) struct OperandRng(pub u64);
 
 impl OperandRng {
