@@ -1,9 +1,10 @@
 //! Self-test: checks of every kernel on a GPU, and benchmarks. Used by `vendomini selftest`, and by
 //! the tests on fake GPUs.
 //!
-//! A check compares results of the GPU with reference arithmetic in f64 ([`crate::cpu::plain`]),
-//! with the CPU's kernels, or with results of the GPU in other batches, other chunks and by other
-//! kernels. All checks together take seconds on a GPU and some tens of MiB of its memory.
+//! A check compares results of the GPU with reference arithmetic in f64
+//! ([`crate::cpu::reference`]), with the CPU's kernels, or with results of the GPU in other
+//! batches, other chunks and by other kernels. All checks together take seconds on a GPU and some
+//! tens of MiB of its memory.
 
 mod attention;
 mod bench;
