@@ -8,7 +8,7 @@
 #include "memory.cuh"
 #include "element_types.cuh"
 
-// 8 adjacent elements of a row.
+// 8 adjacent elements of a row, decoded to f32.
 struct F32x8 {
     f32 value[8];
 };
@@ -93,7 +93,7 @@ struct Bytes8 {
 // Quantized formats have `decode8(unit, lane)`, which decodes elements 8 * lane .. 8 * lane + 7 of
 // the unit at address `unit`. The comment at each format lists the fields of a block in order.
 
-// f16 scale, i8 codes[32]
+// Stored block: f16 scale, i8 codes[32].
 struct Q8_0Format {
     static constexpr i32 ELEMENTS = 32, BYTES = 34;
     DEVICE_MEMBER static F32x8 decode8(const u8* unit, u32 lane) {
@@ -112,7 +112,7 @@ struct Nibbles8 {
     DEVICE_MEMBER i32 at(i32 i) const { return bytes.at(i) >> shift & 15; }
 };
 
-// f16 scale, nibbles[16]
+// Stored block: f16 scale, nibbles[16].
 struct Q4_0Format {
     static constexpr i32 ELEMENTS = 32, BYTES = 18;
     DEVICE_MEMBER static F32x8 decode8(const u8* unit, u32 lane) {
@@ -122,7 +122,7 @@ struct Q4_0Format {
     }
 };
 
-// f16 scale, f16 minimum, nibbles[16]
+// Stored block: f16 scale, f16 minimum, nibbles[16].
 struct Q4_1Format {
     static constexpr i32 ELEMENTS = 32, BYTES = 20;
     DEVICE_MEMBER static F32x8 decode8(const u8* unit, u32 lane) {
@@ -135,7 +135,7 @@ struct Q4_1Format {
 // Fifth bits of this lane's 8 codes, from the four bytes with one bit per code of a block.
 DEVICE u32 fifth_bits(const u8* at, u32 lane) { return pair_at(at + lane % 4 / 2 * 2) >> (8 * (lane % 2)); }
 
-// f16 scale, fifth bits[4], nibbles[16]
+// Stored block: f16 scale, fifth bits[4], nibbles[16].
 struct Q5_0Format {
     static constexpr i32 ELEMENTS = 32, BYTES = 22;
     DEVICE_MEMBER static F32x8 decode8(const u8* unit, u32 lane) {
@@ -146,7 +146,7 @@ struct Q5_0Format {
     }
 };
 
-// f16 scale, f16 minimum, fifth bits[4], nibbles[16]
+// Stored block: f16 scale, f16 minimum, fifth bits[4], nibbles[16].
 struct Q5_1Format {
     static constexpr i32 ELEMENTS = 32, BYTES = 24;
     DEVICE_MEMBER static F32x8 decode8(const u8* unit, u32 lane) {
@@ -176,8 +176,8 @@ struct SixBits {
     }
 };
 
-// Header (see SixBits), nibbles[128]: in each 32 bytes the low nibbles are 32 elements and the high
-// nibbles are the next 32 elements.
+// Stored block: header (see SixBits), nibbles[128]: in each 32 bytes the low nibbles are 32
+// elements and the high nibbles are the next 32 elements.
 struct Q4KFormat {
     static constexpr i32 ELEMENTS = 256, BYTES = 144;
     DEVICE_MEMBER static F32x8 decode8(const u8* block, u32 lane) {
@@ -188,8 +188,8 @@ struct Q4KFormat {
     }
 };
 
-// As Q4_K, with fifth bits[32] before the nibbles: bit s of byte i belongs to element i of the s-th
-// 32 elements of the block.
+// Stored block: as Q4_K, with fifth bits[32] before the nibbles: bit s of byte i belongs to element
+// i of the s-th 32 elements of the block.
 struct Q5KFormat {
     static constexpr i32 ELEMENTS = 256, BYTES = 176;
     DEVICE_MEMBER static F32x8 decode8(const u8* block, u32 lane) {
@@ -201,9 +201,9 @@ struct Q5KFormat {
     }
 };
 
-// Lower four bits[128], upper two bits[64], i8 scales[16], f16 d. Each half of the block has four
-// groups of 32 elements: 64 bytes of lower bits (low nibbles: the first two groups, high nibbles:
-// the other two) and 32 bytes of upper bits (two bits for each of the four groups).
+// Stored block: lower four bits[128], upper two bits[64], i8 scales[16], f16 d. Each half of the
+// block has four groups of 32 elements: 64 bytes of lower bits (low nibbles: the first two groups,
+// high nibbles: the other two) and 32 bytes of upper bits (two bits for each of the four groups).
 struct Q6KFormat {
     static constexpr i32 ELEMENTS = 256, BYTES = 210;
     DEVICE_MEMBER static F32x8 decode8(const u8* block, u32 lane) {

@@ -47,7 +47,7 @@ DEVICE i64 value_scales_at(const KvCacheArgs& cache, i64 block, i32 head) {
 }
 
 // Quantizer of one group: x is approximately scale * code, with |code| <= 127. Rounds as
-// crates/device/src/cpu/attention/cache.rs does.
+// crates/device/src/cpu/attention/int8_group.rs does.
 struct Int8Quantizer {
     u16 scale;  // bf16; NaN where an element is not finite, and then all codes are 0
     f32 inverse;
