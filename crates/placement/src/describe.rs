@@ -72,10 +72,13 @@ impl Plan {
     /// The plan in a few lines: sizes, the limit of each device, the device map in two lines, and
     /// options that the user can change.
     pub fn summary(&self) -> Vec<String> {
+        let dtype = match self.dtype {
+            "auto" => "as stored".to_owned(),
+            dtype => format!("in {dtype}"),
+        };
         let mut lines = vec![format!(
-            "{} of weights in {}; context {} x {}, KV cache in {}",
+            "{} of weights {dtype}; context {} x {}, KV cache in {}",
             short_text(self.weights_bytes),
-            self.dtype_text(),
             self.context,
             self.concurrency_text(),
             self.kv_dtype

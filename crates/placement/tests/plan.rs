@@ -157,7 +157,7 @@ fn a_device_map_in_accelerates_names_is_followed_or_refused() {
     for (pairs, words) in [
         (vec![("model.layers", "0")], "tier for every module"),
         (vec![("", "0"), ("model.layer.3", "1")], "did you mean model.layers.3?"),
-        (vec![("", "0"), ("model.layers.3.mlp", "1")], "blocks as wholes"),
+        (vec![("", "0"), ("model.layers.3.mlp", "1")], "whole layers"),
         (vec![("", "2")], "of 2 GPUs"),
     ] {
         let error = map(&pairs).unwrap_err();

@@ -32,7 +32,7 @@ fn invalid_requests_are_refused_with_the_reason() {
     let too_long = "a b ".repeat(CONTEXT);
     for (more, word) in [
         (json!({"messages": []}), "message"),
-        (json!({"messages": [{"role": "user", "content": too_long}]}), "room"),
+        (json!({"messages": [{"role": "user", "content": too_long}]}), "at most"),
         (json!({"messages": [{"role": "king", "content": ""}]}), "king"),
         (json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "image_url"),
         (json!({"logprobs": true}), "log-probabilities"),

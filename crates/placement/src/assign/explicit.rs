@@ -71,7 +71,7 @@ fn check_keys(problem: &Problem, map: &[(String, Tier)], names: &[&str]) -> Resu
             Err(PlanError::DeviceMap { module: key.clone(), expected: expected.to_owned(), found })
         };
         if let Some(layer) = names.iter().find(|name| covers(name, key) && *name != key) {
-            return wrong("layers as wholes", format!("a part of {layer}; give {layer} a tier"));
+            return wrong("whole layers", format!("a part of {layer}; give {layer} a tier"));
         }
         if !names.iter().any(|name| covers(key, name)) {
             return wrong("a module of the model", format!("no such module; {}", hint(key, names)));
