@@ -59,7 +59,7 @@ pub enum ForwardError {
 }
 
 impl ForwardError {
-    pub(crate) fn disk(cause: impl HasKind + std::error::Error + Send + Sync + 'static) -> Self {
+    pub(crate) fn disk(cause: impl HasKind + Send + Sync + 'static) -> Self {
         ForwardError::Disk { kind: cause.kind(), cause: Box::new(cause) }
     }
 

@@ -29,7 +29,7 @@ impl SummarySimilarity {
     ///
     /// # Errors
     /// The provider fails to embed a text.
-    pub fn to_reference(
+    pub fn with_reference(
         &mut self,
         summary: &str,
         provider: &dyn Provider,

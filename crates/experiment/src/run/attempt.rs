@@ -250,7 +250,7 @@ impl<'a> ActiveRun<'a> {
         let Some(summary) = self.episode.summary(&reply.text, reply.finish) else {
             return Ok(None);
         };
-        let cosine = self.similarity.to_reference(&summary, provider)?;
+        let cosine = self.similarity.with_reference(&summary, provider)?;
         let embedder = || self.context.info.identity.clone();
         Ok(cosine.map(|cosine| SimilarityRow { embedder: embedder(), cosine }))
     }

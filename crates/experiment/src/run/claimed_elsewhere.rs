@@ -30,7 +30,7 @@ pub(crate) struct RunsClaimedElsewhere {
 /// Result of one check of claims.
 pub(crate) enum ClaimCheck {
     /// A claim was released or has expired: the run, and the number of its failed attempts so far.
-    Free(PlannedRun, u64),
+    Free(Box<PlannedRun>, u64),
     /// The owner of a run has committed it.
     Committed,
     /// No run is free at the moment; check again later.
@@ -67,7 +67,7 @@ impl RunsClaimedElsewhere {
                 return Ok(ClaimCheck::Committed);
             }
             match folder.held_by(here)? {
-                None => return Ok(ClaimCheck::Free(claimed.run, claimed.tries)),
+                None => return Ok(ClaimCheck::Free(Box::new(claimed.run), claimed.tries)),
                 Some(owner) if owner != claimed.owner => {
                     (claimed.owner, claimed.since) = (owner, Instant::now())
                 }

@@ -49,7 +49,7 @@ struct QueuedRun {
 
 /// The next action of a thread.
 enum NextRun {
-    Run(QueuedRun),
+    Run(Box<QueuedRun>),
     Wait,
     Stop,
 }
@@ -109,7 +109,7 @@ impl<'a> RunQueue<'a> {
             return NextRun::Stop;
         }
         let next = match state.waiting.pop_front() {
-            Some(queued) => NextRun::Run(queued),
+            Some(queued) => NextRun::Run(Box::new(queued)),
             None => self.take_over(&mut state),
         };
         state.in_flight += usize::from(matches!(next, NextRun::Run(_)));
@@ -119,7 +119,9 @@ impl<'a> RunQueue<'a> {
     /// Looks for a run whose claim by another process was released or has expired.
     fn take_over(&self, state: &mut QueueState) -> NextRun {
         match state.claimed.check(self.context.store, &self.here) {
-            Ok(ClaimCheck::Free(run, tries)) => NextRun::Run(QueuedRun { run, tries }),
+            Ok(ClaimCheck::Free(run, tries)) => {
+                NextRun::Run(Box::new(QueuedRun { run: *run, tries }))
+            }
             Ok(ClaimCheck::Committed) => {
                 state.summary.done_before += 1;
                 NextRun::Wait

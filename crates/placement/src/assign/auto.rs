@@ -127,7 +127,8 @@ fn has_untouched_twin_before(problem: &Problem, choice: &[(usize, usize)], gpu: 
         && (0..gpu).any(|other| !touched(other) && problem.gpus[other].is_twin(&problem.gpus[gpu]))
 }
 
-/// For each set of GPUs that hold the first layers, the smallest run of layers off the GPUs.
+/// For each set of GPUs that may hold the leading layers, the fewest consecutive layers that must
+/// be off the GPUs so that all others fit on them.
 fn candidates_of(
     problem: &Problem,
     sums: &PrefixSums,
