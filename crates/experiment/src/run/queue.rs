@@ -88,7 +88,7 @@ impl<'a> RunQueue<'a> {
             match self.next() {
                 NextRun::Run(queued) => {
                     let outcome = execute_run(self.context, &queued.run);
-                    self.report(queued, outcome);
+                    self.report(*queued, outcome);
                 }
                 NextRun::Wait => std::thread::sleep(IDLE),
                 NextRun::Stop => return,
