@@ -248,7 +248,7 @@ fn an_experiment_runs_resumes_replays_and_writes_nothing_when_finished() {
         assert!(output.status.success(), "{}", stderr(&output));
         stderr(&output)
     };
-    let limited: Vec<&str> = run.into_iter().chain(["--max-runs", "1"]).collect();
+    let limited: Vec<&str> = run.into_iter().chain(["--max-runs", "1", "--accept-mixed"]).collect();
     assert!(messages(vendomini(&limited)).contains("1 of 4 runs are done"));
     assert!(messages(vendomini(&run)).contains("all 4 runs are done (3 now, 1 before)"));
     let root = folder.0.join("local_test");

@@ -214,7 +214,15 @@ fn a_gpu_is_never_called_a_card() {
 
 #[test]
 fn files_named_in_the_guides_exist() {
-    let guides = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/gpu.md"];
+    let guides = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/architecture.md",
+        "docs/commands.md",
+        "docs/experiment.md",
+        "docs/gpu.md",
+        "docs/slurm.md",
+    ];
     let folders = [".ci/", "configs/", "crates/", "docs/", "machines/", "slurm/", "tests/"];
     let mut missing = String::new();
     for guide in guides {

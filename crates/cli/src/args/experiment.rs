@@ -31,6 +31,9 @@ pub struct RunArgs {
     /// are claimed by them
     #[arg(long)]
     pub shared: bool,
+    /// Continue a folder whose rows come from other kernels, and mark the new rows
+    #[arg(long)]
+    pub accept_mixed: bool,
     /// Fallbacks if the plan does not fit or memory runs out: keep (keeps the model's dtype and the
     /// limits given), none, auto, or allow=over-limit,int8 [default: keep]
     #[arg(long, value_name = "POLICY")]

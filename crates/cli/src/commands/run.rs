@@ -34,7 +34,7 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         folder: config.folder(args.out.as_deref()),
         jobs: args.jobs.unwrap_or(JOBS_DEFAULT).max(1),
         runs_max: args.max_runs,
-        accept_mixed: false,
+        accept_mixed: args.accept_mixed,
         model: args.model.clone(),
         stop_at: args.time_left_s.map(|s| std::time::Instant::now() + Duration::from_secs(s)),
         claim_patience: if args.shared { CLAIM_PATIENCE } else { Duration::ZERO },
