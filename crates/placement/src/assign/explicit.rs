@@ -79,7 +79,7 @@ fn check_keys(problem: &Problem, map: &[(String, Tier)], names: &[&str]) -> Resu
         if let Tier::Gpu(gpu) = tier
             && *gpu >= problem.gpus.len()
         {
-            return wrong("a GPU that is there", format!("{gpu}, of {} gpus", problem.gpus.len()));
+            return wrong("a GPU of the machine", format!("{gpu}, of {} GPUs", problem.gpus.len()));
         }
     }
     Ok(())
