@@ -21,6 +21,7 @@ pub mod measure;
 mod norm;
 mod packed_activations;
 mod quant;
+pub(crate) mod random_operands;
 pub mod reference;
 mod rope;
 mod shared;

@@ -1,8 +1,8 @@
 //! The state that an engine's handle and its thread share: running, shutting down, or failed.
 
 use base::unpoisoned;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
 
 use error_kind::{ErrorKind, HasKind};
 
@@ -73,23 +73,19 @@ impl EngineState {
     }
 
     pub fn fatal_error(&self) -> Option<FatalError> {
-        lock(&self.fatal_error).clone()
+        unpoisoned(self.fatal_error.lock()).clone()
     }
 
     /// Records a fatal error, unless one is already recorded.
     pub fn set_fatal_error(&self, error: FatalError) {
-        lock(&self.fatal_error).get_or_insert(error);
+        unpoisoned(self.fatal_error.lock()).get_or_insert(error);
     }
 
     pub fn stats(&self) -> EngineStats {
-        lock(&self.stats).clone()
+        unpoisoned(self.stats.lock()).clone()
     }
 
     pub fn publish(&self, stats: EngineStats) {
-        *lock(&self.stats) = stats;
+        *unpoisoned(self.stats.lock()) = stats;
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    unpoisoned(mutex.lock())
 }

@@ -2,7 +2,7 @@
 
 use base::unpoisoned;
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use device::pool::Pool;
 
@@ -67,7 +67,7 @@ impl Sampler {
         };
         let slots: Vec<_> = jobs.into_iter().map(|job| Mutex::new((job, None))).collect();
         pool.run(slots.len(), &|index, _| {
-            let (job, sampled) = &mut *lock(&slots[index]);
+            let (job, sampled) = &mut *unpoisoned(slots[index].lock());
             *sampled = Some(self.run_one(job));
         })?;
         let sampled = slots.into_iter().map(|slot| unpoisoned(slot.into_inner()).1);
@@ -76,9 +76,9 @@ impl Sampler {
     }
 
     fn run_one(&self, job: &mut SampleJob) -> SampledTokens {
-        let mut buffers = lock(&self.buffers).pop().unwrap_or_default();
+        let mut buffers = unpoisoned(self.buffers.lock()).pop().unwrap_or_default();
         let sampled = job.run(&mut buffers);
-        lock(&self.buffers).push(buffers);
+        unpoisoned(self.buffers.lock()).push(buffers);
         sampled
     }
 }
@@ -122,8 +122,4 @@ impl SampleJob<'_> {
         }
         sampled
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    unpoisoned(mutex.lock())
 }

@@ -3,7 +3,7 @@
 
 use base::unpoisoned;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use checkpoint::{Dtype, TensorEntry};
 use device::DeviceError;
@@ -171,7 +171,7 @@ impl<'a> ReadQueue<'a> {
             if let Err(error) = self.read_chunk(chunk, &progress, &mut buffers) {
                 // The error is stored before the flag is set, since threads that stop because of
                 // the flag report an interruption and only the first error is kept.
-                lock(&self.first_error).get_or_insert(error);
+                unpoisoned(self.first_error.lock()).get_or_insert(error);
                 self.failed.store(true, Ordering::Release);
             }
         }
@@ -182,12 +182,12 @@ impl<'a> ReadQueue<'a> {
             return None;
         }
         if self.readers.watch.canceled() {
-            lock(&self.first_error).get_or_insert(LoadError::Canceled);
+            unpoisoned(self.first_error.lock()).get_or_insert(LoadError::Canceled);
             self.failed.store(true, Ordering::Release);
             return None;
         }
         let queues = self.queues.len();
-        (0..queues).find_map(|turn| lock(&self.queues[(thread + turn) % queues]).next())
+        (0..queues).find_map(|turn| unpoisoned(self.queues[(thread + turn) % queues].lock()).next())
     }
 
     fn read_chunk(
@@ -327,9 +327,4 @@ fn by_device(chunks: Vec<TensorChunk>) -> Vec<Vec<TensorChunk>> {
         }
     }
     queues.into_iter().map(|(_, queue)| queue).collect()
-}
-
-/// Locks a mutex. Ignores poisoning: the data stay valid, and a panic ends the thread scope anyway.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    unpoisoned(mutex.lock())
 }

@@ -232,10 +232,12 @@ unsafe fn one_tile<
 ) {
     let x = &tile.x;
     let mut acc = [[S::splat(0.0); P]; T];
+    let codes_x: [*const i8; T] =
+        std::array::from_fn(|t| x.codes.as_ptr().add((tile.first_token + t) * x.code_stride));
     let block_of = |t: usize| (tile.first_token + t) * x.blocks;
     for block in 0..tile.shape.blocks {
         for half in 0..SCALES {
-            let dot = block_dots::<S, BYTES, P, T, SCALES, MIN>(tile, block, half);
+            let dot = block_dots::<S, BYTES, P, T, SCALES, MIN>(tile, &codes_x, block, half);
             let scales: [S::F; P] = std::array::from_fn(|p| {
                 S::load(tile.panels[p].scales.add((block * SCALES + half) * LANES))
             });
@@ -272,12 +274,11 @@ unsafe fn block_dots<
     const MIN: bool,
 >(
     tile: &PanelTile,
+    codes_x: &[*const i8; T],
     block: usize,
     half: usize,
 ) -> [[S::I; P]; T] {
     let x = &tile.x;
-    let codes_x: [*const i8; T] =
-        std::array::from_fn(|t| x.codes.as_ptr().add((tile.first_token + t) * x.code_stride));
     // A format with minima has no zero point.
     let mut zeros = [S::splat_i(0); T];
     if !MIN {

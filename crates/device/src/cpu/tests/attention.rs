@@ -27,7 +27,7 @@ struct AttentionSetup {
 }
 
 impl AttentionSetup {
-    fn new(random: &mut TestRandom, shape: KvShape, heads: usize, lengths: &[usize]) -> Self {
+    fn new(random: &mut OperandRng, shape: KvShape, heads: usize, lengths: &[usize]) -> Self {
         let mut free: Vec<u32> = (0..total_blocks(lengths, shape.block_tokens) as u32).collect();
         let histories = lengths.iter().map(|&tokens| {
             let blocks = (0..tokens.div_ceil(shape.block_tokens))
@@ -171,7 +171,7 @@ proptest! {
     ) {
         let dtype = [KvDtype::F32, KvDtype::Bf16, KvDtype::Int8][dtype];
         let shape = KvShape { kv_heads, key_dim, value_dim, block_tokens: 16 << block, dtype };
-        let mut random = TestRandom(seed);
+        let mut random = OperandRng::new(seed);
         let mut setup = AttentionSetup::new(&mut random, shape, kv_heads * group, &lengths);
         setup.window = window;
         setup.sinks = sinks.then(|| random.normals(kv_heads * group));
@@ -204,7 +204,7 @@ fn long_sequences_are_bit_identical_for_any_chunking() {
     for (dtype, window) in [(KvDtype::Bf16, None), (KvDtype::F32, Some(700)), (KvDtype::Int8, None)]
     {
         let shape = KvShape { kv_heads: 1, key_dim: 16, value_dim: 16, block_tokens: 32, dtype };
-        let mut setup = AttentionSetup::new(&mut TestRandom(3), shape, 2, &[2500, 1100]);
+        let mut setup = AttentionSetup::new(&mut OperandRng::new(3), shape, 2, &[2500, 1100]);
         setup.window = window;
         let mut before: Option<(KernelSet, Vec<Vec<f32>>)> = None;
         for cpu in cpus() {
@@ -236,7 +236,7 @@ fn long_sequences_are_bit_identical_for_any_chunking() {
 fn a_nan_does_not_reach_other_sequences() {
     for dtype in [KvDtype::Bf16, KvDtype::Int8] {
         let shape = KvShape { kv_heads: 1, key_dim: 8, value_dim: 8, block_tokens: 16, dtype };
-        let mut setup = AttentionSetup::new(&mut TestRandom(4), shape, 1, &[70, 40]);
+        let mut setup = AttentionSetup::new(&mut OperandRng::new(4), shape, 1, &[70, 40]);
         setup.histories[0].k[20 * 8] = f32::NAN;
         for cpu in cpus() {
             let out = setup.run(cpu, &|_, _| usize::MAX);
@@ -264,7 +264,7 @@ fn a_stale_nan_in_a_reused_block_is_ignored() {
                 &before,
             )
             .unwrap();
-            let x = TestRandom(8).normals(16 * 8);
+            let x = OperandRng::new(8).normals(16 * 8);
             for position in 0..16 {
                 let row = &x[position * 8..][..8];
                 let sequences =
@@ -288,10 +288,10 @@ fn a_stale_nan_in_a_reused_block_is_ignored() {
 fn an_int8_cache_has_a_small_error() {
     let shape =
         KvShape { kv_heads: 2, key_dim: 64, value_dim: 96, block_tokens: 32, dtype: KvDtype::Int8 };
-    let setup = AttentionSetup::new(&mut TestRandom(5), shape, 6, &[300]);
+    let setup = AttentionSetup::new(&mut OperandRng::new(5), shape, 6, &[300]);
     let exact = AttentionSetup {
         shape: KvShape { dtype: KvDtype::F32, ..shape },
-        ..AttentionSetup::new(&mut TestRandom(5), shape, 6, &[300])
+        ..AttentionSetup::new(&mut OperandRng::new(5), shape, 6, &[300])
     };
     let values = &setup.histories[0].v[..96];
     for (group, kept) in values.chunks(32).zip(reference::round_int8_kv(values).chunks(32)) {

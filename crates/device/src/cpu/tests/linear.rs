@@ -67,7 +67,7 @@ proptest! {
     ) {
         for dtype in DTYPES {
             let cols = blocks * dtype.block_elements().max(16) + if dtype.block_elements() == 1 { ragged } else { 0 };
-            let mut random = TestRandom(seed);
+            let mut random = OperandRng::new(seed);
             let weight = matrix(&mut random, dtype, rows, cols);
             let x = random.normals(tokens * cols);
             let bias = random.normals(rows);
@@ -100,7 +100,7 @@ proptest! {
 fn bits_do_not_depend_on_the_batch() {
     for dtype in DTYPES {
         for (rows, cols) in [(37, 256), (96, 768), (130, 2304)] {
-            let mut random = TestRandom(rows as u64);
+            let mut random = OperandRng::new(rows as u64);
             let weight = matrix(&mut random, dtype, rows, cols);
             let x = random.normals(100 * cols);
             for cpu in cpus() {
@@ -146,7 +146,7 @@ fn bits_do_not_depend_on_the_batch() {
 fn bits_of_long_rows_do_not_depend_on_the_batch() {
     let (rows, cols, tokens) = (35, 6413, 345);
     for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
-        let mut random = TestRandom(23);
+        let mut random = OperandRng::new(23);
         let weight = matrix(&mut random, dtype, rows, cols);
         let x = random.normals(tokens * cols);
         for cpu in cpus().iter().filter(|cpu| cpu.kernel_set() != KernelSet::Scalar) {
@@ -173,7 +173,7 @@ fn bits_of_long_rows_do_not_depend_on_the_batch() {
 #[test]
 fn bits_do_not_depend_on_the_index_of_the_row() {
     for dtype in DTYPES {
-        let mut random = TestRandom(11);
+        let mut random = OperandRng::new(11);
         let weight = matrix(&mut random, dtype, 75, 512);
         let x = random.normals(9 * 512);
         for cpu in cpus() {
@@ -203,7 +203,7 @@ fn bits_do_not_depend_on_the_index_of_the_row() {
 #[test]
 fn a_product_of_no_tokens_is_empty() {
     for dtype in DTYPES {
-        let weight = matrix(&mut TestRandom(2), dtype, 40, 256);
+        let weight = matrix(&mut OperandRng::new(2), dtype, 40, 256);
         for cpu in cpus() {
             assert_eq!(
                 multiply(cpu, Precision::Native, &weight, None, &[], 0),
@@ -217,7 +217,7 @@ fn a_product_of_no_tokens_is_empty() {
 #[test]
 fn products_computed_together_are_bit_identical_to_each_alone() {
     for cpu in cpus() {
-        let mut random = TestRandom(5);
+        let mut random = OperandRng::new(5);
         let weights = [(Dtype::BF16, 64), (Dtype::Q4_1, 33), (Dtype::F32, 1), (Dtype::Q6K, 100)];
         let weights = weights.map(|(dtype, rows)| matrix(&mut random, dtype, rows, 256));
         let x = random.normals(3 * 256);
@@ -239,7 +239,7 @@ fn products_computed_together_are_bit_identical_to_each_alone() {
 fn a_nan_reaches_its_own_row_only() {
     for dtype in DTYPES {
         for bad in [f32::NAN, f32::INFINITY] {
-            let mut random = TestRandom(8);
+            let mut random = OperandRng::new(8);
             let weight = matrix(&mut random, dtype, 20, 256);
             for tokens in [3, 40] {
                 let mut x = random.normals(tokens * 256);
@@ -261,7 +261,7 @@ fn a_nan_reaches_its_own_row_only() {
 #[test]
 fn mismatched_operands_are_errors() {
     let cpu = &cpus()[0];
-    let mut random = TestRandom(1);
+    let mut random = OperandRng::new(1);
     let weight = matrix(&mut random, Dtype::BF16, 4, 64);
     let mut inputs = PackedActivations::new();
     let x = random.normals(128);
@@ -291,7 +291,7 @@ proptest! {
     #[test]
     fn dequantized_rows_agree_with_the_reference_decoder(seed: u64, rows in 1usize..9, blocks in 1usize..4) {
         for dtype in DTYPES {
-            let table = matrix(&mut TestRandom(seed), dtype, rows, blocks * dtype.block_elements().max(8));
+            let table = matrix(&mut OperandRng::new(seed), dtype, rows, blocks * dtype.block_elements().max(8));
             let ids: Vec<u32> = (0..rows as u32).rev().collect();
             let plain: Vec<f64> = decoded(&table).into_iter().rev().flatten().collect();
             for cpu in cpus() {
@@ -308,7 +308,7 @@ proptest! {
     #[test]
     fn q8_0_quantization_rounds_to_nearest(seed: u64, blocks in 1usize..300) {
         for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
-            let source = matrix(&mut TestRandom(seed), dtype, 1, blocks * 32);
+            let source = matrix(&mut OperandRng::new(seed), dtype, 1, blocks * 32);
             let exact = decoded(&source).remove(0);
             let mut first: Option<Vec<u8>> = None;
             for cpu in cpus() {

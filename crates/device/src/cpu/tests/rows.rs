@@ -44,7 +44,7 @@ proptest! {
 
     #[test]
     fn norms_agree_with_the_reference(seed: u64, rows in 1usize..20, cols in 1usize..200, shift in -3f32..3.0) {
-        let mut random = TestRandom(seed);
+        let mut random = OperandRng::new(seed);
         let x: Vec<f32> = random.normals(rows * cols).iter().map(|x| x + shift).collect();
         let (weight, bias) = (random.normals(cols), random.normals(cols));
         let rms: Vec<f64> = x.chunks(cols).flat_map(|x| reference::rms_norm(x, &weight, 1e-5)).collect();
@@ -66,7 +66,7 @@ proptest! {
 
     #[test]
     fn activations_agree_with_the_reference(seed: u64, len in 1usize..40_000, size in 0.1f32..30.0) {
-        let mut random = TestRandom(seed);
+        let mut random = OperandRng::new(seed);
         let x: Vec<f32> = random.normals(len).iter().map(|x| x * size).collect();
         let y = random.normals(len);
         let both = |f: &dyn Fn(f64) -> f64| x.iter().zip(&y).map(|(&x, &y)| f(f64::from(x)) * f64::from(y)).collect::<Vec<_>>();
@@ -90,7 +90,7 @@ proptest! {
 
     #[test]
     fn rope_agrees_with_the_reference(seed: u64, tokens in 1usize..40, heads in 1usize..5, half in 1usize..40, rest in 0usize..20, interleaved: bool) {
-        let mut random = TestRandom(seed);
+        let mut random = OperandRng::new(seed);
         let (rotary_dim, head_dim) = (2 * half, 2 * half + rest);
         let positions: Vec<u32> = (0..tokens).map(|_| random.below(50) as u32).collect();
         let angles: Vec<f32> = (0..50 * half).map(|_| random.normal() * 3.0).collect();
@@ -118,7 +118,7 @@ proptest! {
 
     #[test]
     fn softmax_and_argmax_agree_with_the_reference(seed: u64, rows in 1usize..4, vocab in 1usize..3000, size in 0.1f32..40.0) {
-        let mut random = TestRandom(seed);
+        let mut random = OperandRng::new(seed);
         let x: Vec<f32> = random.normals(rows * vocab).iter().map(|x| x * size).collect();
         let sums: Vec<f64> = x.chunks(vocab).map(|row| {
             let max = row.iter().fold(f64::NEG_INFINITY, |m, &x| m.max(f64::from(x)));

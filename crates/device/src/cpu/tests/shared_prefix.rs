@@ -21,7 +21,7 @@ struct SharedPrefix {
 }
 
 impl SharedPrefix {
-    fn new(random: &mut TestRandom, shape: KvShape, shared_blocks: usize) -> Self {
+    fn new(random: &mut OperandRng, shape: KvShape, shared_blocks: usize) -> Self {
         let tail_blocks = TAILS.map(|(tail, _)| tail.div_ceil(BLOCK));
         let blocks = shared_blocks + tail_blocks.iter().sum::<usize>();
         let arena = Arena::new(KvLayer::bytes(&shape, blocks + shared_blocks)).unwrap();
@@ -41,7 +41,7 @@ impl SharedPrefix {
     }
 
     /// Writes random keys and values of a sequence to `tokens` positions from `from`.
-    fn write(&mut self, random: &mut TestRandom, sequence: usize, from: usize, tokens: usize) {
+    fn write(&mut self, random: &mut OperandRng, sequence: usize, from: usize, tokens: usize) {
         let shape = *self.layer.shape();
         let k = random.normals(tokens * shape.kv_heads * shape.key_dim);
         let v = random.normals(tokens * shape.kv_heads * shape.value_dim);
@@ -81,7 +81,7 @@ fn sequences_with_a_shared_prefix_are_bit_identical_to_each_alone() {
         (KvDtype::Int8, 3, 2, 66, Some(1050)),
     ] {
         let shape = KvShape { kv_heads, key_dim: 24, value_dim: 40, block_tokens: BLOCK, dtype };
-        let mut random = TestRandom(6);
+        let mut random = OperandRng::new(6);
         let prefix = SharedPrefix::new(&mut random, shape, shared_blocks);
         let sequences = prefix.sequences();
         let rows = sequences.iter().map(|sequence| sequence.rows.len()).sum::<usize>();

@@ -143,7 +143,7 @@ struct AttentionCheck {
 
 impl AttentionCheck {
     fn new(case: AttentionCase, dtype: KvDtype) -> Self {
-        let mut rng = OperandRng(case.key_dim as u64);
+        let mut rng = OperandRng::new(case.key_dim as u64);
         let AttentionCase { kv_heads, group, key_dim, value_dim, block_tokens, .. } = case;
         let shape = KvShape { kv_heads, key_dim, value_dim, block_tokens, dtype };
         let blocks =

@@ -49,7 +49,7 @@ fn check(
     on_gpu: impl Fn(&mut Buffer<f32>, &Buffer<f32>, Epilogue<'_, Gpu>) -> Result<(), DeviceError>,
     on_cpu: impl Fn(&mut [f32], &[f32]) -> Result<(), DeviceError>,
 ) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut rng) = (CheckReport::new(), OperandRng(8));
+    let (mut report, mut rng) = (CheckReport::new(), OperandRng::new(8));
     for (len, scale) in [(1, 1.0), (1000, 0.3), (5001, 3.0), (700, 80.0)] {
         let mut x: Vec<f32> = rng.normals(len).iter().map(|x| x * scale).collect();
         let y = rng.normals(len);
@@ -63,7 +63,7 @@ fn check(
 }
 
 fn add(gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut rng) = (CheckReport::new(), OperandRng(10));
+    let (mut report, mut rng) = (CheckReport::new(), OperandRng::new(10));
     for len in [1, 5001] {
         let [mut x, y] = [(); 2].map(|()| rng.normals(len));
         let mut found = upload(gpu, &x)?;

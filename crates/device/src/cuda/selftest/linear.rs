@@ -106,7 +106,7 @@ fn agrees_with_plain(
     dtype: Dtype,
     precision: Precision,
 ) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut rng) = (CheckReport::new(), OperandRng(dtype as u64));
+    let (mut report, mut rng) = (CheckReport::new(), OperandRng::new(dtype as u64));
     for (index, (rows, blocks, ragged)) in SHAPES.into_iter().enumerate() {
         let cols = cols_of(dtype, blocks, ragged);
         let weight = TestMatrix::random(gpu, &mut rng, dtype, rows, cols)?;
@@ -129,7 +129,7 @@ fn is_batch_invariant(
     dtype: Dtype,
     precision: Precision,
 ) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut rng) = (CheckReport::new(), OperandRng(99));
+    let (mut report, mut rng) = (CheckReport::new(), OperandRng::new(99));
     for (rows, blocks) in [(35, 5), (20, 37)] {
         let weight = TestMatrix::random(gpu, &mut rng, dtype, rows, cols_of(dtype, blocks, 8))?;
         let cols = weight.gpu.cols;
@@ -149,7 +149,7 @@ fn is_batch_invariant(
 /// Checks that several products of one input in one call, with weights of mixed dtypes, equal those
 /// of separate calls.
 fn several_products_at_once(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut rng, cols) = (CheckReport::new(), OperandRng(7), 512);
+    let (mut report, mut rng, cols) = (CheckReport::new(), OperandRng::new(7), 512);
     let dtypes =
         [Dtype::BF16, Dtype::Q8_0, Dtype::BF16, Dtype::F16, Dtype::BF16, Dtype::BF16, Dtype::BF16];
     let rows = [40, 8, 16, 33, 1, 300, 5];

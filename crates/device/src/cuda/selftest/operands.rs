@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use checkpoint::Dtype;
-use half::{bf16, f16};
+use half::bf16;
 
 use super::CheckReport;
 use crate::DeviceError;
 use crate::backend::{Epilogue, Precision};
+pub(super) use crate::cpu::random_operands::{DTYPES, OperandRng, random_weights};
 use crate::cpu::reference;
 use crate::cuda::{
     Buffer, Gpu, GpuActivationDtypes, GpuArena, GpuBytes, GpuMatrix, GpuPackedActivations,
@@ -15,73 +16,9 @@ use crate::cuda::{
 };
 use crate::memory::Plain;
 
-/// All weight dtypes.
-pub(super) const DTYPES: [Dtype; 11] = [
-    Dtype::F32,
-    Dtype::F16,
-    Dtype::BF16,
-    Dtype::Q8_0,
-    Dtype::Q4_0,
-    Dtype::Q4_1,
-    Dtype::Q5_0,
-    Dtype::Q5_1,
-    Dtype::Q4K,
-    Dtype::Q5K,
-    Dtype::Q6K,
-];
-
 /// Deadline of every wait in the self-test.
 pub(super) fn deadline() -> Instant {
     Instant::now() + Duration::from_secs(60)
-}
-
-/// SplitMix64 generator, so that operands are the same in every run.
-pub(super) struct OperandRng(pub u64);
-
-impl OperandRng {
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    /// An approximately normal number with mean 0 and standard deviation 1.
-    pub fn normal(&mut self) -> f32 {
-        let uniform = |bits: u64| (bits >> 40) as f32 / (1u64 << 24) as f32 - 0.5;
-        (0..4).map(|_| uniform(self.bits())).sum::<f32>() * 1.732
-    }
-
-    pub fn normals(&mut self, count: usize) -> Vec<f32> {
-        (0..count).map(|_| self.normal()).collect()
-    }
-
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.bits() % end as u64) as usize
-    }
-}
-
-/// Bytes of `count` random weights in `dtype`. Quantized weights have uniform random codes and
-/// small scales.
-pub(super) fn random_weights(rng: &mut OperandRng, dtype: Dtype, count: usize) -> Vec<u8> {
-    let mut bytes = vec![0u8; count / dtype.block_elements() * dtype.block_bytes()];
-    for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
-        block.iter_mut().for_each(|byte| *byte = rng.bits() as u8);
-        let scale = |rng: &mut OperandRng| f16::from_f32(0.02 + 0.02 * rng.normal()).to_le_bytes();
-        match dtype {
-            Dtype::F32 => block.copy_from_slice(&rng.normal().to_le_bytes()),
-            Dtype::F16 => block.copy_from_slice(&f16::from_f32(rng.normal()).to_le_bytes()),
-            Dtype::BF16 => block.copy_from_slice(&bf16::from_f32(rng.normal()).to_le_bytes()),
-            Dtype::Q6K => block[208..210].copy_from_slice(&scale(rng)),
-            Dtype::Q8_0 | Dtype::Q4_0 | Dtype::Q5_0 => block[..2].copy_from_slice(&scale(rng)),
-            _ => {
-                block[..2].copy_from_slice(&scale(rng));
-                block[2..4].copy_from_slice(&scale(rng));
-            }
-        }
-    }
-    bytes
 }
 
 /// A matrix on the host and on a GPU. On the GPU it ends at the end of its allocation, so that

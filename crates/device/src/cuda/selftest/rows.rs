@@ -44,7 +44,7 @@ enum NormCheckKind {
 /// Checks norms of rows as long as heads and as hidden states: against reference arithmetic in f64,
 /// and for bit-identical results of a row alone, in a batch and in place.
 fn norms(gpu: &Gpu, kind: NormCheckKind) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut rng) = (CheckReport::new(), OperandRng(1));
+    let (mut report, mut rng) = (CheckReport::new(), OperandRng::new(1));
     for (rows, cols) in [(1, 1), (19, 64), (9, 100), (3, 513), (5, 4096)] {
         let x: Vec<f32> = rng.normals(rows * cols).iter().map(|x| x + 0.5).collect();
         let (weight, bias) = (rng.normals(cols), rng.normals(cols));
@@ -87,7 +87,7 @@ fn norms(gpu: &Gpu, kind: NormCheckKind) -> Result<CheckReport, DeviceError> {
 
 /// Checks that the fused sum, norm and epilogue are bit-identical to separate operations.
 fn norm_of_sum(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut rng) = (CheckReport::new(), OperandRng(9));
+    let (mut report, mut rng) = (CheckReport::new(), OperandRng::new(9));
     for (rows, cols) in [(19, 64), (3, 513), (5, 4096)] {
         let [x, y] = [(); 2].map(|()| rng.normals(rows * cols));
         let weight = Arc::new(upload(gpu, &rng.normals(cols))?);
@@ -109,7 +109,7 @@ fn norm_of_sum(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
 /// Checks that RoPE is bit-identical to that of the CPU, for both pairings and for full and partial
 /// rotation.
 fn rope(gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut rng) = (CheckReport::new(), OperandRng(2));
+    let (mut report, mut rng) = (CheckReport::new(), OperandRng::new(2));
     for (pairing, half, rest) in
         [(Pairing::Halves, 32, 0), (Pairing::Interleaved, 20, 24), (Pairing::Halves, 3, 2)]
     {
@@ -148,7 +148,7 @@ fn one_sequence(
 
 fn gather(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
     let (mut report, cols) = (CheckReport::new(), 77);
-    let x = OperandRng(3).normals(9 * cols);
+    let x = OperandRng::new(3).normals(9 * cols);
     let mut rows = IndexList::new(gpu, 0)?;
     rows.set(&[8, 0, 3, 3], deadline())?;
     let mut out = unwritten(gpu, 4 * cols)?;
@@ -161,7 +161,7 @@ fn gather(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
 
 /// Checks that embedded rows are bit-identical to those of the CPU.
 fn embed(gpu: &Gpu, cpu: &Cpu, dtype: Dtype) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut rng) = (CheckReport::new(), OperandRng(4));
+    let (mut report, mut rng) = (CheckReport::new(), OperandRng::new(4));
     let ragged = if dtype.block_elements() == 1 { 5 } else { 0 };
     let (rows, cols) = (11, dtype.block_elements().max(32) * 3 + ragged);
     let table = TestMatrix::random(gpu, &mut rng, dtype, rows, cols)?;
@@ -195,7 +195,7 @@ fn converted(gpu: &Gpu, from: Dtype, bytes: &[u8], to: Dtype) -> Result<Vec<u8>,
 
 /// Checks conversion between every pair of unquantized dtypes, with large, tiny and special values.
 fn convert(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut rng) = (CheckReport::new(), OperandRng(5));
+    let (mut report, mut rng) = (CheckReport::new(), OperandRng::new(5));
     let mut values: Vec<f32> = (0..1000).map(|i| rng.normal() * 10f32.powi(i % 60 - 30)).collect();
     values.extend([
         0.0,
@@ -240,7 +240,7 @@ fn convert(gpu: &Gpu) -> Result<CheckReport, DeviceError> {
 
 /// Checks that weights quantized to Q8_0 have the same bytes as on the CPU.
 fn quantize(gpu: &Gpu, cpu: &Cpu) -> Result<CheckReport, DeviceError> {
-    let (mut report, mut rng) = (CheckReport::new(), OperandRng(6));
+    let (mut report, mut rng) = (CheckReport::new(), OperandRng::new(6));
     for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
         let mut bytes = random_weights(&mut rng, dtype, 70 * 32);
         bytes[..32 * dtype.block_bytes()].fill(0);
