@@ -11,7 +11,12 @@ usage() {
 }
 
 install() {
-  command -v slurmctld slurmd sbatch squeue scontrol >/dev/null && return
+  local program missing=
+  # Given several names, command -v succeeds if it finds any.
+  for program in slurmctld slurmd sbatch squeue scontrol; do
+    command -v "$program" >/dev/null || missing=$program
+  done
+  [ -n "$missing" ] || return 0
   [ "$(id -u)" = 0 ] || return 1
   timeout 300 sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
     --no-install-recommends slurmctld slurmd slurm-client munge' >&2

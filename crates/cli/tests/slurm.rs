@@ -31,13 +31,14 @@ impl Cluster {
         let root =
             std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").expect("/proc"))
                 == 0;
+        // Also held while Slurm is installed, which one test does for all.
+        let one = unpoisoned(ONE.lock());
         if !root || !one_node(&["install"]).status.success() {
             eprintln!(
                 "SKIPPED {test}: Slurm's programs are not installed and cannot be (root and Debian's packages needed)"
             );
             return None;
         }
-        let one = unpoisoned(ONE.lock());
         let cluster = Cluster { folder: tempfile::tempdir().expect("a folder"), _alone: one };
         let started = one_node(&["start", cluster.path("").to_str()?, &array_size_max.to_string()]);
         assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
