@@ -11,6 +11,7 @@ mod checkpoint;
 mod config;
 mod defect_kind;
 mod dtype;
+mod end_tokens;
 mod error;
 mod expected_tensors;
 mod family;

@@ -36,6 +36,35 @@ fn a_llama_has_the_shape_of_its_metadata() {
     }
 }
 
+/// llama.cpp's `special_eog_ids` of a vocabulary with these tokens and keys.
+#[test]
+fn a_reply_ends_at_well_known_tokens_whatever_the_keys_say() {
+    let ends = |tokens: &[&str], keys: &[(&str, u64)]| {
+        let mut metadata = GgufMetadata::default();
+        let tokens = tokens.iter().map(|token| (*token).to_owned()).collect();
+        let mut set = |key: String, value| metadata.values.insert(key, value);
+        set("tokenizer.ggml.tokens".to_owned(), GgufValue::StringArray(tokens));
+        for (key, id) in keys {
+            set(format!("tokenizer.ggml.{key}_token_id"), GgufValue::Unsigned(*id));
+        }
+        metadata.end_tokens()
+    };
+    let llama3 = ["a", "<|end_of_text|>", "<|eom_id|>", "<|eot_id|>", "<|start_header_id|>"];
+    assert_eq!(ends(&llama3, &[("eos", 1)]), [1, 2, 3]);
+    assert_eq!(ends(&llama3, &[("eos", 3), ("eot", 0)]), [3, 0, 1, 2]);
+    assert_eq!(ends(&llama3, &[("eos", 99)]), [1, 2, 3]);
+    assert_eq!(ends(&["<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>", "</s>"], &[]), [0, 1]);
+    // <|end|> ends a turn of Phi-3, but only a part of a reply of gpt-oss and Solar.
+    assert_eq!(ends(&["<|end|>", "<|endoftext|>"], &[("eos", 1)]), [1, 0]);
+    assert_eq!(ends(&["<|end|>", "<|return|>", "<|call|>"], &[("eos", 1)]), [1, 2]);
+    assert_eq!(ends(&["<|end|>", "<|flush|>", "<|calls|>"], &[("eos", 0)]), [1, 2]);
+    assert_eq!(ends(&["<|end|>", "<|return|>"], &[]), [0, 1]);
+    assert_eq!(ends(&["</s>", "<eos>", "<turn|>", "<|tool_response>"], &[]), [1, 2, 3]);
+    // Without the key, the token is found by its text.
+    assert_eq!(ends(&["<|file_sep|>", "<reponame>", "<PAD>"], &[]), [2, 1, 0]);
+    assert_eq!(ends(&["<|file_sep|>", "x"], &[("fim_sep", 1)]), [1]);
+}
+
 #[test]
 fn a_file_without_output_weights_is_tied() {
     let mut gguf = Gguf::llama();

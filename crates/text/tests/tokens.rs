@@ -261,6 +261,20 @@ fn metadata_decides_which_tokens_surround_a_text() {
 }
 
 #[test]
+fn a_gguf_files_end_token_is_a_control_token_whatever_its_type() {
+    let mut metadata = bpe_metadata("gpt-2");
+    let tokens = metadata.get_str_array("tokenizer.ggml.tokens").expect("tokens");
+    let end = tokens.iter().position(|token| token == "<|im_end|>").expect("the token");
+    let mut types = metadata.get_i32_array("tokenizer.ggml.token_type").expect("types");
+    types[end] = 1;
+    let types = types.into_iter().map(i64::from).collect();
+    set(&mut metadata, &[("token_type", GgufValue::SignedArray(types))]);
+    let tokenizer = from_gguf(&metadata);
+    assert_eq!(tokenizer.encode("<|im_end|>", false).expect("ids"), [end as u32]);
+    assert_eq!(tokenizer.decode(&[end as u32], true).expect("text"), "");
+}
+
+#[test]
 fn a_token_beyond_the_embedding_is_refused() {
     let folder = folder(&[]);
     for file in ["config.json", "model.safetensors"] {

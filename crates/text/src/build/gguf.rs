@@ -25,7 +25,8 @@ pub(super) struct GgufTokenizerFields<'a> {
     metadata: &'a GgufMetadata,
     /// Tokens by id.
     pub tokens: &'a [String],
-    /// Types of the tokens, by id.
+    /// Types of the tokens, by id. Well-known tokens that end a reply are control tokens, whatever
+    /// the file says, as in llama.cpp.
     pub types: Vec<TokenType>,
 }
 
@@ -102,6 +103,11 @@ impl<'a> GgufTokenizerFields<'a> {
                 "one type for each token",
                 format!("{count} tokens with {types} types"),
             ));
+        }
+        for id in metadata.well_known_end_tokens() {
+            if let Some(kind) = fields.types.get_mut(id as usize) {
+                *kind = TokenType::Control;
+            }
         }
         Ok(fields)
     }

@@ -88,7 +88,7 @@ impl GgufKeys<'_> {
             sparse_layers: self.sparse_layers(layers),
             mla,
             bos: self.metadata.get_u32("tokenizer.ggml.bos_token_id"),
-            eos: self.eos(),
+            eos: self.metadata.end_tokens(),
             pad: self.metadata.get_u32("tokenizer.ggml.padding_token_id"),
         })
     }
@@ -128,18 +128,5 @@ impl GgufKeys<'_> {
             Some(eps) if eps > 0.0 => Ok(NormKind::Rms { eps: eps as f32 }),
             other => Err(self.bad(key, "a number above 0", format!("{other:?}"))),
         }
-    }
-
-    fn eos(&self) -> Vec<u32> {
-        let ids = ["eos", "eot", "eom"]
-            .iter()
-            .filter_map(|name| self.metadata.get_u32(&format!("tokenizer.ggml.{name}_token_id")));
-        let mut eos: Vec<u32> = Vec::new();
-        for id in ids {
-            if !eos.contains(&id) {
-                eos.push(id);
-            }
-        }
-        eos
     }
 }
