@@ -75,7 +75,8 @@ impl Tokenizer {
         }
         let mut tokens: Vec<Option<TokenEntry>> = (0..=*last).map(|_| None).collect();
         for (id, token) in by_id {
-            let is_special = added.get(&id).is_some_and(|t| t.special);
+            // The library skips a token that any file calls special, even if another does not.
+            let is_special = built.tokenizer.get_added_vocabulary().is_special_token(&token);
             tokens[id as usize] = Some(TokenEntry { bytes: codec.bytes(&token), is_special });
         }
         Ok(Tokenizer(Arc::new(TokenizerInner { built, codec, tokens, rows })))

@@ -1,11 +1,12 @@
 //! Tokenizers of model folders: `tokenizer.json`, or `vocab.json` with `merges.txt`.
 use super::BuiltTokenizer;
 use super::bpe::{ByteLevelBpe, added, pairs};
+use super::declared::{DeclaredToken, DeclaredTokens};
 use super::pre_tokenizer::PreTokenizer;
-use crate::{TextError, json};
+use super::settings_token::SettingsToken;
+use crate::TextError;
 use checkpoint::{Family, read_text};
-use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -21,7 +22,9 @@ pub(crate) fn from_folder(
 ) -> Result<Option<BuiltTokenizer>, TextError> {
     let file = root.join("tokenizer.json");
     if let Some(text) = read_text(&file, BYTES_MAX)? {
-        let tokenizer = from_json(&file, &text)?;
+        let declared = DeclaredTokens::read(root, own_tokens(&file, &text)?)?;
+        let tokenizer = from_json(&file, &text, &declared)?;
+        declared.check_ids(&tokenizer)?;
         return Ok(Some(BuiltTokenizer { tokenizer, file, before: Vec::new(), after: Vec::new() }));
     }
     let (vocab_file, merges_file) = (root.join("vocab.json"), root.join("merges.txt"));
@@ -40,8 +43,10 @@ pub(crate) fn from_folder(
         serde_json::from_str(&vocab).map_err(|e| TextError::tokenizer(&vocab_file, e))?;
     let merges = merges.lines().filter(|line| !line.starts_with("#version") && !line.is_empty());
     let merges = pairs(&merges_file, merges)?;
-    let mut tokens = unmerged(&vocab, &merges);
-    tokens.extend(declared(root, &vocab)?);
+    let declared = DeclaredTokens::read(root, Vec::new())?;
+    // What the files say about a token counts more than its look.
+    let mut added = unmerged(&vocab, &merges);
+    added.retain(|token| !declared.has(&token.content));
     let tokenizer = ByteLevelBpe {
         file: &vocab_file,
         vocab,
@@ -50,19 +55,50 @@ pub(crate) fn from_folder(
         pre_tokenizer: pre_tokenizer(family)
             .build()
             .map_err(|e| TextError::tokenizer(&vocab_file, e))?,
-        added: tokens,
+        added,
     };
-    let tokenizer = tokenizer.build()?;
-    Ok(Some(BuiltTokenizer { tokenizer, file: vocab_file, before: Vec::new(), after: Vec::new() }))
+    let mut tokenizer = tokenizer.build()?;
+    declared.add_to(&mut tokenizer);
+    declared.check_ids(&tokenizer)?;
+    let (before, after) = declared.around(&tokenizer);
+    Ok(Some(BuiltTokenizer { tokenizer, file: vocab_file, before, after }))
+}
+
+/// The part of a `tokenizer.json` that the library does not give back.
+#[derive(Deserialize)]
+struct OwnTokens {
+    #[serde(default)]
+    added_tokens: Vec<OwnToken>,
+}
+
+#[derive(Deserialize)]
+struct OwnToken {
+    id: u32,
+    #[serde(flatten)]
+    token: AddedToken,
+}
+
+/// The added tokens of a `tokenizer.json`. This validates the JSON, see [`from_json`].
+fn own_tokens(file: &Path, text: &str) -> Result<Vec<DeclaredToken>, TextError> {
+    let own: OwnTokens = serde_json::from_str(text).map_err(|e| TextError::tokenizer(file, e))?;
+    let declared = |OwnToken { id, token }| DeclaredToken {
+        id,
+        token: SettingsToken::complete(token),
+        place: ("tokenizer.json", "added_tokens: "),
+    };
+    Ok(own.added_tokens.into_iter().map(declared).collect())
 }
 
 /// Parses a `tokenizer.json`. The tokenizers library panics on malformed JSON within some of its
 /// objects, and at the first use if a post-processor names an undefined token. So the JSON is
-/// validated first, and one text is encoded as a trial.
-fn from_json(file: &Path, text: &str) -> Result<Tokenizer, TextError> {
-    serde_json::from_str::<IgnoredAny>(text).map_err(|e| TextError::tokenizer(file, e))?;
+/// validated before, and one text is encoded as a trial.
+fn from_json(file: &Path, text: &str, declared: &DeclaredTokens) -> Result<Tokenizer, TextError> {
     let read = || {
-        let tokenizer = Tokenizer::from_bytes(text)?;
+        let mut tokenizer = Tokenizer::from_bytes(text)?;
+        // Settings of whoever saved the file. transformers does not apply them either.
+        tokenizer.with_truncation(None)?;
+        tokenizer.with_padding(None);
+        declared.add_to(&mut tokenizer);
         tokenizer.encode_fast("a", true)?;
         Ok(tokenizer)
     };
@@ -96,36 +132,4 @@ fn unmerged(vocab: &BTreeMap<String, u32>, merges: &[(String, String)]) -> Vec<A
 fn looks_special(token: &str) -> bool {
     let inner = token.strip_prefix('<').and_then(|t| t.strip_suffix('>'));
     inner.is_some_and(|inner| !inner.is_empty() && !inner.contains(['<', '>', ' ']))
-}
-
-/// The added tokens of `tokenizer_config.json`, whose ids must follow those of the vocabulary.
-fn declared(root: &Path, vocab: &BTreeMap<String, u32>) -> Result<Vec<AddedToken>, TextError> {
-    let file = root.join("tokenizer_config.json");
-    let settings = json::read(&file)?;
-    let Some(Value::Object(list)) = settings.get("added_tokens_decoder") else {
-        return Ok(Vec::new());
-    };
-    let mut tokens = BTreeMap::new();
-    for (id, value) in list {
-        let wrong = || TextError::tokenizer(&file, format!("added_tokens_decoder: {id}: {value}"));
-        let number: u32 = id.parse().map_err(|_| wrong())?;
-        tokens.insert(
-            number,
-            serde_json::from_value::<AddedToken>(value.clone()).map_err(|_| wrong())?,
-        );
-    }
-    let mut next = vocab.len() as u32;
-    for (id, token) in &tokens {
-        // The library assigns ids in order, and would silently change any other id.
-        let given = vocab.get(&token.content).copied().unwrap_or(next);
-        if given != *id {
-            let why = format!(
-                "added_tokens_decoder: id {id} of {:?}, where {given} was expected",
-                token.content
-            );
-            return Err(TextError::tokenizer(&file, why));
-        }
-        next += u32::from(!vocab.contains_key(&token.content));
-    }
-    Ok(tokens.into_values().collect())
 }

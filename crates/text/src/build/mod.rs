@@ -1,9 +1,12 @@
 //! Builds a tokenizer from a checkpoint's files or metadata.
 mod bpe;
+mod declared;
 mod folder;
 mod gguf;
 mod pre_tokenizer;
 mod sentencepiece;
+mod settings_token;
+mod special_names;
 
 pub(crate) use folder::from_folder;
 pub(crate) use gguf::from_gguf;
