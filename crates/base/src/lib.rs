@@ -2,6 +2,8 @@
 
 mod lock;
 mod splitmix64;
+mod user_path;
 
 pub use lock::unpoisoned;
 pub use splitmix64::{GOLDEN_GAMMA, SplitMix64, mix64};
+pub use user_path::{home_folder, path_variable};

@@ -1,6 +1,7 @@
 //! A request to fetch a model: the model, the source, and the destination folders.
 
-use std::path::{Path, PathBuf};
+use base::{home_folder, path_variable};
+use std::path::Path;
 
 /// The source of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,10 +31,12 @@ impl Hub {
     /// `HF_TOKEN`, `HF_TOKEN_PATH` or the file `token` in `HF_HOME`; `HF_HUB_OFFLINE`.
     pub fn from_env() -> Self {
         let var = |key: &str| std::env::var(key).ok().filter(|value| !value.trim().is_empty());
-        let home = var("HF_HOME").or_else(|| Some(format!("{}/.cache/huggingface", var("HOME")?)));
-        let token_file = var("HF_TOKEN_PATH")
-            .map(PathBuf::from)
-            .or(home.map(|h| PathBuf::from(h).join("token")));
+        let variables = |key: &str| std::env::var_os(key);
+        let path = |key: &str| path_variable(key, &variables);
+        let user_cache =
+            || path("XDG_CACHE_HOME").or_else(|| Some(home_folder(&variables)?.join(".cache")));
+        let home = path("HF_HOME").or_else(|| Some(user_cache()?.join("huggingface")));
+        let token_file = path("HF_TOKEN_PATH").or_else(|| Some(home?.join("token")));
         let token = var("HF_TOKEN").or_else(|| std::fs::read_to_string(token_file?).ok());
         Hub {
             endpoint: var("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()),

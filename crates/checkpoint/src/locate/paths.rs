@@ -1,7 +1,11 @@
 //! The folders that are searched for models.
+use base::{home_folder, path_variable};
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+
+/// Models in it are found, but nothing is fetched into it.
+pub(super) const WORKING_FOLDER: &str = ".";
 
 /// The folders that are searched for models. Tests can pass folders of their own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,7 +19,8 @@ pub struct SearchPaths {
 
 impl SearchPaths {
     /// The folders given by the environment variables `VENDOMINI_CACHE`, `HF_HUB_CACHE` and
-    /// `HF_HOME`, or their defaults in the home folder, and the working folder.
+    /// `HF_HOME`, or their defaults in the home folder, and the working folder. `~` and `$NAME` in
+    /// a variable are expanded, as by huggingface_hub.
     pub fn from_env() -> Self {
         SearchPaths::from_variables(&|key| env::var_os(key))
     }
@@ -23,9 +28,9 @@ impl SearchPaths {
     /// As [`SearchPaths::from_env`], but with the variables of another environment, such as that of
     /// a job to be submitted.
     pub fn from_variables(variable: &dyn Fn(&str) -> Option<OsString>) -> Self {
-        let folder = |key: &str| variable(key).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let home = folder("HOME");
-        let user_cache = folder("XDG_CACHE_HOME").or(home.map(|home| home.join(".cache")));
+        let folder = |key: &str| path_variable(key, variable);
+        let user_cache = folder("XDG_CACHE_HOME")
+            .or_else(|| home_folder(variable).map(|home| home.join(".cache")));
         let below = |name: &str| user_cache.as_ref().map(|cache| cache.join(name));
         let hf_home = folder("HF_HOME").or(below("huggingface"));
         let mut search = SearchPaths::default();
@@ -41,13 +46,14 @@ impl SearchPaths {
             search.hub(hub);
         }
         search.cache(hf_home);
-        search.cache(Some(PathBuf::from(".")));
+        search.cache(Some(PathBuf::from(WORKING_FOLDER)));
         search
     }
 
-    /// The folder that `vendomini fetch` writes to.
+    /// The folder that `vendomini fetch` writes to; `None` if there is no cache.
     pub fn fetch_into(&self) -> Option<&Path> {
-        self.model_folders.first().map(PathBuf::as_path)
+        let first = self.model_folders.first().map(PathBuf::as_path);
+        first.filter(|folder| *folder != Path::new(WORKING_FOLDER))
     }
 
     fn cache(&mut self, folder: Option<PathBuf>) {
