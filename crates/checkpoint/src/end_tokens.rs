@@ -30,8 +30,8 @@ const END_TEXTS: [&str; 22] = [
     "[e~[",
 ];
 
-/// Tokens between the parts of a prompt to fill in, which no reply contains: the name in the key, and
-/// the texts by which the token is found without the key.
+/// Tokens between the parts of a prompt to fill in, which no reply contains: the name in the key,
+/// and the texts by which the token is found without the key.
 const FILL_IN_TEXTS: [(&str, &[&str]); 3] = [
     ("fim_pad", &["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"]),
     ("fim_rep", &["<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"]),

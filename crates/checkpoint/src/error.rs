@@ -31,6 +31,16 @@ pub enum CheckpointError {
         source: std::io::Error,
         remedy: &'static str,
     },
+    /// A location that may have the model cannot be searched.
+    #[error("{}: cannot look for {}: {source}. {remedy}", .place.display(), .path.display())]
+    NotSearched {
+        /// The last part of `path` that can be seen.
+        place: PathBuf,
+        /// The path that would show whether the model is there.
+        path: PathBuf,
+        source: std::io::Error,
+        remedy: &'static str,
+    },
     /// The caller's argument is invalid.
     #[error("{what}: expected {expected}, found {found}. {remedy}")]
     InvalidArgument {
@@ -166,7 +176,7 @@ impl HasKind for CheckpointError {
         match self {
             CheckpointError::NotFound { .. } => ErrorKind::NotFound,
             CheckpointError::Bad(_) => ErrorKind::BadInput,
-            CheckpointError::Io { .. } => ErrorKind::Io,
+            CheckpointError::Io { .. } | CheckpointError::NotSearched { .. } => ErrorKind::Io,
             CheckpointError::InvalidArgument { .. } => ErrorKind::Usage,
         }
     }

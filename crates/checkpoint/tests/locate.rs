@@ -126,3 +126,98 @@ fn a_dangling_link_is_reported_as_such() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().contains("dangling link"), "{error}");
 }
+
+/// Fails on a model that is not found but may be there; the error names the file.
+fn not_searched(model: &str, search: &SearchPaths, words: &[&str]) {
+    let error = locate(model, search).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    for word in words {
+        assert!(error.to_string().contains(word), "{word}: {error}");
+    }
+}
+
+#[test]
+fn a_location_that_cannot_be_searched_is_not_absent() {
+    let p = places();
+    let found = snapshot(&p, "models--org--tiny", "aaa111");
+    let beside = file(p.root.join("file"), "text");
+    let below = |name: &str| SearchPaths {
+        model_folders: vec![],
+        hub_caches: vec![beside.join(name), p.root.join("hub")],
+    };
+    not_searched("org/none", &below("hub"), &["file", "Not a directory", "HF_HOME"]);
+    // A model in another cache is found all the same.
+    assert_eq!(locate("org/tiny", &below("hub")).unwrap(), found);
+    let loop_link = p.root.join("loop");
+    std::os::unix::fs::symlink("loop", &loop_link).unwrap();
+    let search = SearchPaths { model_folders: vec![loop_link.clone()], hub_caches: vec![] };
+    not_searched("org/tiny", &search, &["loop", "symbolic links"]);
+    not_searched("plain", &search, &["loop"]);
+    for inner in ["below/model", "x.gguf"] {
+        let path = beside.join(inner);
+        not_searched(path.to_str().unwrap(), &p.search, &["file", "Not a directory"]);
+    }
+    let refs = file(p.root.join("hub/models--org--tiny/refs"), "a file");
+    not_searched("org/tiny", &p.search, &["refs", "Not a directory"]);
+    fs::remove_file(&refs).unwrap();
+    fs::create_dir(&refs).unwrap();
+    std::os::unix::fs::symlink("main", refs.join("main")).unwrap();
+    not_searched("org/tiny", &p.search, &["refs/main"]);
+}
+
+#[test]
+fn a_closed_location_is_not_absent() {
+    use std::os::unix::fs::PermissionsExt;
+    let p = places();
+    snapshot(&p, "models--org--tiny", "aaa111");
+    let repository = p.root.join("hub/models--org--tiny");
+    let reference = file(repository.join("refs/main"), "aaa111");
+    let path = repository.join("snapshots/aaa111/config.json");
+    for closed in [
+        p.root.join("hub"),
+        repository.clone(),
+        repository.join("snapshots"),
+        repository.join("refs"),
+        reference,
+    ] {
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o0)).unwrap();
+        if fs::read_dir(&closed).is_ok() || fs::File::open(&closed).is_ok() {
+            eprintln!("SKIPPED: root may enter folders without permission");
+            return;
+        }
+        let name = format!("{}: ", closed.display());
+        not_searched("org/tiny", &p.search, &[&name, "Permission denied"]);
+        if path.starts_with(&closed) {
+            not_searched(path.to_str().unwrap(), &p.search, &[&name, "Permission denied"]);
+        }
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+#[test]
+fn variables_with_a_home_or_a_name_are_expanded() {
+    let search = SearchPaths::from_variables(&|name| {
+        let text = match name {
+            "HOME" => "/home/me",
+            "SCRATCH" => "/scratch",
+            "HF_HOME" => "$SCRATCH/hf",
+            "HF_HUB_CACHE" => "~/hub",
+            "VENDOMINI_CACHE" => "${SCRATCH}/own",
+            _ => return None,
+        };
+        Some(text.into())
+    });
+    let expected = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
+    assert_eq!(search.hub_caches, expected(&["/home/me/hub", "/scratch/hf/hub"]));
+    let folders = ["/scratch/own/models", "/scratch/own", "/scratch/hf", "."];
+    assert_eq!(search.model_folders, expected(&folders));
+}
+
+#[test]
+fn without_home_the_caches_are_in_the_users_home() {
+    let search = SearchPaths::from_variables(&|_| None);
+    let is_whole =
+        |path: &&PathBuf| path.is_absolute() && path.to_string_lossy().contains(".cache");
+    assert_eq!(search.hub_caches.iter().filter(is_whole).count(), search.hub_caches.len());
+    assert_ne!(search.fetch_into(), Some(Path::new(".")));
+}

@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use checkpoint::{Checkpoint, SearchPaths};
+use error_kind::{ErrorKind, HasKind};
 use fetch::{FetchRequest, FetchSource, Hub};
 use std::path::PathBuf;
 use watch::{Stage, Watch};
@@ -9,12 +10,17 @@ use watch::{Stage, Watch};
 /// Finds a model in the caches; downloads it if it is in none of them.
 ///
 /// # Errors
-/// `NotFound` if the model is not in a cache and its name is not a hub name; otherwise a
-/// [`fetch::FetchError`] or the `Usage` error of [`download`].
+/// `NotFound` if the model is not in a cache and its name is not a hub name; `Io` if it may be in a
+/// cache that cannot be searched; otherwise a [`fetch::FetchError`] or the `Usage` error of
+/// [`download`].
 pub fn find_or_fetch(model: &str, search: &SearchPaths, watch: &Watch) -> Result<PathBuf, Failure> {
     match checkpoint::locate(model, search) {
         Ok(path) => Ok(path),
-        Err(missing) if !is_hub_name(checkpoint::hub_name(model)) => Err(missing.into()),
+        Err(error)
+            if error.kind() != ErrorKind::NotFound || !is_hub_name(checkpoint::hub_name(model)) =>
+        {
+            Err(error.into())
+        }
         Err(_) => {
             watch.note(format!("{model} is not in a cache: downloading it"));
             download(model, FetchSource::Auto, None, search, watch)
@@ -24,13 +30,26 @@ pub fn find_or_fetch(model: &str, search: &SearchPaths, watch: &Watch) -> Result
 
 /// The path of a model in a cache, if its headers are valid; `None` if the model is missing or
 /// incomplete.
-pub fn find_complete(model: &str, search: &SearchPaths, watch: &Watch) -> Option<PathBuf> {
-    let path = checkpoint::locate(model, search).ok()?;
+///
+/// # Errors
+/// `Io` if it may be in a cache that cannot be searched or read: downloading it again would not
+/// help.
+pub fn find_complete(
+    model: &str,
+    search: &SearchPaths,
+    watch: &Watch,
+) -> Result<Option<PathBuf>, Failure> {
+    let path = match checkpoint::locate(model, search) {
+        Ok(path) => path,
+        Err(error) if error.kind() == ErrorKind::Io => return Err(error.into()),
+        Err(_) => return Ok(None),
+    };
     match Checkpoint::open(&path) {
-        Ok(_) => Some(path),
+        Ok(_) => Ok(Some(path)),
+        Err(error) if error.kind() == ErrorKind::Io => Err(error.into()),
         Err(error) => {
             watch.note(format!("{} is incomplete: {error}", path.display()));
-            None
+            Ok(None)
         }
     }
 }
@@ -54,8 +73,9 @@ pub fn download(
     }
     let no_cache =
         || Failure::usage("fetch: expected a cache folder, found none. Set HF_HOME or HOME");
-    let models = search.fetch_into().ok_or_else(no_cache)?;
-    let hub_cache = search.hub_caches.first().map_or(models, PathBuf::as_path);
+    let hub_cache = search.hub_caches.first().map(PathBuf::as_path);
+    let models = search.fetch_into().or(hub_cache).ok_or_else(no_cache)?;
+    let hub_cache = hub_cache.unwrap_or(models);
     let (name, revision) =
         name.split_once('@').map_or((name, None), |(name, revision)| (name, Some(revision)));
     let _stage = watch.enter(Stage::Fetch);

@@ -89,6 +89,10 @@ fn check(
         return check_key(&server.api_key_env);
     }
     let with_remedy = |failure: Failure| {
+        if failure.kind == ErrorKind::Io {
+            // Fetching a model again does not open a closed cache.
+            return failure;
+        }
         let home = site.hf_home.as_ref().map_or(String::new(), |home| format!("HF_HOME={home} "));
         let model = &need.model;
         let remedy = format!("On a machine with internet: {home}vendomini fetch {model}");

@@ -1,51 +1,74 @@
 //! The cache of huggingface_hub: the file `models--org--name/refs/main` contains a commit, which is
 //! the name of a folder in `snapshots/`. The files of that folder are links into `blobs/`.
+use super::place;
+use crate::error::CheckpointError;
 use std::path::{Path, PathBuf};
+
+/// Why a repository folder gives no snapshot.
+pub(super) enum NoSnapshot {
+    /// There is none; the reason, for the list of searched locations.
+    Absent(String),
+    /// There may be one.
+    NotSearched(CheckpointError),
+}
+
+impl From<CheckpointError> for NoSnapshot {
+    fn from(error: CheckpointError) -> Self {
+        NoSnapshot::NotSearched(error)
+    }
+}
 
 /// The snapshot folder of a repository folder: that of `revision`, else that of `main`, else the
 /// only one.
-///
-/// # Errors
-/// The reason why there is no snapshot, for the list of searched locations.
-pub(super) fn snapshot(repository: &Path, revision: Option<&str>) -> Result<PathBuf, String> {
-    if !repository.is_dir() {
-        return Err("absent".to_owned());
+pub(super) fn snapshot(repository: &Path, revision: Option<&str>) -> Result<PathBuf, NoSnapshot> {
+    let absent = |why: String| Err(NoSnapshot::Absent(why));
+    if !is_folder(repository)? {
+        return absent("absent".to_owned());
     }
     let snapshots = repository.join("snapshots");
-    if let Some(revision) = revision {
-        let commit = commit(repository, revision).unwrap_or_else(|| revision.to_owned());
-        return existing(&snapshots, &commit)
-            .ok_or_else(|| format!("no snapshot of revision {revision}"));
+    let named = match revision {
+        Some(revision) => {
+            let commit = commit(repository, revision)?.unwrap_or_else(|| revision.to_owned());
+            Some((commit, format!("no snapshot of revision {revision}")))
+        }
+        None => commit(repository, "main")?.map(|commit| {
+            let why = format!("refs/main names {commit}, which is not in snapshots");
+            (commit, why)
+        }),
+    };
+    if let Some((commit, why)) = named {
+        let folder = snapshots.join(commit);
+        return if is_folder(&folder)? { Ok(folder) } else { absent(why) };
     }
-    if let Some(commit) = commit(repository, "main") {
-        return existing(&snapshots, &commit)
-            .ok_or_else(|| format!("refs/main names {commit}, which is not in snapshots"));
-    }
-    match all(&snapshots).as_slice() {
-        [] => Err("no snapshot".to_owned()),
-        [one] => Ok(one.clone()),
-        several => {
-            Err(format!("no refs/main, and {} snapshots; name one with @revision", several.len()))
+    let mut found = Vec::new();
+    for path in place::entries(&snapshots)? {
+        if is_folder(&path)? {
+            found.push(path);
         }
     }
+    match found.len() {
+        0 => absent("no snapshot".to_owned()),
+        1 => Ok(found.remove(0)),
+        n => absent(format!("no refs/main, and {n} snapshots; name one with @revision")),
+    }
 }
 
-/// The commit that a ref contains; `None` if the content is not a plain name.
-fn commit(repository: &Path, reference: &str) -> Option<String> {
-    let text = crate::files::read_text(&repository.join("refs").join(reference), 4096).ok()??;
+/// The commit that a ref contains; `None` if there is no such ref or its content is not a plain
+/// name.
+fn commit(repository: &Path, reference: &str) -> Result<Option<String>, CheckpointError> {
+    let file = repository.join("refs").join(reference);
+    let text = match crate::files::read_text(&file, 4096) {
+        Ok(text) => text.unwrap_or_default(),
+        Err(CheckpointError::Io { file, source, .. }) => {
+            return Err(place::not_searched(&file, source));
+        }
+        Err(_) => return Ok(None),
+    };
     let commit = text.trim();
     let plain = !commit.is_empty() && commit.chars().all(|c| c.is_ascii_alphanumeric());
-    plain.then(|| commit.to_owned())
+    Ok(plain.then(|| commit.to_owned()))
 }
 
-fn existing(snapshots: &Path, commit: &str) -> Option<PathBuf> {
-    Some(snapshots.join(commit)).filter(|folder| folder.is_dir())
-}
-
-fn all(snapshots: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(snapshots).into_iter().flatten().flatten();
-    let mut folders: Vec<PathBuf> =
-        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
-    folders.sort();
-    folders
+fn is_folder(path: &Path) -> Result<bool, CheckpointError> {
+    Ok(place::metadata(path)?.is_some_and(|metadata| metadata.is_dir()))
 }

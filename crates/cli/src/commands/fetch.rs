@@ -26,7 +26,7 @@ pub fn run(args: &FetchArgs, watch: &Watch) -> Result<u8, Failure> {
         _ => FetchSource::Auto,
     };
     let cached = match (source, &args.file) {
-        (FetchSource::Auto, None) => model_cache::find_complete(&args.model, &search, watch),
+        (FetchSource::Auto, None) => model_cache::find_complete(&args.model, &search, watch)?,
         _ => None,
     };
     let path = match cached {
