@@ -4,6 +4,7 @@
 #[path = "../../../tests/faults/table.rs"]
 mod table;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -296,7 +297,8 @@ fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    drop(Command::new("kill").args(["-KILL", &format!("-{}", child.id())]).status());
+    // Not by kill(1): that of procps 4.0.2 takes -1234 for -1, which is every process.
+    let _ended = kill_process_group(Pid::from_child(child), Signal::KILL);
     None
 }
 

@@ -1,10 +1,10 @@
 //! Control groups with a memory limit, for tests.
 
+use super::running::Running;
 use std::fs;
-use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Output};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 /// A control group (v1 or v2) with a memory limit; removed when dropped.
@@ -102,52 +102,4 @@ impl Drop for Cgroup {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-}
-
-/// A running process; threads collect its stdout and stderr.
-pub struct Running {
-    child: Child,
-    outputs: Vec<std::sync::mpsc::Receiver<Vec<u8>>>,
-}
-
-impl Running {
-    fn new(mut child: Child) -> Self {
-        let stdout = child.stdout.take().map(collect);
-        let stderr = child.stderr.take().map(collect);
-        Running { child, outputs: stdout.into_iter().chain(stderr).collect() }
-    }
-
-    /// Waits until the process ends and returns its output; after `limit`, kills it and panics.
-    pub fn ends(&mut self, limit: Duration) -> Output {
-        let since = Instant::now();
-        let status: ExitStatus = loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                break status;
-            }
-            if since.elapsed() > limit {
-                drop(
-                    Command::new("kill").args(["-KILL", &format!("-{}", self.child.id())]).status(),
-                );
-                panic!("still running after {limit:?}");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        };
-        let mut read = self
-            .outputs
-            .drain(..)
-            .map(|output| output.recv_timeout(limit).expect("the end of its output"));
-        let (stdout, stderr) = (read.next().unwrap_or_default(), read.next().unwrap_or_default());
-        Output { status, stdout, stderr }
-    }
-}
-
-fn collect(mut from: impl Read + Send + 'static) -> std::sync::mpsc::Receiver<Vec<u8>> {
-    let (send, output) = std::sync::mpsc::sync_channel(1);
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        from.read_to_end(&mut bytes).expect("a pipe");
-        // Sending fails if the test has failed in the meantime.
-        drop(send.send(bytes));
-    });
-    output
 }
