@@ -15,6 +15,7 @@ mod output;
 mod plan_limits;
 mod provider;
 mod session;
+mod signals;
 mod slurm;
 mod supervise;
 
@@ -25,6 +26,10 @@ use supervise::{Console, ConsoleOptions, Verbosity};
 use watch::{Watch, WatchLimits};
 
 fn main() -> ExitCode {
+    if let Err(error) = signals::reset_inherited() {
+        colors::print_error(&format!("cannot handle signals: {error}"));
+        return ExitCode::from(failure::exit::SOFTWARE);
+    }
     let cli = Cli::parse();
     match cli.command.supervision() {
         Some(limits) if !supervise::is_worker() => {

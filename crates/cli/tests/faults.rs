@@ -253,10 +253,13 @@ impl FaultBench {
             s.replace("MODEL", &text(model)).replace("OUT", &out).replace("CONFIG", &text(&config))
         };
         let stderr = own.join("stderr");
-        let mut command = Command::new("sh");
+        let mut command = Command::new("env");
         let limit =
             fault.address_space_kib.map_or(String::new(), |kib| format!("ulimit -v {kib}; "));
+        // The program respects a SIGINT that is ignored, as in the background jobs of a script.
         command.args([
+            "--default-signal=INT,TERM",
+            "sh",
             "-c",
             &format!("{limit}exec \"$0\" \"$@\""),
             env!("CARGO_BIN_EXE_vendomini"),

@@ -2,6 +2,7 @@
 
 use super::worker;
 use crate::failed_rungs::FailedRungs;
+use crate::signals;
 use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::process::Child;
 use std::sync::mpsc::SyncSender;
@@ -68,8 +69,7 @@ fn relay_output(
 }
 
 pub fn listen_for_signals(events: SyncSender<SupervisorEvent>) -> std::io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
+    let mut signals = signal_hook::iterator::Signals::new(signals::ending())?;
     let relay = move || {
         for signal in signals.forever() {
             if events.send(SupervisorEvent::Signal(signal)).is_err() {

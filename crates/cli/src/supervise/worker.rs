@@ -2,6 +2,7 @@
 
 use crate::failed_rungs::{self, FailedRungs};
 use crate::failure::Failure;
+use crate::signals;
 use base::unpoisoned;
 use rustix::io::{FdFlags, fcntl_setfd};
 use std::fs::{File, OpenOptions};
@@ -90,13 +91,12 @@ fn send_heartbeats(watch: Watch, pipe: SupervisorPipe) -> std::io::Result<()> {
 }
 
 fn cancel_on_sigterm(watch: Watch) -> std::io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
     // On Ctrl-C the terminal sends SIGINT to both processes. The worker ignores it, and stops when
     // the supervisor sends SIGTERM.
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])?;
+    let mut signals = signal_hook::iterator::Signals::new(signals::ending())?;
     let run = move || {
         for signal in signals.forever() {
-            if signal == SIGTERM {
+            if signal == signal_hook::consts::SIGTERM {
                 watch.cancel();
             }
         }
