@@ -1,6 +1,7 @@
 //! Colors on stderr. They are used on a terminal, unless `NO_COLOR` (no-color.org) is set or `TERM`
 //! is `dumb`.
 
+use crate::output;
 use std::io::IsTerminal;
 
 const RED_BOLD: &str = "1;31";
@@ -56,9 +57,12 @@ impl Colors {
     }
 }
 
-/// Prints the error that ends the command, after the program's name.
+/// Prints the error that ends the command, after the program's name; prints nothing if the text is
+/// empty.
 pub fn print_error(text: &str) {
-    eprintln!("{} {text}", Colors::of_stderr().error("vendomini:"));
+    if !text.is_empty() {
+        output::message(&format!("{} {text}", Colors::of_stderr().error("vendomini:")));
+    }
 }
 
 #[cfg(test)]

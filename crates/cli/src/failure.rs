@@ -34,7 +34,8 @@ pub mod exit {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     pub kind: ErrorKind,
-    /// The message: what was expected, what was found, and what to do.
+    /// The message: what was expected, what was found, and what to do. Empty if there is nobody to
+    /// tell: the reader of stdout went away.
     pub text: String,
 }
 

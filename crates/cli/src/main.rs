@@ -21,16 +21,19 @@ mod supervise;
 
 use args::{Cli, Command};
 use clap::Parser;
+use failure::{Failure, exit};
 use std::process::ExitCode;
 use supervise::{Console, ConsoleOptions, Verbosity};
 use watch::{Watch, WatchLimits};
 
 fn main() -> ExitCode {
     if let Err(error) = signals::reset_inherited() {
-        colors::print_error(&format!("cannot handle signals: {error}"));
-        return ExitCode::from(failure::exit::SOFTWARE);
+        return end(Err(Failure::software(format!("cannot handle signals: {error}"))));
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(reply) => return end(print_reply(&reply)),
+    };
     match cli.command.supervision() {
         Some(limits) if !supervise::is_worker() => {
             ExitCode::from(supervise::supervise(limits, Console::new(console_options(&cli))))
@@ -38,6 +41,17 @@ fn main() -> ExitCode {
         Some(_) => run_as_worker(cli.command),
         None => run_here(cli.command),
     }
+}
+
+/// Prints the reply to a command line that runs no command: the help or the version on stdout, or
+/// what is wrong on stderr. Returns the exit code.
+fn print_reply(reply: &clap::Error) -> Result<u8, Failure> {
+    let printed = reply.print();
+    if reply.use_stderr() {
+        return Ok(exit::USAGE);
+    }
+    printed.map_err(|error| output::unwritable(&error))?;
+    output::finish().map(|()| 0)
 }
 
 fn console_options(cli: &Cli) -> ConsoleOptions {
@@ -56,10 +70,10 @@ fn run_as_worker(command: Command) -> ExitCode {
         Ok(connected) => connected,
         Err(error) => {
             colors::print_error(&format!("the worker cannot reach its supervisor: {error}"));
-            return ExitCode::from(failure::exit::SOFTWARE);
+            return ExitCode::from(exit::SOFTWARE);
         }
     };
-    match commands::run(command, &watch) {
+    match run_to_end(command, &watch) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             supervisor.report_failure(&failure);
@@ -70,13 +84,21 @@ fn run_as_worker(command: Command) -> ExitCode {
 
 /// Runs a command that needs no supervisor in this process.
 fn run_here(command: Command) -> ExitCode {
-    match commands::run(command, &Watch::silent()) {
-        Ok(code) => ExitCode::from(code),
-        Err(failure) => {
-            colors::print_error(&failure.text);
-            ExitCode::from(failure.exit())
-        }
-    }
+    end(run_to_end(command, &Watch::silent()))
+}
+
+/// Runs a command; it has succeeded only if its output was written.
+fn run_to_end(command: Command, watch: &Watch) -> Result<u8, Failure> {
+    let code = commands::run(command, watch)?;
+    output::finish().map(|()| code)
+}
+
+/// Prints the error with which a command ended, if any, and returns the exit code.
+fn end(ended: Result<u8, Failure>) -> ExitCode {
+    ExitCode::from(ended.unwrap_or_else(|failure| {
+        colors::print_error(&failure.text);
+        failure.exit()
+    }))
 }
 
 impl Command {

@@ -12,7 +12,7 @@ use engine::{
 };
 use error_kind::ErrorKind;
 use serde::Serialize;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::time::Duration;
 use text::TemplateMessage;
 use watch::{Stage, Watch};
@@ -105,18 +105,11 @@ fn wait(response: &ResponseHandle, watch: &Watch, print: bool) -> Result<Complet
         }
         match response.next(POLL) {
             Ok(ResponseEvent::Completion(completion)) => return Ok(completion),
-            Ok(ResponseEvent::Delta(delta)) if print => write(&delta.text)?,
+            Ok(ResponseEvent::Delta(delta)) if print => output::part(&delta.text)?,
             Ok(ResponseEvent::Delta(_)) | Err(WaitError::Timeout { .. }) => {}
             Err(other) => return Err(other.into()),
         }
     }
-}
-
-fn write(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|e| Failure::io("cannot write to stdout", &e))
 }
 
 fn request(

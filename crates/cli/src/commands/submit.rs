@@ -234,11 +234,6 @@ fn submit(folder: &Path, model: &str, script: &Path, array: TaskArray) -> Result
             format!("the output of sbatch has no job id: {}", output.trim()),
         )
     })?;
-    output::line(&format!(
-        "{model}: tasks {}-{} are job {job}",
-        array.offset,
-        array.offset + array.count - 1
-    ))?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     record(
         folder,
@@ -250,7 +245,13 @@ fn submit(folder: &Path, model: &str, script: &Path, array: TaskArray) -> Result
             script: script.to_path_buf(),
             submitted_unix_s: now.map_or(0, |since| since.as_secs()),
         },
-    )
+    )?;
+    // Recorded first: the job is queued, whether or not stdout can be written.
+    output::line(&format!(
+        "{model}: tasks {}-{} are job {job}",
+        array.offset,
+        array.offset + array.count - 1
+    ))
 }
 
 fn record(folder: &Path, submission: &Submission) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use super::dashboard::{COLUMNS_MIN, Dashboard, ROWS_MIN};
 use super::pane::Pane;
 use super::stage_bar::{StageBar, duration};
 use crate::colors::Colors;
+use crate::output;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -267,8 +268,8 @@ impl Console {
             return view.pane.line(&line);
         }
         match &self.drawn {
-            Some(drawn) => drawn.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(drawn) => drawn.suspend(|| output::message(&line)),
+            None => output::message(&line),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::worker;
 use crate::failed_rungs::FailedRungs;
-use crate::signals;
-use std::io::{BufRead, BufReader, PipeReader, Read, Write};
+use crate::{output, signals};
+use std::io::{BufRead, BufReader, PipeReader, Read};
 use std::process::Child;
 use std::sync::mpsc::SyncSender;
 use std::thread::Builder;
@@ -13,8 +13,10 @@ use watch::WorkerMessage;
 pub enum SupervisorEvent {
     Message(WorkerMessage),
     PipeClosed,
-    /// The worker closed its stdout or its stderr.
-    OutputClosed,
+    /// The worker closed its stdout or its stderr, or this process's stdout cannot be written.
+    OutputClosed {
+        unwritable: Option<std::io::Error>,
+    },
     Signal(i32),
 }
 
@@ -25,8 +27,13 @@ pub fn start_worker(
     events: &SyncSender<SupervisorEvent>,
 ) -> std::io::Result<Child> {
     let (mut child, pipe) = worker::spawn(failed)?;
-    relay_output(child.stdout.take(), std::io::stdout(), "worker-stdout", events.clone())?;
-    relay_output(child.stderr.take(), std::io::stderr(), "worker-stderr", events.clone())?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    relay_output(stdout, output::write_through, "worker-stdout", events.clone())?;
+    let write_message = |bytes: &[u8]| {
+        output::write_message(bytes);
+        Ok(())
+    };
+    relay_output(stderr, write_message, "worker-stderr", events.clone())?;
     read_messages(pipe, events.clone())?;
     Ok(child)
 }
@@ -46,24 +53,25 @@ fn read_messages(pipe: PipeReader, events: SyncSender<SupervisorEvent>) -> std::
     Builder::new().name("worker-pipe".into()).spawn(read).map(drop)
 }
 
-/// Copies the worker's stdout or stderr to that of this process.
+/// Copies the worker's stdout or stderr to that of this process, until a write fails.
 fn relay_output(
     from: Option<impl Read + Send + 'static>,
-    mut to: impl Write + Send + 'static,
+    write: impl Fn(&[u8]) -> std::io::Result<()> + Send + 'static,
     name: &str,
     events: SyncSender<SupervisorEvent>,
 ) -> std::io::Result<()> {
     let Some(mut from) = from else { return Ok(()) };
     let relay = move || {
         let mut buffer = [0; 8192];
-        while let Ok(count @ 1..) = from.read(&mut buffer) {
-            // The reader of this process's output has closed it. Closing this end of the worker's
-            // pipe makes the worker's next write fail with EPIPE, as if it wrote to that reader.
-            if to.write_all(&buffer[..count]).and_then(|()| to.flush()).is_err() {
-                break;
+        let unwritable = loop {
+            let Ok(count @ 1..) = from.read(&mut buffer) else { break None };
+            if let Err(error) = write(&buffer[..count]) {
+                break Some(error);
             }
-        }
-        let _supervisor_ended = events.send(SupervisorEvent::OutputClosed);
+        };
+        // This end of the worker's pipe closes after the event, so that the supervisor knows why
+        // the worker's next write fails.
+        let _supervisor_ended = events.send(SupervisorEvent::OutputClosed { unwritable });
     };
     Builder::new().name(name.into()).spawn(relay).map(drop)
 }

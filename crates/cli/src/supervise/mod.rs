@@ -20,6 +20,7 @@ pub use worker::{connect, is_worker};
 use crate::colors::print_error;
 use crate::failed_rungs::FailedRungs;
 use crate::failure::exit;
+use crate::output;
 use listeners::{SupervisorEvent, listen_for_signals, start_worker};
 use placement::{FailedRung, Rung};
 use rustix::process::{Pid, Signal, kill_process};
@@ -152,8 +153,10 @@ impl Worker {
         }
     }
 
-    fn signal(&self, signal: Signal) {
-        if let Some(pid) = Pid::from_raw(self.process.id() as i32) {
+    fn signal(&mut self, signal: Signal) {
+        // The id of a worker that has been waited for may belong to another process.
+        let is_running = matches!(self.process.try_wait(), Ok(None));
+        if let Some(pid) = Pid::from_raw(self.process.id() as i32).filter(|_| is_running) {
             // Sending a signal fails if the worker has already ended, which the next poll notices.
             let _ended = kill_process(pid, signal);
         }
@@ -204,8 +207,12 @@ impl Supervisor {
                 self.worker.failed = Some(PendingExit::new(exit, text));
             }
             SupervisorEvent::PipeClosed => self.worker.pipe_open = false,
-            SupervisorEvent::OutputClosed => {
+            SupervisorEvent::OutputClosed { unwritable } => {
                 self.worker.outputs_open = self.worker.outputs_open.saturating_sub(1);
+                if let Some(error) = unwritable.filter(|_| self.worker.failed.is_none()) {
+                    let failure = output::unwritable(&error);
+                    self.stop(failure.exit(), failure.text);
+                }
             }
             SupervisorEvent::Signal(signal) => self.interrupted(signal),
         }
@@ -241,9 +248,14 @@ impl Supervisor {
 
     fn interrupted(&mut self, signal: i32) {
         let (code, name) = ending::signal_exit(signal);
+        self.stop(code, format!("interrupted by {name}; what was done is kept"));
+    }
+
+    /// Tells the worker to stop, unless it has been told before. A worker that does not, also
+    /// because SIGTERM was ignored when the program started, is killed after [`STOP_TIMEOUT`].
+    fn stop(&mut self, exit: u8, text: String) {
         if self.worker.stopping.is_none() {
-            let text = format!("interrupted by {name}; what was done is kept");
-            self.worker.stopping = Some(PendingExit::new(code, text));
+            self.worker.stopping = Some(PendingExit::new(exit, text));
             self.worker.signal(Signal::TERM);
         }
     }
@@ -280,6 +292,10 @@ impl Supervisor {
         }
         match (failed, status.code()) {
             (Some(failed), _) => Some(self.exit(failed.exit, &failed.text)),
+            (None, Some(0)) => Some(match output::finish() {
+                Ok(()) => 0,
+                Err(failure) => self.exit(failure.exit(), &failure.text),
+            }),
             (None, Some(code)) => Some(u8::try_from(code).unwrap_or(exit::SOFTWARE)),
             (None, None) => {
                 let (code, text) = ending::killed(

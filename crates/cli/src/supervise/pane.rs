@@ -1,11 +1,11 @@
 //! Rows at the bottom of the terminal that are redrawn in place, while other lines scroll above
 //! them.
 
+use crate::output;
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::{Color, Modifier};
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 pub struct Pane {
     /// Number of rows that are on the screen.
@@ -65,9 +65,7 @@ impl Drop for Pane {
 }
 
 fn put(text: &str) {
-    // A failed write needs no report: a terminal that closes sends SIGHUP, which ends the command.
-    let mut stderr = std::io::stderr().lock();
-    let _gone = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+    output::write_message(text.as_bytes());
 }
 
 /// Renders rows as escape sequences and symbols; afterwards the cursor is at the start of the last

@@ -1,5 +1,6 @@
 //! The worker's side of supervision: how a worker is started, and the pipe on which it reports.
 
+use crate::colors::print_error;
 use crate::failed_rungs::{self, FailedRungs};
 use crate::failure::Failure;
 use crate::signals;
@@ -57,7 +58,7 @@ impl SupervisorPipe {
     pub fn report_failure(&self, failure: &Failure) {
         let message = WorkerMessage::Failed { exit: failure.exit(), text: failure.text.clone() };
         if self.send(&message).is_err() {
-            eprintln!("vendomini: {}", failure.text);
+            print_error(&failure.text);
         }
     }
 }
