@@ -1,6 +1,8 @@
 //! Opens checkpoints and prints their contents.
 //!
 //! `cargo run -p checkpoint --example inspect -- MODEL...`
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example")]
+
 use checkpoint::{Checkpoint, SearchPaths, locate};
 use std::time::Instant;
 

@@ -1,6 +1,8 @@
 //! Writes a synthetic checkpoint.
 //!
 //! `cargo run --release -p checkpoint --example synth -- LIKE DIR [SHARDS|-] [SEED]`
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example")]
+
 use checkpoint::{Fill, SynthRequest, SynthSource, synth};
 
 fn main() -> std::process::ExitCode {

@@ -1,5 +1,7 @@
 //! Broken and hostile checkpoints. `FAULTS` states the expected defect kind of each fault; the
 //! table in `docs/faults.md` states its exit code and the texts that its message must contain.
+#![allow(clippy::print_stderr, reason = "a test")]
+
 mod support;
 #[path = "../../../tests/faults/table.rs"]
 mod table;

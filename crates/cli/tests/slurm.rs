@@ -1,5 +1,6 @@
 //! Tests of submission to a real Slurm cluster with one node, on the loopback interface. The tests
 //! that need the cluster print SKIPPED without root or Debian's packages.
+#![allow(clippy::print_stderr, reason = "a test")]
 
 use base::unpoisoned;
 use serde_json::Value;

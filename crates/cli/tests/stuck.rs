@@ -4,6 +4,7 @@
 //!
 //! The test needs `/dev/fuse` and the right to mount (root, or `fusermount3`). Without them it
 //! prints SKIPPED.
+#![allow(clippy::print_stderr, reason = "a test")]
 
 use fuser::{
     Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,

@@ -6,6 +6,7 @@
 //! `THREADS=1` measures CPU time of one thread, which is meaningful on a busy machine too. Every
 //! rate is the best of many measurements and is printed beside the limit measured at the same time,
 //! since other processes slow down both.
+#![allow(clippy::print_stdout, reason = "an example")]
 
 use checkpoint::Dtype;
 use device::DeviceError;

@@ -3,6 +3,7 @@
 //!
 //! usage: `cargo run -p engine --release --example batching -- MODEL [REPLIES] [MASK_THREADS]
 //! [AT_A_TIME]`
+#![allow(clippy::print_stdout, reason = "an example")]
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -2,6 +2,7 @@
 //!
 //! usage: `cargo run -p engine --release --example speed -- MODEL [auto|bf16|f16|f32|int8]
 //! [copy|map] [THREADS]`
+#![allow(clippy::print_stdout, reason = "an example")]
 
 use std::path::Path;
 use std::time::Instant;

@@ -1,5 +1,6 @@
 //! Tests that a text's embedding is the mean of the hidden states that transformers computes
 //! (`tests/golden/embeddings.json`).
+#![allow(clippy::print_stderr, reason = "a test")]
 
 mod common;
 

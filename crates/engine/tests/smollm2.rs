@@ -1,5 +1,6 @@
 //! Tests SmolLM2 against transformers: log-probabilities of a committed text and the first greedy
 //! tokens, for the sharded checkpoint and for the GGUF file (`tests/golden/smollm2_expected.py`).
+#![allow(clippy::print_stderr, reason = "a test")]
 
 mod common;
 

@@ -2,6 +2,7 @@
 //! and steps per second of CPU time, which other load on the machine affects little. Logs are not
 //! compressed. Run with `cargo bench -p experiment`.
 #![allow(missing_docs)]
+#![allow(clippy::print_stdout, reason = "a benchmark")]
 
 use experiment::{Config, NoModels, RunEvent, RunOptions, replay_all, run_experiment};
 use std::time::Instant;

@@ -1,5 +1,6 @@
 //! Tests of configurations: strict keys with locations and suggestions, inheritance, keys of the
 //! predecessor, grids, cost estimates.
+#![allow(clippy::print_stderr, reason = "a test")]
 
 use error_kind::{ErrorKind, HasKind};
 use experiment::{Config, ConfigProblem, ExperimentError, ProviderInfo};

@@ -1,5 +1,6 @@
 //! Tests a disk that fills up during a run: the error is clear, no data is lost, and once space is
 //! freed the resumed experiment writes the same bytes as an undisturbed one.
+#![allow(clippy::print_stderr, reason = "a test")]
 
 mod common;
 

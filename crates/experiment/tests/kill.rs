@@ -1,5 +1,6 @@
 //! Tests that kill -9 at random times does not change results: the committed bytes are those of an
 //! undisturbed experiment.
+#![allow(clippy::print_stderr, reason = "a test")]
 
 mod common;
 

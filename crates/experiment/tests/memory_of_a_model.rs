@@ -1,5 +1,6 @@
 //! Tests the peak memory of a long run whose agent is a model, with its conversation. It must be
 //! the only test of its file, since the peak is measured for the whole process.
+#![allow(clippy::print_stderr, reason = "a test")]
 
 mod common;
 

@@ -1,4 +1,6 @@
 //! Tests of plans for the models of the study on the machines in `machines/`.
+#![allow(clippy::print_stdout, reason = "a test")]
+
 mod common;
 
 use checkpoint::PRESETS;

@@ -2,6 +2,7 @@
 //! bench -p warehouse`. The rate per CPU time of this thread depends less on other processes than
 //! the rate per wall time.
 #![allow(missing_docs)]
+#![allow(clippy::print_stdout, reason = "a benchmark")]
 
 use std::time::{Duration, Instant};
 use warehouse::{World, WorldConfig, operator};

@@ -2,6 +2,7 @@
 //! magnitude and rate of shocks. A study needs rates (doses) at which the world can still be won.
 //!
 //! `cargo run --release -p warehouse --example dose [LEVEL STEPS MIX OPERATOR]`
+#![allow(clippy::print_stdout, reason = "an example")]
 
 use std::collections::BTreeMap;
 use warehouse::{Magnitude, TypeMix, World, WorldConfig, operator};

@@ -1,4 +1,5 @@
 //! Control groups with a memory limit, for tests.
+#![allow(clippy::print_stderr, reason = "a test")]
 
 use super::running::Running;
 use std::fs;

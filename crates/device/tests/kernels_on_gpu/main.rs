@@ -1,6 +1,7 @@
 //! Tests of every kernel on a fake GPU: the checks that `vendomini selftest` runs on a real GPU,
 //! and the rejection of operands that do not fit. Not covered: how the hardware rounds inside a
 //! matrix multiplication, races between thread blocks, and speed.
+#![allow(clippy::print_stdout, reason = "a test")]
 
 #[path = "../../../../tests/fake_driver/library.rs"]
 mod library;

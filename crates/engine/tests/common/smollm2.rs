@@ -1,5 +1,6 @@
 //! SmolLM2-135M-Instruct: as the GGUF file of its pip package, and as a sharded Hugging Face
 //! checkpoint of the same weights rounded to bf16 (as `tests/golden/smollm2_sharded.py` writes it).
+#![allow(clippy::print_stderr, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,5 +1,7 @@
 //! Golden files, tokenizers and the real model (SmolLM2) for the tests of this crate.
 #![allow(dead_code, missing_docs)]
+#![allow(clippy::print_stderr, reason = "a test")]
+
 use checkpoint::{Checkpoint, GgufMetadata, GgufValue, SearchPaths};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
