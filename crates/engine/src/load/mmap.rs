@@ -65,11 +65,14 @@ pub(crate) fn map_tensors(
         let tensor = Tensor { dtype: *dtype, shape: entry.shape.clone(), data };
         tensors.insert(entry.name.clone(), tensor);
     }
+    let progress = watch.thread("maps");
     for (map, shard) in maps.iter().zip(&inventory.shards) {
         if let Some(map) = map {
             touch(map, &file_name(&shard.path), threads, watch)?;
             // Detects a file that was truncated or replaced before all its pages were touched.
             check_identity(shard, "all tensors", 0)?;
+            progress.at(Stage::Read, &file_name(&shard.path), shard.bytes);
+            progress.item_done();
         }
     }
     Ok(tensors)
@@ -89,9 +92,6 @@ fn touch(map: &FileMap, name: &str, threads: usize, watch: &Watch) -> Result<(),
             progress.at(Stage::Read, name, first as u64);
             map.touch(first, bytes);
             progress.advance(bytes as u64);
-        }
-        if thread == 0 {
-            progress.item_done();
         }
     };
     std::thread::scope(|scope| {
