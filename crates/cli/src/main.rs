@@ -73,7 +73,7 @@ fn run_as_worker(command: Command) -> ExitCode {
             return ExitCode::from(exit::SOFTWARE);
         }
     };
-    match run_to_end(command, &watch) {
+    match supervise::catch_panic(|| run_to_end(command, &watch)) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             supervisor.report_failure(&failure);

@@ -15,7 +15,7 @@ mod stage_bar;
 mod worker;
 
 pub use console::{Console, ConsoleOptions, Verbosity};
-pub use worker::{connect, is_worker};
+pub use worker::{catch_panic, connect, is_worker};
 
 use crate::colors::print_error;
 use crate::failed_rungs::FailedRungs;

@@ -9,6 +9,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use std::fs::{File, OpenOptions};
 use std::io::{PipeReader, Write};
 use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -78,7 +79,7 @@ pub fn connect() -> std::io::Result<(Watch, SupervisorPipe)> {
     let watch = Watch::new(Box::new(move |event| drop(events.send(&WorkerMessage::Event(event)))));
     send_heartbeats(watch.clone(), pipe.clone())?;
     cancel_on_sigterm(watch.clone())?;
-    report_panics(pipe.clone());
+    note_panics(watch.clone());
     Ok((watch, pipe))
 }
 
@@ -105,10 +106,27 @@ fn cancel_on_sigterm(watch: Watch) -> std::io::Result<()> {
     std::thread::Builder::new().name("signals".into()).spawn(run).map(drop)
 }
 
-fn report_panics(pipe: SupervisorPipe) {
+/// Runs a command; a panic that reaches the main thread is its failure.
+pub fn catch_panic(run: impl FnOnce() -> Result<u8, Failure>) -> Result<u8, Failure> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        let text = unpoisoned(LAST_PANIC.lock()).take();
+        Err(Failure::software(text.unwrap_or_else(|| "a bug in vendomini".to_owned())))
+    })
+}
+
+/// The text of the last panic of any thread.
+static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+/// Prints panics as notes. They do not end the command by themselves: libraries that parse the
+/// input of a request panic on some, and only that request fails. A panic of the main thread, or of
+/// a thread that it waits for, ends the command by [`catch_panic`].
+fn note_panics(watch: Watch) {
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
         let text = format!("a bug in vendomini, please report it: thread {thread}: {panic}");
-        pipe.report_failure(&Failure::software(text));
+        if thread != "main" {
+            watch.note(text.clone());
+        }
+        *unpoisoned(LAST_PANIC.lock()) = Some(text);
     }));
 }
