@@ -17,6 +17,12 @@ pub enum GrammarError {
     NoTokenizer,
     #[error("the schema cannot be met: {cause}")]
     Schema { cause: String },
+    #[error("the schema's $refs nest more than {limit} deep, which is the limit; flatten it")]
+    Refs { limit: usize },
+    #[error("the schema was not compiled within {limit_s} s; simplify it")]
+    SlowCompile { limit_s: u64 },
+    #[error("{compiling} schemas are being compiled, which is the limit; try again later")]
+    Busy { compiling: usize },
     #[error("the reply cannot go on under its schema: {cause}")]
     Step { cause: String },
     #[error(
@@ -32,7 +38,11 @@ impl HasKind for GrammarError {
         match self {
             GrammarError::Tokenizer { .. } | GrammarError::End { .. } => ErrorKind::BadInput,
             GrammarError::NoTokenizer => ErrorKind::NotFound,
-            GrammarError::Schema { .. } | GrammarError::Step { .. } => ErrorKind::Usage,
+            GrammarError::Schema { .. }
+            | GrammarError::Refs { .. }
+            | GrammarError::SlowCompile { .. }
+            | GrammarError::Step { .. } => ErrorKind::Usage,
+            GrammarError::Busy { .. } => ErrorKind::Unavailable,
             GrammarError::Slow { .. } => ErrorKind::Timeout,
             GrammarError::Thread { .. } => ErrorKind::Bug,
         }

@@ -14,6 +14,7 @@ mod compiler;
 mod error;
 mod mask_pool;
 mod matcher;
+mod schema_refs;
 mod settings;
 mod vocabulary;
 

@@ -6,6 +6,7 @@ pub(crate) mod tokenizers;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::schema_refs::REF_DEPTH_MAX;
 use super::*;
 use crate::sampling::{SampleBuffers, SampleInput, SamplingParams, sample, uniform};
 use text::Tokenizer;
@@ -159,6 +160,49 @@ fn schemas_that_cannot_be_enforced_are_errors() {
             Ok(_) => panic!("{schema} was compiled"),
         }
     }
+}
+
+#[test]
+fn deep_schemas_are_compiled_up_to_the_limit_on_references() {
+    let compiler =
+        GrammarCompiler::new(&bytes(), &[END], GrammarSettings::default()).expect("a compiler");
+    type Nest = fn(Value) -> Value;
+    let forms: [Nest; 5] = [
+        |inner| json!({"type": "object", "properties": {"a": inner}, "required": ["a"]}),
+        |inner| json!({"type": "array", "items": inner}),
+        |inner| json!({"anyOf": [inner, {"type": "null"}]}),
+        |inner| json!({"type": "object", "additionalProperties": inner}),
+        |inner| json!({"type": "array", "prefixItems": [{"anyOf": [{"type": "object", "properties": {"b": inner}}]}]}),
+    ];
+    for nest in forms {
+        let chain = |links: usize| {
+            let reference = |i: usize| json!({"$ref": format!("#/$defs/d{i}")});
+            let mut definitions: serde_json::Map<String, Value> =
+                (0..links).map(|i| (format!("d{i}"), nest(reference(i + 1)))).collect();
+            definitions.insert(format!("d{links}"), json!({"type": "integer"}));
+            Constraint::JsonSchema(json!({"$ref": "#/$defs/d0", "$defs": definitions}))
+        };
+        for links in [250, REF_DEPTH_MAX] {
+            let compiled = compiler.compile(&chain(links)).expect("within the limit");
+            compiled.matcher().compute_mask().expect("a mask");
+        }
+        for links in [REF_DEPTH_MAX + 1, 20_000] {
+            let error = compiler.compile(&chain(links)).err();
+            assert_eq!(error, Some(GrammarError::Refs { limit: REF_DEPTH_MAX }));
+        }
+    }
+}
+
+#[test]
+fn large_flat_schemas_end_within_the_limits() {
+    let compiler =
+        GrammarCompiler::new(&bytes(), &[END], GrammarSettings::default()).expect("a compiler");
+    let properties: serde_json::Map<String, Value> =
+        (0..49_000).map(|i| (format!("p{i}"), json!(true))).collect();
+    let since = std::time::Instant::now();
+    // The outcome depends on llguidance's limits; what counts is that there is one.
+    drop(compiler.compile(&Constraint::JsonSchema(json!({"properties": properties}))));
+    assert!(since.elapsed() < std::time::Duration::from_secs(40));
 }
 
 #[test]
