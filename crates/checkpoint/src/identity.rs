@@ -157,6 +157,14 @@ fn small_file(path: &Path) -> Result<Option<FileDigest>> {
     Ok(Some(FileDigest { name: plain_name(path), bytes, basis, id }))
 }
 
+/// SHA-256 of a regular file, in hexadecimal.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn file_sha256(path: &Path) -> Result<String> {
+    hash_range(path, files::open_regular(path)?.bytes, &mut |_| {})
+}
+
 /// SHA-256 of the first `bytes` bytes of a file, in hexadecimal.
 fn hash_range(path: &Path, bytes: u64, progress: &mut dyn FnMut(u64)) -> Result<String> {
     const BUFFER_BYTES: u64 = 4 << 20;

@@ -43,7 +43,7 @@ pub use generation::GenerationConfig;
 pub use gguf::{GgufFile, GgufTensor, read_gguf};
 pub use gguf_metadata::{GgufMetadata, GgufValue};
 pub use hf::parse_config;
-pub use identity::{DigestBasis, FileDigest, ModelIdentity};
+pub use identity::{DigestBasis, FileDigest, ModelIdentity, file_sha256};
 pub use inventory::{FileIdentity, Inventory, Shard, TensorEntry};
 pub use locate::{ALIASES, SearchPaths, hub_name, locate, resolve_alias};
 pub use modules::{Module, ModuleKind, modules};

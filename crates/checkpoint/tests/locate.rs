@@ -1,4 +1,5 @@
 //! Tests that models are found by path, alias and hub name.
+#![allow(clippy::print_stderr, reason = "a test")]
 use checkpoint::{SearchPaths, locate};
 use error_kind::{ErrorKind, HasKind};
 use std::fs;

@@ -34,8 +34,8 @@ pub mod exit {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     pub kind: ErrorKind,
-    /// The message: what was expected, what was found, and what to do. Empty if there is nobody to
-    /// tell: the reader of stdout went away.
+    /// The message: what was expected, what was found, and what to do. Empty if the reader of
+    /// stdout is gone: then nothing is printed.
     pub text: String,
 }
 

@@ -73,7 +73,8 @@ pub fn unwritable(error: &Error) -> Failure {
 }
 
 /// Prints a line on stderr. If that is impossible (its reader went away, its terminal was closed,
-/// its disk is full), the line is lost: a command does not end because nobody reads its messages.
+/// its disk is full), the line is lost: a command does not end because its messages cannot be
+/// written.
 pub fn message(line: &str) {
     write_message(format!("{line}\n").as_bytes());
 }

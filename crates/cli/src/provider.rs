@@ -19,6 +19,7 @@ use experiment::{
 use placement::{DtypeChoice, Fallback, KvDtype};
 use results::PromptMessage;
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use text::{ChatTemplate, TemplateMessage, Tokenizer};
@@ -38,6 +39,8 @@ pub struct Engines<'a> {
     pub kv_dtype: Option<String>,
     /// The memory limits of the devices; `None`: those of the configuration.
     pub max_memory: Option<String>,
+    /// The file of the chat template; `None`: that of the configuration, or the model's.
+    pub chat_template: Option<PathBuf>,
     pub threads: Option<usize>,
     pub watch: &'a Watch,
 }
@@ -60,6 +63,10 @@ impl Engines<'_> {
             time: self.time.clone(),
             threads: self.threads,
         }
+    }
+
+    fn chat_template(&self, model: &ModelSettings) -> Option<PathBuf> {
+        self.chat_template.clone().or(model.chat_template.as_ref().map(PathBuf::from))
     }
 
     /// The dtype in which the model will be computed. It depends on the machine only if a fallback
@@ -86,7 +93,8 @@ impl ProviderFactory for Engines<'_> {
         let checkpoint = self.checkpoint(&model.name).map_err(other)?;
         let kernel_set = KernelSet::best().map_err(|e| other(e.into()))?;
         let dtype = self.dtype_of(model, &checkpoint).map_err(other)?;
-        info(&checkpoint, dtype, kernel_set.name()).map_err(other)
+        let template = self.chat_template(model);
+        info(&checkpoint, template.as_deref(), dtype, kernel_set.name()).map_err(other)
     }
 
     fn open(&self, model: &ModelSettings) -> Result<Arc<dyn Provider>, ProviderError> {
@@ -94,9 +102,11 @@ impl ProviderFactory for Engines<'_> {
         let checkpoint = self.checkpoint(&model.name).map_err(other)?;
         args.placement.context =
             Some(checkpoint.config.max_positions.min(model.context_length as usize));
-        let session = session::bring_up(&args, self.watch).map_err(other)?;
+        let mut session = session::bring_up(&args, self.watch).map_err(other)?;
+        let template = self.chat_template(model);
+        session.replace_template(template.as_deref()).map_err(other)?;
         self.watch.figures(|figures| figures.tiers = tier_figures(&session));
-        let provider = EngineProvider::new(session, model, self.watch);
+        let provider = EngineProvider::new(session, model, template.as_deref(), self.watch);
         Ok(Arc::new(provider.map_err(other)?))
     }
 }
@@ -116,8 +126,18 @@ fn other(failure: Failure) -> ProviderError {
     ProviderError::Other { text: failure.text, kind: failure.kind }
 }
 
-fn info(checkpoint: &Checkpoint, dtype: String, kernel_set: &str) -> Result<ProviderInfo, Failure> {
-    let identity = checkpoint.identity()?.digest;
+/// `template`: the file of the chat template, if it is not the checkpoint's.
+fn info(
+    checkpoint: &Checkpoint,
+    template: Option<&Path>,
+    dtype: String,
+    kernel_set: &str,
+) -> Result<ProviderInfo, Failure> {
+    let mut identity = checkpoint.identity()?.digest;
+    // Prompts, and with them replies, depend on the template.
+    if let Some(file) = template {
+        identity = format!("{identity}+template:{}", checkpoint::file_sha256(file)?);
+    }
     let context_length = Some(checkpoint.config.max_positions as u64);
     // The kernel set is part of the identity, so that resuming a results folder that was started
     // with other kernels is noticed.
@@ -170,12 +190,19 @@ impl Drop for EngineProvider {
 }
 
 impl EngineProvider {
-    fn new(session: Session, model: &ModelSettings, watch: &Watch) -> Result<Self, Failure> {
+    /// `template_file`: the file of the session's chat template, if it is not the checkpoint's.
+    fn new(
+        session: Session,
+        model: &ModelSettings,
+        template_file: Option<&Path>,
+        watch: &Watch,
+    ) -> Result<Self, Failure> {
         let tokenizer = session.tokenizer()?.clone();
         session.template()?;
         let plan = &session.ladder.plan;
         let dtype = dtype_label(plan.dtype, plan.kv_dtype, &session.checkpoint)?;
-        let mut info = info(&session.checkpoint, dtype, session.loaded.model.kernel_set())?;
+        let kernel_set = session.loaded.model.kernel_set();
+        let mut info = info(&session.checkpoint, template_file, dtype, kernel_set)?;
         info.rung = session.ladder.rung.name().to_owned();
         info.context_length = Some(session.loaded.model.context() as u64);
         let options = EngineOptions {
@@ -186,7 +213,7 @@ impl EngineProvider {
             ..EngineOptions::new(watch.clone())
         };
         let Session { loaded, template, .. } = session;
-        let template = template.ok_or_else(|| Failure::software("the chat template is missing"))?;
+        let template = template?;
         let engine = Engine::start_loaded(loaded, options)?;
         watch.verbose(format!("constrained decoding: {}", engine.grammar_settings()));
         Ok(EngineProvider { engine, tokenizer, template, info, watch: watch.clone() })
@@ -200,7 +227,7 @@ impl EngineProvider {
         let messages: Vec<TemplateMessage> =
             messages.iter().map(|m| TemplateMessage::new(&*m.role, &m.content)).collect();
         let invalid = |e: text::TextError| ProviderError::Refused(e.to_string());
-        let text = self.template.render(&messages, tools, true).map_err(invalid)?;
+        let text = self.template.prompt(&messages, tools, true).map_err(invalid)?;
         self.tokenizer.encode(&text, false).map_err(invalid)
     }
 }

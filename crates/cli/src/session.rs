@@ -36,10 +36,10 @@ pub struct Session {
     pub peak_resident_bytes: u64,
     /// The resident memory of this process that was planned, in bytes.
     pub planned_resident_bytes: u64,
-    /// `None` if the checkpoint has no tokenizer.
-    pub tokenizer: Option<Tokenizer>,
-    /// `None` if the checkpoint has no chat template.
-    pub template: Option<ChatTemplate>,
+    /// The tokenizer, or why there is none that can be used. Only commands that need text fail.
+    pub tokenizer: Result<Tokenizer, Failure>,
+    /// The chat template, or why there is none that can be used.
+    pub template: Result<ChatTemplate, Failure>,
 }
 
 /// Finds and opens a model, and plans its placement on this machine or on a described one.
@@ -144,7 +144,7 @@ pub fn bring_up(args: &BringUpArgs, watch: &Watch) -> Result<Session, Failure> {
     watch.verbose(format!(
         "peak memory {peak_resident_bytes} bytes, {planned_resident_bytes} planned"
     ));
-    let (tokenizer, template) = text_processing(&checkpoint, watch)?;
+    let (tokenizer, template) = text_processing(&checkpoint, watch);
     Ok(Session {
         checkpoint,
         ladder,
@@ -159,16 +159,48 @@ pub fn bring_up(args: &BringUpArgs, watch: &Watch) -> Result<Session, Failure> {
 fn text_processing(
     checkpoint: &Checkpoint,
     watch: &Watch,
-) -> Result<(Option<Tokenizer>, Option<ChatTemplate>), Failure> {
+) -> (Result<Tokenizer, Failure>, Result<ChatTemplate, Failure>) {
     let mut stage = watch.enter(Stage::Tokenizer);
-    let tokenizer = Tokenizer::from_checkpoint(checkpoint)?;
-    let template = ChatTemplate::from_checkpoint(checkpoint)?;
+    let (tokenizer, template) = (tokenizer(checkpoint), template(checkpoint, None));
+    let problem = |failure: &Failure| failure.kind != ErrorKind::NotFound;
+    let problems = [tokenizer.as_ref().err(), template.as_ref().err()];
+    for failure in problems.into_iter().flatten().filter(|failure| problem(failure)) {
+        watch.note(format!("warning: {}", failure.text));
+    }
     stage.summary(match (&tokenizer, &template) {
-        (None, _) => "none in the checkpoint: token ids only",
-        (Some(_), None) => "without a chat template",
-        (Some(_), Some(_)) => "with a chat template",
+        (Err(failure), _) if problem(failure) => "one that cannot be used: token ids only",
+        (Err(_), _) => "none in the checkpoint: token ids only",
+        (Ok(_), Err(failure)) if problem(failure) => "with a chat template that cannot be used",
+        (Ok(_), Err(_)) => "without a chat template",
+        (Ok(_), Ok(_)) => "with a chat template",
     });
-    Ok((tokenizer, template))
+    (tokenizer, template)
+}
+
+/// Reads the tokenizer of a checkpoint.
+///
+/// # Errors
+/// `NotFound` if the checkpoint has none; `BadInput` or `Io` if it cannot be used.
+pub fn tokenizer(checkpoint: &Checkpoint) -> Result<Tokenizer, Failure> {
+    Tokenizer::from_checkpoint(checkpoint)?.ok_or_else(|| {
+        let what = "tokenizer (tokenizer.json, or vocab.json with merges.txt)";
+        missing(&checkpoint.root, what)
+    })
+}
+
+/// Reads the chat template of a checkpoint, or the one in `file`.
+///
+/// # Errors
+/// `NotFound` if there is none; `BadInput` or `Io` if it cannot be used.
+pub fn template(checkpoint: &Checkpoint, file: Option<&Path>) -> Result<ChatTemplate, Failure> {
+    if let Some(file) = file {
+        return Ok(ChatTemplate::from_file(file, checkpoint)?);
+    }
+    ChatTemplate::from_checkpoint(checkpoint)?.ok_or_else(|| {
+        let what = "chat template (chat_template.jinja, or in tokenizer_config.json); \
+                    --chat-template supplies one";
+        missing(&checkpoint.root, what)
+    })
 }
 
 /// Peak resident memory of this process in bytes, from `VmHWM` in `/proc/self/status` (proc(5)).
@@ -240,27 +272,28 @@ impl Session {
     /// The tokenizer.
     ///
     /// # Errors
-    /// `NotFound` if the checkpoint has no tokenizer.
+    /// As [`tokenizer`].
     pub fn tokenizer(&self) -> Result<&Tokenizer, Failure> {
-        self.tokenizer.as_ref().ok_or_else(|| {
-            missing(
-                &self.checkpoint.root,
-                "tokenizer (tokenizer.json, or vocab.json with merges.txt)",
-            )
-        })
+        self.tokenizer.as_ref().map_err(Clone::clone)
     }
 
     /// The chat template.
     ///
     /// # Errors
-    /// `NotFound` if the checkpoint has no chat template.
+    /// As [`template`].
     pub fn template(&self) -> Result<&ChatTemplate, Failure> {
-        self.template.as_ref().ok_or_else(|| {
-            missing(
-                &self.checkpoint.root,
-                "chat template (chat_template.jinja, or in tokenizer_config.json)",
-            )
-        })
+        self.template.as_ref().map_err(Clone::clone)
+    }
+
+    /// Replaces the chat template by the one in `file`, if any.
+    ///
+    /// # Errors
+    /// As [`template`].
+    pub fn replace_template(&mut self, file: Option<&Path>) -> Result<(), Failure> {
+        if file.is_some() {
+            self.template = Ok(template(&self.checkpoint, file)?);
+        }
+        Ok(())
     }
 }
 

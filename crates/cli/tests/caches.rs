@@ -1,12 +1,13 @@
 //! Tests of where the program looks for models: paths with `~` and variables, and caches that this
 //! user may not enter.
+#![allow(clippy::print_stderr, reason = "a test")]
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// A user without any rights, usually called nobody.
+/// The id of the user `nobody`, who has no rights.
 const NOBODY: u32 = 65534;
 
 /// A home folder with a hub cache in `hf` that has the model org/tiny.

@@ -1,9 +1,13 @@
 //! Error responses in OpenAI's format: an HTTP status and `{"error": {"message", "type", "param",
 //! "code"}}`.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use engine::grammar::GrammarError;
 use engine::{RequestError, SubmitError, WaitError};
 use error_kind::{ErrorKind, HasKind};
 use serde_json::{Value, json};
@@ -13,7 +17,7 @@ pub(crate) struct ApiError {
     pub status: StatusCode,
     message: String,
     code: Option<&'static str>,
-    param: Option<&'static str>,
+    param: Option<Cow<'static, str>>,
 }
 
 impl ApiError {
@@ -22,8 +26,8 @@ impl ApiError {
     }
 
     /// Status 400 with the name of the invalid request field.
-    pub fn field(param: &'static str, message: impl Into<String>) -> Self {
-        ApiError { param: Some(param), ..ApiError::bad_request(message) }
+    pub fn field(param: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        ApiError { param: Some(param.into()), ..ApiError::bad_request(message) }
     }
 
     pub fn bad_request(message: impl Into<String>) -> Self {
@@ -62,6 +66,12 @@ impl ApiError {
     }
 }
 
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
@@ -90,6 +100,9 @@ impl From<RequestError> for ApiError {
         let error = ApiError::new(status(cause.kind()), cause.to_string());
         match cause {
             RequestError::PromptTooLong { .. } => error.code("context_length_exceeded"),
+            RequestError::Grammar(GrammarError::Busy { .. }) => {
+                ApiError { status: StatusCode::TOO_MANY_REQUESTS, ..error }.code("queue_full")
+            }
             _ => error,
         }
     }

@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use engine::grammar::Constraint;
 use engine::{Completion, FinishReason};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use text::{ChatTemplate, TextError};
 
 use crate::admission::admit;
 use crate::api_error::ApiError;
@@ -28,6 +29,7 @@ struct ChatRequest {
     messages: Vec<RequestMessage>,
     tools: Option<Vec<Tool>>,
     tool_choice: Option<Value>,
+    chat_template_kwargs: Option<Map<String, Value>>,
 }
 
 pub(crate) async fn handle(
@@ -54,11 +56,36 @@ pub(crate) async fn handle(
 }
 
 impl ChatRequest {
+    /// The tools that the prompt shows, and the calls that the reply may have.
+    fn tools(&self) -> Result<(Tools, ToolChoice), ApiError> {
+        let tools = Tools::new(self.tools.clone())?;
+        let choice = ToolChoice::new(self.tool_choice.as_ref(), &tools)?;
+        let shown = if choice == ToolChoice::None { Tools::default() } else { tools };
+        Ok((shown, choice))
+    }
+
+    /// Refuses variables for the chat template, which are not supported. One that is off and that
+    /// the template does not read (`enable_thinking: false`) has no effect anywhere.
+    fn check_variables(&self, template: &ChatTemplate) -> Result<(), ApiError> {
+        let is_off = |value: &Value| matches!(value, Value::Null | Value::Bool(false));
+        let variables = self.chat_template_kwargs.iter().flatten();
+        match variables.into_iter().find(|(name, value)| !is_off(value) || template.reads(name)) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let text = format!("variables for the chat template are not supported: {name}");
+                Err(ApiError::field("chat_template_kwargs", text))
+            }
+        }
+    }
+
     /// Parameters for the engine, and the reader that splits the reply into content and tool calls.
     fn into_params(self, app: &AppState) -> Result<(GenerateParams, ReplyReader), ApiError> {
         let common = &self.common;
-        let tools = Tools::new(self.tools)?;
-        let choice = ToolChoice::new(self.tool_choice.as_ref(), &tools)?;
+        if let Ok(template) = &app.model.template {
+            self.check_variables(template)?;
+        }
+        let (shown_tools, choice) = self.tools()?;
+        let tools = &shown_tools;
         let one_call = |only| Some(Constraint::JsonSchema(tools.call_schema(only)));
         let (constraint, reader) = match (&choice, common.constraint()?) {
             (ToolChoice::None, constraint) => (constraint, ReplyReader::Plain),
@@ -70,7 +97,6 @@ impl ChatRequest {
             (ToolChoice::Required, _) => (one_call(None), ReplyReader::forced()),
             (ToolChoice::Named(name), _) => (one_call(Some(name)), ReplyReader::forced()),
         };
-        let shown_tools = if choice == ToolChoice::None { Tools::default() } else { tools };
         let params = GenerateParams {
             prompt: prompt(app, &self.messages, &shown_tools)?,
             sampling: common.sampling()?,
@@ -88,14 +114,43 @@ fn prompt(
     messages: &[RequestMessage],
     tools: &Tools,
 ) -> Result<Vec<u32>, ApiError> {
-    let no_template =
-        || ApiError::bad_request("this model has no chat template; use /v1/completions");
-    let template = app.model.template.as_ref().ok_or_else(no_template)?;
-    let messages = template_messages::for_template(messages, tools, app.renders_tools)?;
-    let tools = Some(tools.for_template()).filter(|_| app.renders_tools && !tools.is_empty());
-    let invalid = |e: text::TextError| ApiError::field("messages", e.to_string());
-    let text = template.render(&messages, tools.as_ref(), true).map_err(invalid)?;
-    app.model.tokenizer.encode(&text, false).map_err(invalid)
+    let template = app.model.template.as_ref().map_err(ApiError::bad_request)?;
+    let text = render(template, messages, tools, true)?;
+    app.model.tokenizer.encode(&text, false).map_err(invalid_messages)
+}
+
+fn render(
+    template: &ChatTemplate,
+    messages: &[RequestMessage],
+    tools: &Tools,
+    add_generation_prompt: bool,
+) -> Result<String, ApiError> {
+    let messages = template_messages::for_template(messages)?;
+    let tools = Some(tools.for_template()).filter(|_| !tools.is_empty());
+    template.prompt(&messages, tools.as_ref(), add_generation_prompt).map_err(invalid_messages)
+}
+
+fn invalid_messages(error: TextError) -> ApiError {
+    ApiError::field("messages", error.to_string())
+}
+
+/// The prompt that this server makes of a chat request, without a server.
+///
+/// # Errors
+/// Why the request is refused.
+pub fn render_chat(
+    request: Value,
+    template: &ChatTemplate,
+    add_generation_prompt: bool,
+) -> Result<String, String> {
+    let request: ChatRequest =
+        serde_json::from_value(request).map_err(|e| format!("not a valid request: {e}"))?;
+    let rendered = || {
+        let (tools, _) = request.tools()?;
+        request.check_variables(template)?;
+        render(template, &request.messages, &tools, add_generation_prompt)
+    };
+    rendered().map_err(|e: ApiError| e.to_string())
 }
 
 /// A response under construction: the JSON fields that all its chunks share, and the reader of the

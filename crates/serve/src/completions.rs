@@ -26,8 +26,6 @@ struct CompletionRequest {
     #[serde(flatten)]
     common: CommonParams,
     prompt: PromptInput,
-    echo: Option<bool>,
-    suffix: Option<String>,
 }
 
 pub(crate) async fn handle(
@@ -36,7 +34,7 @@ pub(crate) async fn handle(
 ) -> Result<Response, ApiError> {
     let (permit, request): (_, CompletionRequest) = admit(&app, request).await?;
     app.check_model(request.common.model.as_deref())?;
-    request.check()?;
+    request.common.check()?;
     let response = CompletionResponse {
         id: app.new_id("cmpl"),
         created_unix_s: now_unix_s(),
@@ -64,16 +62,6 @@ pub(crate) async fn handle(
 }
 
 impl CompletionRequest {
-    fn check(&self) -> Result<(), ApiError> {
-        self.common.check()?;
-        let has_suffix = self.suffix.as_ref().is_some_and(|suffix| !suffix.is_empty());
-        if self.echo == Some(true) || has_suffix {
-            let text = "echo and suffix are not supported; leave them out";
-            return Err(ApiError::bad_request(text));
-        }
-        Ok(())
-    }
-
     fn into_params(self, app: &AppState) -> Result<GenerateParams, ApiError> {
         let common = &self.common;
         let mut prompts = self.prompt.tokenize(app)?;

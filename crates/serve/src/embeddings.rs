@@ -6,12 +6,13 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::admission::admit;
 use crate::api_error::ApiError;
 use crate::generation::{Generation, run_blocking};
 use crate::prompt_input::PromptInput;
+use crate::request_fields::refuse_unsupported;
 use crate::state::AppState;
 
 const TEXTS_MAX: usize = 2048;
@@ -22,6 +23,8 @@ struct EmbeddingsRequest {
     input: PromptInput,
     encoding_format: Option<EmbeddingEncoding>,
     dimensions: Option<u64>,
+    #[serde(flatten)]
+    unsupported: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -44,6 +47,7 @@ pub(crate) async fn handle(
             "the model's embeddings have one size; leave dimensions out",
         ));
     }
+    refuse_unsupported(&request.unsupported)?;
     let encoding = request.encoding_format.unwrap_or(EmbeddingEncoding::Float);
     let state = Arc::clone(&app);
     let texts = run_blocking(move || request.input.tokenize(&state)).await?;

@@ -26,6 +26,7 @@ mod options;
 mod params;
 mod prompt_input;
 mod reply_parts;
+mod request_fields;
 mod router;
 mod server;
 mod sse;
@@ -34,6 +35,7 @@ mod template_messages;
 mod tools;
 mod usage;
 
+pub use chat::render_chat;
 pub use error::ServeError;
 pub use model::ServedModel;
 pub use options::ServeOptions;

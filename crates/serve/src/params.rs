@@ -1,6 +1,4 @@
-//! Request parameters that chat and text completions share. Unknown parameters are ignored, as
-//! OpenAI does; known parameters that this server does not support are refused, so that no client
-//! assumes that they had an effect.
+//! Request parameters that chat and text completions share.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -8,9 +6,10 @@ use std::hash::BuildHasher;
 use engine::grammar::Constraint;
 use engine::sampling::SamplingParams;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::api_error::ApiError;
+use crate::request_fields::refuse_unsupported;
 use crate::state::AppState;
 
 const STOP_STRINGS_MAX: usize = 16;
@@ -30,19 +29,19 @@ pub(crate) struct CommonParams {
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
     stop: Option<OneOrMany>,
-    n: Option<u64>,
-    best_of: Option<u64>,
     logprobs: Option<Value>,
     top_logprobs: Option<u64>,
-    presence_penalty: Option<f32>,
-    frequency_penalty: Option<f32>,
-    logit_bias: Option<serde_json::Map<String, Value>>,
     pub response_format: Option<ResponseFormat>,
+    /// The fields that no endpoint reads.
+    #[serde(flatten)]
+    unsupported: Map<String, Value>,
 }
 
 #[derive(Debug, Deserialize)]
 struct StreamOptions {
     include_usage: Option<bool>,
+    #[serde(flatten)]
+    unsupported: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -57,8 +56,13 @@ enum OneOrMany {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum ResponseFormat {
     Text,
-    JsonObject,
-    JsonSchema { json_schema: NamedSchema },
+    /// `schema` is llama.cpp's extension.
+    JsonObject {
+        schema: Option<Value>,
+    },
+    JsonSchema {
+        json_schema: NamedSchema,
+    },
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -69,13 +73,6 @@ pub(crate) struct NamedSchema {
 impl CommonParams {
     /// Refuses requests that use an unsupported parameter.
     pub fn check(&self) -> Result<(), ApiError> {
-        let one = |count: Option<u64>| count.is_none_or(|count| count == 1);
-        if !one(self.n) || !one(self.best_of) {
-            return Err(ApiError::field(
-                "n",
-                "one choice per request is supported; expected n = 1",
-            ));
-        }
         let requested = self
             .logprobs
             .as_ref()
@@ -86,16 +83,10 @@ impl CommonParams {
                 "log-probabilities are not supported; leave logprobs out",
             ));
         }
-        let set = |penalty: Option<f32>| penalty.is_some_and(|penalty| penalty != 0.0);
-        if set(self.presence_penalty) || set(self.frequency_penalty) {
-            let text =
-                "presence_penalty and frequency_penalty are not supported; use repetition_penalty";
-            return Err(ApiError::field("presence_penalty", text));
+        if let Some(options) = &self.stream_options {
+            refuse_unsupported(&options.unsupported)?;
         }
-        if self.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty()) {
-            return Err(ApiError::field("logit_bias", "logit_bias is not supported; leave it out"));
-        }
-        Ok(())
+        refuse_unsupported(&self.unsupported)
     }
 
     pub fn sampling(&self) -> Result<SamplingParams, ApiError> {
@@ -154,7 +145,10 @@ impl CommonParams {
     pub fn constraint(&self) -> Result<Option<Constraint>, ApiError> {
         match &self.response_format {
             None | Some(ResponseFormat::Text) => Ok(None),
-            Some(ResponseFormat::JsonObject) => Ok(Some(Constraint::JsonObject)),
+            Some(ResponseFormat::JsonObject { schema: None }) => Ok(Some(Constraint::JsonObject)),
+            Some(ResponseFormat::JsonObject { schema: Some(schema) }) => {
+                Ok(Some(Constraint::JsonSchema(schema.clone())))
+            }
             Some(ResponseFormat::JsonSchema {
                 json_schema: NamedSchema { schema: Some(schema) },
             }) => Ok(Some(Constraint::JsonSchema(schema.clone()))),

@@ -15,8 +15,6 @@ use crate::{ServeOptions, ServedModel};
 pub(crate) struct AppState {
     pub model: ServedModel,
     pub options: ServeOptions,
-    /// Whether the chat template renders tools; see [`ServedModel::renders_tools`].
-    pub renders_tools: bool,
     pub counters: RequestCounters,
     /// Unix time at which the server started, in seconds.
     pub started_unix_s: u64,
@@ -38,7 +36,6 @@ pub(crate) enum ServerPhase {
 impl AppState {
     pub fn new(model: ServedModel, options: ServeOptions) -> Self {
         AppState {
-            renders_tools: model.renders_tools(),
             model,
             options,
             counters: RequestCounters::default(),

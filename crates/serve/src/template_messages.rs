@@ -1,19 +1,21 @@
 //! Converts chat messages from OpenAI's format to the chat template's.
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::api_error::ApiError;
-use crate::tools::Tools;
 
-/// A chat message of a request; unknown JSON fields are ignored.
+/// A chat message of a request. Members that OpenAI does not define are passed to the template, as
+/// transformers does.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct RequestMessage {
     role: String,
     content: Option<MessageContent>,
-    name: Option<String>,
+    /// OpenAI's text of a refusal, in place of `content`.
+    refusal: Option<String>,
     tool_calls: Option<Vec<Value>>,
-    tool_call_id: Option<String>,
+    #[serde(flatten)]
+    more: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -30,39 +32,22 @@ struct ContentPart {
     text: Option<String>,
 }
 
-/// The messages in the chat template's format. If the template does not render tools, the tools are
-/// described in the system message, and the tool calls of earlier messages are appended to those
-/// messages' content as JSON.
-pub(crate) fn for_template(
-    messages: &[RequestMessage],
-    tools: &Tools,
-    renders_tools: bool,
-) -> Result<Vec<Value>, ApiError> {
+/// The two names of an earlier reply's reasoning. Clients send either, templates read either.
+const REASONING: [&str; 2] = ["reasoning_content", "reasoning"];
+
+/// Members of OpenAI's messages that this server does not support.
+const UNSUPPORTED: [&str; 2] = ["audio", "function_call"];
+
+/// The messages in the chat template's format.
+pub(crate) fn for_template(messages: &[RequestMessage]) -> Result<Vec<Value>, ApiError> {
     if messages.is_empty() {
         return Err(ApiError::field("messages", "expected at least one message, found none"));
     }
-    let mut values: Vec<Value> = messages
-        .iter()
-        .map(|message| message.for_template(renders_tools))
-        .collect::<Result<_, _>>()?;
-    if !renders_tools && !tools.is_empty() {
-        add_to_system(&mut values, &tools.as_instructions());
-    }
-    Ok(values)
-}
-
-fn add_to_system(messages: &mut Vec<Value>, instructions: &str) {
-    match messages.first_mut().filter(|first| first["role"] == "system") {
-        Some(system) => {
-            let content = system["content"].as_str().unwrap_or_default();
-            system["content"] = Value::from(format!("{content}\n\n{instructions}"));
-        }
-        None => messages.insert(0, json!({"role": "system", "content": instructions})),
-    }
+    messages.iter().map(RequestMessage::for_template).collect()
 }
 
 impl RequestMessage {
-    fn for_template(&self, renders_tools: bool) -> Result<Value, ApiError> {
+    fn for_template(&self) -> Result<Value, ApiError> {
         let role = match self.role.as_str() {
             // `developer` is OpenAI's newer name of the role `system`.
             "developer" => "system",
@@ -74,32 +59,29 @@ impl RequestMessage {
                 return Err(ApiError::field("messages", text));
             }
         };
-        let mut content = self.text()?;
         let calls: Vec<Value> = self
             .tool_calls
             .iter()
             .flatten()
             .map(with_object_arguments)
             .collect::<Result<_, _>>()?;
-        if !calls.is_empty() && !renders_tools {
-            let call_texts: Vec<String> =
-                calls.iter().map(|call| call["function"].to_string()).collect();
-            content = [content]
-                .into_iter()
-                .filter(|text| !text.is_empty())
-                .chain(call_texts)
-                .collect::<Vec<_>>()
-                .join("\n");
-        }
         let mut value = Map::new();
         value.insert("role".into(), role.into());
-        value.insert("content".into(), content.into());
-        if !calls.is_empty() && renders_tools {
+        value.insert("content".into(), self.text()?.into());
+        if !calls.is_empty() {
             value.insert("tool_calls".into(), calls.into());
         }
-        for (key, text) in [("name", &self.name), ("tool_call_id", &self.tool_call_id)] {
-            if let Some(text) = text {
-                value.insert(key.into(), text.clone().into());
+        let more = self.more.iter().filter(|(_, member)| !member.is_null());
+        for (name, member) in more {
+            if UNSUPPORTED.contains(&name.as_str()) {
+                let text = format!("{name} in a message is not supported; leave it out");
+                return Err(ApiError::field("messages", text));
+            }
+            value.insert(name.clone(), member.clone());
+        }
+        if let Some(reasoning) = REASONING.iter().find_map(|name| value.get(*name)).cloned() {
+            for name in REASONING {
+                value.entry(name).or_insert_with(|| reasoning.clone());
             }
         }
         Ok(Value::Object(value))
@@ -107,7 +89,12 @@ impl RequestMessage {
 
     fn text(&self) -> Result<String, ApiError> {
         match &self.content {
-            None => Ok(String::new()),
+            None if self.role == "assistant" => Ok(self.refusal.clone().unwrap_or_default()),
+            None => {
+                let text =
+                    format!("expected content in the message of the {}, found none", self.role);
+                Err(ApiError::field("messages", text))
+            }
             Some(MessageContent::Text(text)) => Ok(text.clone()),
             Some(MessageContent::Parts(parts)) => parts.iter().map(ContentPart::text).collect(),
         }

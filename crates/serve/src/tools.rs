@@ -80,18 +80,6 @@ impl Tools {
         self.0.iter().map(tool).collect()
     }
 
-    /// A text that describes the tools and how to call them, for a model whose chat template does
-    /// not render tools.
-    pub fn as_instructions(&self) -> String {
-        let tools: Vec<String> =
-            self.for_template().as_array().into_iter().flatten().map(Value::to_string).collect();
-        format!(
-            "You may call these tools:\n{}\nTo call one, answer with nothing but a JSON object: \
-             {{\"name\": \"the tool\", \"arguments\": {{...}}}}",
-            tools.join("\n")
-        )
-    }
-
     /// The JSON schema of one call, `{"name": ..., "arguments": {...}}`: a call of the tool named
     /// `only`, or of any tool if `None`.
     pub fn call_schema(&self, only: Option<&str>) -> Value {

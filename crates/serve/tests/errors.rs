@@ -36,7 +36,7 @@ fn invalid_requests_are_refused_with_the_reason() {
         (json!({"messages": [{"role": "king", "content": ""}]}), "king"),
         (json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "image_url"),
         (json!({"logprobs": true}), "log-probabilities"),
-        (json!({"n": 2}), "n = 1"),
+        (json!({"n": 2}), "n: expected 1"),
         (json!({"temperature": -1}), "temperature"),
         (json!({"top_p": 0}), "top_p"),
         (json!({"min_p": 2}), "min_p"),
@@ -46,6 +46,9 @@ fn invalid_requests_are_refused_with_the_reason() {
         (json!({"stop": ""}), "stop"),
         (json!({"presence_penalty": 0.5}), "presence_penalty"),
         (json!({"logit_bias": {"7": 1}}), "logit_bias"),
+        (json!({"never_heard_of": 1}), "never_heard_of"),
+        (json!({"messages": [{"role": "user"}]}), "content"),
+        (json!({"messages": [{"role": "user", "content": "a", "audio": {"id": "x"}}]}), "audio"),
         (
             json!({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}),
             "schema",
@@ -74,8 +77,54 @@ fn invalid_requests_are_refused_with_the_reason() {
     assert_eq!(server.post("/v1/completions", &json!({"prompt": [380, 999_999]})).0, 400);
     assert_eq!(server.post("/v1/completions", &json!({"prompt": ["a", "b"]})).0, 400);
     assert_eq!(server.post("/v1/embeddings", &json!({"input": []})).0, 400);
-    // The server still works after all errors, and ignores unknown fields.
-    assert_eq!(server.post(CHAT, &chat(json!({"never_heard_of": 1, "user": "me"}))).0, 200);
+    // The server still works after all errors.
+    assert_eq!(server.post(CHAT, &chat(json!({"user": "me"}))).0, 200);
+}
+
+#[test]
+fn a_field_has_an_effect_or_is_refused_by_name() {
+    let server = TestServer::new();
+    for (name, value) in [
+        ("guided_regex", json!("[0-9]+")),
+        ("structured_outputs", json!({"choice": ["yes", "no"]})),
+        ("min_tokens", json!(20)),
+        ("ignore_eos", json!(true)),
+        ("stop_token_ids", json!([28])),
+        ("continue_final_message", json!(true)),
+        ("chat_template_kwargs", json!({"x": 1})),
+        ("modalities", json!(["audio"])),
+        ("typical_p", json!(0.1)),
+        ("max_tokens_", json!(3)),
+        ("web_search_options", json!({})),
+        ("parallel_tool_calls", json!(false)),
+    ] {
+        let mut body = chat(json!({}));
+        body[name] = value;
+        let (status, reply) = server.post(CHAT, &body);
+        assert_eq!((status, &reply["error"]["param"]), (400, &json!(name)), "{reply}");
+        body[name] = Value::Null;
+        assert_eq!(server.post(CHAT, &body).0, 200, "{name}: null");
+    }
+    let neutral = json!({
+        "n": 1, "best_of": 1, "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}, "ignore_eos": false,
+        "stop_token_ids": [], "modalities": ["text"], "parallel_tool_calls": true, "store": false, "typical_p": 1.0,
+        "reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": false}, "metadata": {"a": "b"}, "stream_options": {"include_usage": true},
+    });
+    let (status, reply) = server.post(CHAT, &chat(neutral));
+    assert_eq!(status, 200, "{reply}");
+    let options = json!({"stream_options": {"continuous_usage_stats": true}});
+    assert_eq!(server.post(CHAT, &chat(options)).1["error"]["param"], "continuous_usage_stats");
+    let body = json!({"input": "a", "user": "me", "truncate": 1});
+    assert_eq!(server.post("/v1/embeddings", &body).1["error"]["param"], "truncate");
+}
+
+#[test]
+fn a_schema_in_json_object_constrains_the_reply() {
+    let server = TestServer::new();
+    let schema = json!({"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"], "additionalProperties": false});
+    let more = json!({"response_format": {"type": "json_object", "schema": schema}});
+    let (_, reply) = server.post(CHAT, &chat(more));
+    assert_eq!(reply["choices"][0]["message"]["content"], "{\"a\":1}");
 }
 
 #[test]

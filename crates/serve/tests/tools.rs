@@ -107,6 +107,54 @@ fn a_conversation_with_calls_and_results_is_accepted() {
 }
 
 #[test]
+fn reasoning_of_earlier_replies_reaches_the_template() {
+    let template = "{% for m in messages %}[{{ m.role }}|{% if m.reasoning_content %}{{ m.reasoning_content }}{% endif %}{{ m.content }}]{% endfor %}";
+    let server = TestServer::with_template(template);
+    let prompt_tokens = |message: Value| {
+        let user = json!({"role": "user", "content": "Hello"});
+        let messages = json!({"messages": [user, message, user], "max_tokens": 1});
+        let (status, reply) = server.post("/v1/chat/completions", &chat(messages));
+        assert_eq!(status, 200, "{reply}");
+        reply["usage"]["prompt_tokens"].as_u64().expect("a count")
+    };
+    let reply = |name: &str| {
+        prompt_tokens(json!({"role": "assistant", "content": "yes", name: "abc abc abc"}))
+    };
+    let without = reply("unread");
+    assert!(reply("reasoning_content") > without + 3);
+    assert_eq!(reply("reasoning"), reply("reasoning_content"));
+}
+
+#[test]
+fn results_reach_a_model_whose_template_has_no_tool_role() {
+    let template = "{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}]{% elif m.role == 'assistant' %}{{ m.content }}{% endif %}{% endfor %}";
+    let server = TestServer::with_template(template);
+    let prompt_tokens = |result: &str| {
+        let call = json!({"id": "call_1", "type": "function", "function": {"name": "ship", "arguments": "{}"}});
+        let messages = json!([
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Ship A1."},
+            {"role": "assistant", "content": null, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call_1", "content": result},
+        ]);
+        let more = json!({"messages": messages, "tools": tools(), "max_tokens": 1});
+        let (status, reply) = server.post("/v1/chat/completions", &chat(more));
+        assert_eq!(status, 200, "{reply}");
+        reply["usage"]["prompt_tokens"].as_u64().expect("a count")
+    };
+    assert!(prompt_tokens("done done done done") >= prompt_tokens("done") + 3);
+}
+
+#[test]
+fn a_message_that_the_template_omits_is_refused() {
+    let server = TestServer::with_template("{{ messages[-1].content }}");
+    let messages = json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]);
+    let (status, reply) = server.post("/v1/chat/completions", &chat(json!({"messages": messages})));
+    assert_eq!((status, &reply["error"]["param"]), (400, &json!("messages")), "{reply}");
+    assert!(reply["error"]["message"].as_str().is_some_and(|text| text.contains("message 0")));
+}
+
+#[test]
 fn invalid_tools_are_refused() {
     let server = TestServer::new();
     for more in [

@@ -12,7 +12,10 @@ pub enum TextError {
     /// A chat template is malformed, or rejects its input.
     #[error("chat template of {}: {why}. Check the messages' roles and their order", .file.display())]
     Template { file: PathBuf, why: String },
-    /// A file is missing or cannot be read.
+    /// A file that the user named does not exist.
+    #[error("{}: expected a chat template, found no file", .file.display())]
+    NoFile { file: PathBuf },
+    /// A file of the checkpoint is missing or cannot be read.
     #[error(transparent)]
     File(#[from] CheckpointError),
     /// The text or the ids are invalid.
@@ -38,6 +41,7 @@ impl HasKind for TextError {
     fn kind(&self) -> ErrorKind {
         match self {
             TextError::Tokenizer { .. } | TextError::Template { .. } => ErrorKind::BadInput,
+            TextError::NoFile { .. } => ErrorKind::NotFound,
             TextError::File(error) => error.kind(),
             TextError::Input { .. } => ErrorKind::Usage,
         }

@@ -12,5 +12,5 @@ pub mod tool_calls;
 
 pub use error::TextError;
 pub use stream::StreamDecoder;
-pub use template::{ChatTemplate, TemplateMessage, TemplateSource};
+pub use template::{ChatTemplate, TemplateFeatures, TemplateMessage, TemplateSource};
 pub use tokenizer::Tokenizer;

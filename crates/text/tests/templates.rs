@@ -164,6 +164,47 @@ fn a_template_that_fails_or_does_not_end_is_an_error() {
 }
 
 #[test]
+fn tests_of_values_are_those_of_jinja2() {
+    let values = "[none, undefined_value, 'text', '', [], [1], {}, {'a': 1}, 1, true]";
+    let test = |name: &str| {
+        render(&format!("{{% for v in {values} %}}{{{{ 1 if v is {name} else 0 }}}}{{% endfor %}}"))
+            .expect("a text")
+    };
+    assert_eq!(test("iterable"), "0111111100");
+    assert_eq!(test("sequence"), "0111111100");
+    assert_eq!(
+        render("{{ tools is iterable }}{{ tools is sequence }}{{ none is iterable }}")
+            .expect("a text"),
+        "FalseFalseFalse"
+    );
+}
+
+#[test]
+fn macros_nest_200_deep() {
+    let simple =
+        "{% macro m(n) %}x{% if n > 1 %}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(200) }}";
+    assert_eq!(render(simple).expect("a text"), "x".repeat(200));
+    let blocks = "{% macro m(n) %}{% for a in [1] %}{% for b in [1] %}{% with c = 1 %}{% if n > 1 %}x{{ m(n - 1) }}\
+        {% endif %}{% endwith %}{% endfor %}{% endfor %}{% endmacro %}{{ m(200) }}";
+    assert_eq!(render(blocks).expect("a text"), "x".repeat(199));
+    let endless = "{% macro m(x) %}{{ m(x) }}{% endmacro %}{{ m(1) }}";
+    let error = render(endless).expect_err("endless").to_string();
+    assert!(error.contains("200 deep"), "{error}");
+}
+
+#[test]
+fn a_value_as_deep_as_the_fuel_allows_is_dropped() {
+    let deep = "{% set ns = namespace(x=1) %}{% for i in range(1000) %}{% for j in range(100000) %}{% set ns.x = [ns.x] %}\
+        {% endfor %}{% endfor %}";
+    let error = render(deep).expect_err("out of fuel");
+    assert!(error.to_string().contains("fuel"), "{error}");
+    for filter in ["tojson", "string", "length"] {
+        let source = format!("{}{{{{ ns.x | {filter} }}}}", deep.replace("1000)", "1)"));
+        drop(render(&source));
+    }
+}
+
+#[test]
 fn tojson_equals_pythons_json_dumps() {
     let python =
         "{{ ['ü', '😀', '\\u007f', 1e16, 0.1, 1e-5, -0.0, true] | tojson(ensure_ascii=true) }}";

@@ -41,6 +41,9 @@ pub struct RunArgs {
     /// Limit of weights on each device: 0=71GiB,cpu=64GiB
     #[arg(long, value_name = "SPEC")]
     pub max_memory: Option<String>,
+    /// A file with the chat template to use instead of the model's
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
     /// dtype of the model: auto, bf16, f16, f32 or int8
     #[arg(long, default_value = "auto")]
     pub dtype: String,

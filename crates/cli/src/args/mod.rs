@@ -8,7 +8,7 @@ pub use experiment::{
 };
 pub use model::{
     BenchArgs, BringUpArgs, DoctorArgs, FetchArgs, GenerateArgs, LoadArgs, PlacementArgs, PlanArgs,
-    ScoreArgs, SelftestArgs, ServeArgs, SynthArgs, TimeArgs,
+    ScoreArgs, SelftestArgs, ServeArgs, SynthArgs, TemplateArgs, TimeArgs,
 };
 
 use clap::{Parser, Subcommand};
@@ -39,6 +39,8 @@ pub enum Command {
     Load(LoadArgs),
     /// Continue a text, or answer a chat message
     Generate(GenerateArgs),
+    /// Render a conversation with a model's chat template: the prompt's text and token ids
+    Template(TemplateArgs),
     /// Print the log-probabilities of a text or of token ids
     Score(ScoreArgs),
     /// Measure loading, prefill and decoding, and compare them with this machine's limits

@@ -97,6 +97,9 @@ pub struct GenerateArgs {
     /// The system message, with --chat
     #[arg(long, value_name = "TEXT", requires = "chat")]
     pub system: Option<String>,
+    /// A file with the chat template to use instead of the model's, with --chat
+    #[arg(long, value_name = "FILE", requires = "chat")]
+    pub chat_template: Option<PathBuf>,
     /// Most tokens to generate
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_new_tokens: usize,
@@ -129,6 +132,25 @@ pub struct GenerateArgs {
     /// passes
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub prompt_lookup: bool,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TemplateArgs {
+    /// The model: a directory, a .gguf file, a hub name found in the cache, or an alias
+    pub model: String,
+    /// A file with a conversation in JSON: a list of messages, or the body of a request to
+    /// /v1/chat/completions ("messages", "tools", "tool_choice"). "-" reads stdin
+    #[arg(default_value = "-", value_name = "FILE")]
+    pub conversation: String,
+    /// A file with the chat template to use instead of the model's
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
+    /// Leave out the text that begins the model's reply
+    #[arg(long)]
+    pub no_generation_prompt: bool,
     /// Print one JSON document on stdout
     #[arg(long)]
     pub json: bool,
@@ -197,6 +219,9 @@ pub struct ServeArgs {
     /// The model's name for clients [default: the name of its folder or file]
     #[arg(long, value_name = "NAME")]
     pub model_name: Option<String>,
+    /// A file with the chat template to use instead of the model's
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
     /// The environment variable that holds the API key; without this option no key is required
     #[arg(long, value_name = "NAME")]
     pub api_key_env: Option<String>,

@@ -45,7 +45,8 @@ struct ConstrainedDecoding {
 
 pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
     let schema = args.json_schema.as_deref().map(read_schema).transpose()?;
-    let session = session::bring_up(&args.bring_up, watch)?;
+    let mut session = session::bring_up(&args.bring_up, watch)?;
+    session.replace_template(args.chat_template.as_deref())?;
     let request = request(args, &session, schema)?;
     let tokenizer = session.tokenizer()?.clone();
     let grammar =
@@ -129,7 +130,7 @@ fn request(
         let mut messages: Vec<TemplateMessage> =
             args.system.iter().map(|s| TemplateMessage::new("system", s)).collect();
         messages.push(TemplateMessage::new("user", text));
-        tokenizer.encode(&session.template()?.render(&messages, None, true)?, false)?
+        tokenizer.encode(&session.template()?.prompt(&messages, None, true)?, false)?
     } else {
         tokenizer.encode(&text, true)?
     };

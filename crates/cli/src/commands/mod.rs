@@ -18,6 +18,7 @@ mod serve;
 mod status;
 mod submit;
 mod synth;
+mod template;
 
 use crate::args::Command;
 use crate::failure::Failure;
@@ -32,6 +33,7 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Plan(args) => plan::run(&args, watch),
         Command::Load(args) => load::run(&args, watch),
         Command::Generate(args) => generate::run(&args, watch),
+        Command::Template(args) => template::run(&args, watch),
         Command::Score(args) => score::run(&args, watch),
         Command::Bench(args) => bench::run(args, watch),
         Command::Serve(args) => serve::run(&args, watch),

@@ -27,6 +27,7 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         dtype: Some(args.dtype.clone()).filter(|d| d != "auto"),
         kv_dtype: Some(args.kv_dtype.clone()).filter(|d| d != "auto"),
         max_memory: args.max_memory.clone(),
+        chat_template: args.chat_template.clone(),
         threads: args.threads,
         watch,
     };

@@ -18,7 +18,8 @@ pub fn run(args: &ServeArgs, watch: &Watch) -> Result<u8, Failure> {
     // minutes.
     let server = Server::bind(options(args)?)?;
     let address = server.address()?;
-    let session = session::bring_up(&args.bring_up, watch)?;
+    let mut session = session::bring_up(&args.bring_up, watch)?;
+    session.replace_template(args.chat_template.as_deref())?;
     let model = served_model(args, session, watch)?;
     let _stage = watch.enter(Stage::Serve);
     warn_if_open(args, watch);
@@ -85,10 +86,9 @@ fn served_model(args: &ServeArgs, session: Session, watch: &Watch) -> Result<Ser
         ..EngineOptions::new(watch.clone())
     };
     let Session { loaded, template, .. } = session;
-    if template.is_none() {
-        watch.note(
-            "warning: this model has no chat template; requests to /v1/chat/completions fail",
-        );
+    let template = template.map_err(|failure| failure.text);
+    if template.is_err() {
+        watch.note("warning: no chat template; requests to /v1/chat/completions fail");
     }
     let engine = Engine::start_loaded(loaded, options)?;
     watch.verbose(format!("constrained decoding: {}", engine.grammar_settings()));

@@ -191,6 +191,7 @@ fn prepare(config: &Config, args: &SubmitArgs, folder: &Path, jobs: usize) -> Re
         dtype: None,
         kv_dtype: None,
         max_memory: None,
+        chat_template: None,
         threads: None,
         watch: &watch,
     };

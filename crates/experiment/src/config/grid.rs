@@ -136,7 +136,14 @@ impl Config {
     /// Settings with which to open a model. The context length is the longest of the model's cells.
     pub fn model_settings(&self, name: &str, concurrency: usize) -> ModelSettings {
         let ExecutionConfig {
-            dtype, kv_dtype, prompt_lookup, device_map, max_memory, server, ..
+            dtype,
+            kv_dtype,
+            prompt_lookup,
+            chat_template,
+            device_map,
+            max_memory,
+            server,
+            ..
         } = &self.execution;
         let models = self.cells.iter().filter_map(|cell| cell.config().model.as_ref());
         let contexts = models.filter(|model| model.name == name).map(|model| model.context_length);
@@ -145,6 +152,7 @@ impl Config {
             dtype: dtype.clone(),
             kv_dtype: kv_dtype.clone(),
             prompt_lookup: *prompt_lookup,
+            chat_template: chat_template.clone(),
             device_map: device_map.clone(),
             max_memory: max_memory.clone(),
             context_length: contexts.max().unwrap_or(0),

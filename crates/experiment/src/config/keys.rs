@@ -114,6 +114,7 @@ pub(crate) const KEYS: &[Key] = keys! {
     Execution "model.dtype" Choice(&["auto", "bf16", "f16", "f32", "int8"]), "\"auto\"", "dtype of weights and arithmetic";
     Execution "model.kv_dtype" Choice(&["auto", "bf16", "f32", "int8"]), "\"auto\"", "dtype of the KV cache";
     Execution "model.prompt_lookup" Flag, "true", "speculative decoding with n-grams of the conversation: the same replies, sooner";
+    Execution "model.chat_template" OptionalText, "null", "a file with the chat template to use instead of the model's";
     Execution "model.device_map" OptionalText, "null", "as on the command line";
     Execution "model.max_memory" OptionalText, "null", "as on the command line";
 

@@ -33,6 +33,7 @@ pub(crate) struct ExecutionConfig {
     pub dtype: String,
     pub kv_dtype: String,
     pub prompt_lookup: bool,
+    pub chat_template: Option<String>,
     pub device_map: Option<String>,
     pub max_memory: Option<String>,
     /// `None` if models are loaded in this process.
@@ -101,6 +102,7 @@ impl ExecutionConfig {
             dtype: settings.get("model.dtype")?,
             kv_dtype: settings.get("model.kv_dtype")?,
             prompt_lookup: settings.get("model.prompt_lookup")?,
+            chat_template: settings.get("model.chat_template")?,
             device_map: settings.get("model.device_map")?,
             max_memory: settings.get("model.max_memory")?,
             server: server(&settings)?,

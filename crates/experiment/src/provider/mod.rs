@@ -38,6 +38,8 @@ pub struct ModelSettings {
     /// Whether to use speculative decoding with n-grams of the conversation, which generates the
     /// same replies in less time.
     pub prompt_lookup: bool,
+    /// A file with the chat template to use instead of the model's.
+    pub chat_template: Option<String>,
     /// The device map, in the format of the command-line option `--device-map`.
     pub device_map: Option<String>,
     /// Memory limits of the devices, in the format of the command-line option `--max-memory`.

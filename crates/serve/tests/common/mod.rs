@@ -99,6 +99,14 @@ impl TestServer {
         (response.status().as_u16(), serde_json::from_str(&text).expect("JSON"))
     }
 
+    /// Sends bytes as the body of a request; returns the status.
+    pub fn post_bytes(&self, path: &str, body: &[u8]) -> u16 {
+        let request = self.agent.post(self.url(path)).header("content-type", "application/json");
+        let mut response = request.send(body).expect("an answer");
+        let _body = response.body_mut().read_to_string().expect("a body");
+        response.status().as_u16()
+    }
+
     /// Sends a streaming request; returns the JSON documents of its events, and whether the stream
     /// ended with `[DONE]`.
     pub fn stream(&self, path: &str, body: &Value) -> (Vec<Value>, bool) {
@@ -203,7 +211,9 @@ fn load_served(model: &Path) -> ServedModel {
     let loaded = load(request).expect("it loads");
     let tokenizer =
         Tokenizer::from_checkpoint(&checkpoint).expect("a good tokenizer").expect("a tokenizer");
-    let template = ChatTemplate::from_checkpoint(&checkpoint).expect("a good template");
+    let template = ChatTemplate::from_checkpoint(&checkpoint)
+        .expect("a good template")
+        .ok_or_else(|| "no chat template".to_owned());
     let options = EngineOptions {
         tokenizer: Some(tokenizer.clone()),
         eos: checkpoint.generation.eos.clone(),

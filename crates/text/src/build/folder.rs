@@ -95,7 +95,7 @@ fn own_tokens(file: &Path, text: &str) -> Result<Vec<DeclaredToken>, TextError> 
 fn from_json(file: &Path, text: &str, declared: &DeclaredTokens) -> Result<Tokenizer, TextError> {
     let read = || {
         let mut tokenizer = Tokenizer::from_bytes(text)?;
-        // Settings of whoever saved the file. transformers does not apply them either.
+        // Settings of the program that saved the file, which transformers does not apply.
         tokenizer.with_truncation(None)?;
         tokenizer.with_padding(None);
         declared.add_to(&mut tokenizer);

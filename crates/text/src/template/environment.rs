@@ -1,7 +1,7 @@
 //! The Jinja environment as transformers sets it up: options, filters and functions.
 use super::{TemplateSource, clock, python};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
+use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 /// Name of the default template.
@@ -12,20 +12,25 @@ pub(super) const TOOL_USE: &str = "tool_use";
 /// Maximum instructions of one rendering. A conversation of 10,000 messages takes a tenth of them;
 /// a template with an endless loop fails within seconds.
 const FUEL: u64 = 10_000_000;
-/// Maximum depth of nested macro calls, which use the stack.
-const RECURSION_MAX: usize = 50;
+/// Depth to which macros can call each other, in any template that nests at most five blocks in
+/// each macro. Templates write nested schemas of tools by such macros.
+pub(super) const MACRO_DEPTH: usize = 200;
+/// minijinja's limit on nested frames: a macro call counts as five, a loop or `with` as one.
+const FRAMES_MAX: usize = 10 * MACRO_DEPTH;
 
 /// An environment with the templates of `source`.
 pub(super) fn build(source: &TemplateSource) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     environment.set_fuel(Some(FUEL));
-    environment.set_recursion_limit(RECURSION_MAX);
+    environment.set_recursion_limit(FRAMES_MAX);
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.set_formatter(|out, _state, value| {
         out.write_str(&python::text(value))
             .map_err(|e| Error::new(ErrorKind::WriteFailure, e.to_string()))
     });
+    environment.add_test("iterable", is_iterable);
+    environment.add_test("sequence", is_sequence);
     environment.add_filter("tojson", to_json);
     environment.add_filter("string", |value: Value| python::text(&value));
     environment.add_function("raise_exception", |why: String| -> Result<String, Error> {
@@ -39,6 +44,17 @@ pub(super) fn build(source: &TemplateSource) -> Result<Environment<'static>, Err
         environment.add_template_owned(TOOL_USE, without_generation_tags(tool_use))?;
     }
     Ok(environment)
+}
+
+/// Python's `iter(value)` succeeds. Unlike in minijinja, `None` is not iterable.
+fn is_iterable(value: &Value) -> bool {
+    !value.is_none() && value.try_iter().is_ok()
+}
+
+/// Jinja2's test: the value has a length and items. A string and a dictionary are sequences, too.
+fn is_sequence(value: &Value) -> bool {
+    use ValueKind::{Map, Seq, String, Undefined};
+    matches!(value.kind(), Seq | Map | String | Undefined)
 }
 
 /// transformers' `tojson`: Python's `json.dumps` without HTML escapes.

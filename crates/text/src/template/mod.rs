@@ -1,9 +1,13 @@
 //! Chat templates, rendered as transformers renders them.
+mod adapt;
 mod clock;
 mod environment;
+mod features;
 mod python;
 mod source;
+mod vanished;
 
+pub use features::TemplateFeatures;
 pub use source::TemplateSource;
 
 use crate::TextError;
@@ -29,12 +33,16 @@ impl TemplateMessage {
     }
 }
 
+/// Stack for a rendering: deeper than the template's limits let macros, values and filters nest.
+const STACK_BYTES: usize = 64 << 20;
+
 /// A model's chat template, rendered as by transformers' `apply_chat_template`.
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
     file: PathBuf,
     special: BTreeMap<String, String>,
+    features: TemplateFeatures,
 }
 
 impl ChatTemplate {
@@ -54,6 +62,15 @@ impl ChatTemplate {
         found.map(|(file, source)| ChatTemplate::new(&file, source)).transpose()
     }
 
+    /// Reads a template from a file, in place of that of the checkpoint, whose special tokens it
+    /// gets.
+    ///
+    /// # Errors
+    /// As [`from_checkpoint`](ChatTemplate::from_checkpoint), and [`TextError::NoFile`].
+    pub fn from_file(file: &Path, checkpoint: &Checkpoint) -> Result<ChatTemplate, TextError> {
+        ChatTemplate::new(file, source::of_file(file, checkpoint)?)
+    }
+
     /// Compiles a template. `file` is for error messages.
     ///
     /// # Errors
@@ -61,7 +78,57 @@ impl ChatTemplate {
     pub fn new(file: &Path, source: TemplateSource) -> Result<ChatTemplate, TextError> {
         let environment =
             environment::build(&source).map_err(|e| TextError::template(file, full_message(&e)))?;
-        Ok(ChatTemplate { environment, file: file.to_owned(), special: source.special })
+        let features = TemplateFeatures::default();
+        let mut template =
+            ChatTemplate { environment, file: file.to_owned(), special: source.special, features };
+        template.features = TemplateFeatures::of(&template);
+        Ok(template)
+    }
+
+    /// Which parts of a conversation this template renders.
+    pub fn features(&self) -> TemplateFeatures {
+        self.features
+    }
+
+    /// Whether the template reads a variable with this name.
+    pub fn reads(&self, variable: &str) -> bool {
+        self.environment
+            .templates()
+            .any(|(_, template)| template.undeclared_variables(false).contains(variable))
+    }
+
+    /// The prompt of a conversation: rendered such that every message reaches the model. What the
+    /// template cannot render (tools, their results, system messages) becomes text of the messages
+    /// that it can render; see [`features`](ChatTemplate::features). Messages as in
+    /// [`render`](ChatTemplate::render), with a string as `content`.
+    ///
+    /// # Errors
+    /// As [`render`](ChatTemplate::render), and [`TextError::Template`] if the template omits a
+    /// message.
+    pub fn prompt<M: Serialize>(
+        &self,
+        messages: &[M],
+        tools: Option<&serde_json::Value>,
+        add_generation_prompt: bool,
+    ) -> Result<String, TextError> {
+        let bad = |e: serde_json::Error| TextError::template(&self.file, e);
+        let messages: Vec<serde_json::Value> =
+            messages.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(bad)?;
+        let messages = adapt::adapt(self.features, messages, tools);
+        let tools = tools.filter(|_| self.features.tools);
+        let text = self.render(&messages, tools, add_generation_prompt)?;
+        let render_marked =
+            |marked: &[serde_json::Value]| self.render(marked, tools, add_generation_prompt);
+        match vanished::find_vanished(&messages, &text, render_marked) {
+            None => Ok(text),
+            Some(index) => {
+                let why = format!(
+                    "it omits message {index} (counted from 0), whose role is {}",
+                    messages[index]["role"]
+                );
+                Err(TextError::template(&self.file, why))
+            }
+        }
     }
 
     /// Renders a conversation. A message is a [`TemplateMessage`] or an object with additional JSON
@@ -89,13 +156,17 @@ impl ChatTemplate {
         variables.insert("tools", tools.map_or(Value::from(()), |tools| Value::from(Serde(tools))));
         variables.insert("documents", Value::from(()));
         variables.insert("add_generation_prompt", Value::from(add_generation_prompt));
-        template.render(variables).map_err(bad)
+        stacker::grow(STACK_BYTES, || template.render(variables)).map_err(bad)
     }
 }
 
 /// The message of an error, followed by those of its causes.
 fn full_message(error: &Error) -> String {
     let mut message = error.to_string();
+    if message.contains("recursion limit exceeded") {
+        let depth = environment::MACRO_DEPTH;
+        message.push_str(&format!("; macros may call each other {depth} deep"));
+    }
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
         message = format!("{message}: {inner}");

@@ -1,6 +1,6 @@
 //! Finds the chat template of a checkpoint in the places where transformers looks for it.
 use crate::{TextError, json};
-use checkpoint::{GgufMetadata, read_text};
+use checkpoint::{Checkpoint, GgufMetadata, read_text};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,10 @@ pub struct TemplateSource {
 pub(super) fn of_gguf(metadata: &GgufMetadata) -> Option<TemplateSource> {
     let default = metadata.get_str("tokenizer.chat_template")?.to_owned();
     let tool_use = metadata.get_str("tokenizer.chat_template.tool_use").map(str::to_owned);
+    Some(TemplateSource { default, tool_use, special: special_of_gguf(metadata) })
+}
+
+fn special_of_gguf(metadata: &GgufMetadata) -> BTreeMap<String, String> {
     let tokens = metadata.get_str_array("tokenizer.ggml.tokens").unwrap_or_default();
     let mut special = BTreeMap::new();
     for (name, key) in [
@@ -36,14 +40,14 @@ pub(super) fn of_gguf(metadata: &GgufMetadata) -> Option<TemplateSource> {
             special.insert(name.to_owned(), token.clone());
         }
     }
-    Some(TemplateSource { default, tool_use, special })
+    special
 }
 
 /// The template of a folder, and the file that contains it.
 pub(super) fn of_folder(root: &Path) -> Result<Option<(PathBuf, TemplateSource)>, TextError> {
     let config = root.join("tokenizer_config.json");
     let settings = json::read(&config)?;
-    let special = special(&json::read(&root.join("special_tokens_map.json"))?, &settings);
+    let special = special_of_folder(root, &settings)?;
     let file = root.join("chat_template.jinja");
     if let Some(default) = read_text(&file, BYTES_MAX)? {
         let tool_use =
@@ -61,18 +65,34 @@ pub(super) fn of_folder(root: &Path) -> Result<Option<(PathBuf, TemplateSource)>
     Ok(Some((config, TemplateSource { default, tool_use, special })))
 }
 
+/// The template in a file that does not belong to the checkpoint, with the checkpoint's special
+/// tokens.
+pub(super) fn of_file(file: &Path, checkpoint: &Checkpoint) -> Result<TemplateSource, TextError> {
+    let default =
+        read_text(file, BYTES_MAX)?.ok_or_else(|| TextError::NoFile { file: file.to_owned() })?;
+    let special = match &checkpoint.gguf {
+        Some(metadata) => special_of_gguf(metadata),
+        None => {
+            let root = &checkpoint.root;
+            special_of_folder(root, &json::read(&root.join("tokenizer_config.json"))?)?
+        }
+    };
+    Ok(TemplateSource { default, tool_use: None, special })
+}
+
 fn find(named: &[Value], name: &str) -> Option<String> {
     let entry = named.iter().find(|t| t.get("name").and_then(Value::as_str) == Some(name))?;
     entry.get("template")?.as_str().map(str::to_owned)
 }
 
 /// Special tokens by name. `tokenizer_config.json` overrides `special_tokens_map.json`.
-fn special(map: &Value, settings: &Value) -> BTreeMap<String, String> {
+fn special_of_folder(root: &Path, settings: &Value) -> Result<BTreeMap<String, String>, TextError> {
+    let map = json::read(&root.join("special_tokens_map.json"))?;
     let text = |value: &Value| {
         let text = value.as_str().or_else(|| value.get("content").and_then(Value::as_str));
         text.map(str::to_owned)
     };
-    let objects = [map, settings].into_iter().filter_map(Value::as_object);
+    let objects = [&map, settings].into_iter().filter_map(Value::as_object);
     let tokens = objects.flatten().filter(|(name, _)| name.ends_with("_token"));
-    tokens.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect()
+    Ok(tokens.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect())
 }
