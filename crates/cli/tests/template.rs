@@ -121,7 +121,9 @@ fn conversations_that_cannot_be_rendered_are_refused() {
         assert_code(&model.run_with_stdin("template", &[], conversation), 65, text);
     }
     assert_code(&model.run("template", &["/no/such.json"]), 66, "/no/such.json");
-    let missing = model.run("template", &["-", "--chat-template", "/no/such.jinja"]);
+    let arguments = ["-", "--chat-template", "/no/such.jinja"];
+    let conversation = "[{\"role\": \"user\", \"content\": \"x\"}]";
+    let missing = model.run_with_stdin("template", &arguments, conversation);
     assert_code(&missing, 66, "/no/such.jinja");
 }
 

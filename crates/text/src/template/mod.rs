@@ -33,8 +33,11 @@ impl TemplateMessage {
     }
 }
 
-/// Stack for a rendering: deeper than the template's limits let macros, values and filters nest.
-const STACK_BYTES: usize = 64 << 20;
+/// Stack of a rendering, for the deepest value that a template can build with its fuel: dropping it
+/// is a recursion. Only the pages that are used take memory.
+const STACK_BYTES: usize = 512 << 20;
+/// Stack of a rendering where the address space is limited.
+const SMALL_STACK_BYTES: usize = 64 << 20;
 
 /// A model's chat template, rendered as by transformers' `apply_chat_template`.
 #[derive(Debug)]
@@ -156,8 +159,25 @@ impl ChatTemplate {
         variables.insert("tools", tools.map_or(Value::from(()), |tools| Value::from(Serde(tools))));
         variables.insert("documents", Value::from(()));
         variables.insert("add_generation_prompt", Value::from(add_generation_prompt));
-        stacker::grow(STACK_BYTES, || template.render(variables)).map_err(bad)
+        // The error holds values of the template, so it is dropped on the same stack.
+        let render = || template.render(&variables).map_err(|e| full_message(&e));
+        match on_stack(STACK_BYTES, render).or_else(|_| on_stack(SMALL_STACK_BYTES, render)) {
+            Ok(Some(rendered)) => rendered.map_err(|why| TextError::template(&self.file, why)),
+            Ok(None) => Err(TextError::template(&self.file, "it makes the template engine panic")),
+            Err(e) => Err(TextError::template(&self.file, format!("no thread to render it: {e}"))),
+        }
     }
+}
+
+/// Calls `f` on a thread with a stack of this size; `None` if it panics.
+///
+/// # Errors
+/// If the thread cannot be started.
+fn on_stack<T: Send>(bytes: usize, f: impl FnOnce() -> T + Send) -> std::io::Result<Option<T>> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("template".into()).stack_size(bytes);
+        thread.spawn_scoped(scope, f).map(|running| running.join().ok())
+    })
 }
 
 /// The message of an error, followed by those of its causes.
