@@ -20,9 +20,18 @@ pub(crate) async fn admit<T: DeserializeOwned>(
     let (parts, body) = request.into_parts();
     check_content_type(&parts.headers)?;
     let bytes = read_body(app, &parts.headers, body).await?;
-    let body = serde_json::from_slice(&bytes)
-        .map_err(|e| ApiError::bad_request(format!("the body is not a valid request: {e}")))?;
+    let body =
+        serde_json::from_slice(&bytes).map_err(|e| ApiError::bad_request(invalid_body(&e)))?;
     Ok((permit, body))
+}
+
+fn invalid_body(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let limit = match text.starts_with("recursion limit exceeded") {
+        true => "; JSON may nest at most 127 deep",
+        false => "",
+    };
+    format!("the body is not a valid request: {text}{limit}")
 }
 
 /// Only JSON is accepted: browsers send it across origins only after a CORS preflight, so a web

@@ -42,7 +42,9 @@ pub(crate) async fn handle(
     let (is_stream, include_usage) = (request.common.is_stream(), request.common.include_usage());
     let mut response = ChatResponse::new(&app);
     let state = Arc::clone(&app);
+    let slot = app.constrained_slot(request.is_constrained()).await?;
     let (generation, reader) = run_blocking(move || {
+        let _slot = slot;
         let (params, reader) = request.into_params(&state)?;
         Ok((Generation::start(&state, permit, params)?, reader))
     })
@@ -62,6 +64,11 @@ impl ChatRequest {
         let choice = ToolChoice::new(self.tool_choice.as_ref(), &tools)?;
         let shown = if choice == ToolChoice::None { Tools::default() } else { tools };
         Ok((shown, choice))
+    }
+
+    /// Whether the reply is constrained by a schema: of its format, or of a tool that it must call.
+    fn is_constrained(&self) -> bool {
+        self.common.response_format.is_some() || self.tool_choice.is_some()
     }
 
     /// Refuses variables for the chat template, which are not supported. One that is off and that
@@ -90,12 +97,13 @@ impl ChatRequest {
         let (constraint, reader) = match (&choice, common.constraint()?) {
             (ToolChoice::None, constraint) => (constraint, ReplyReader::Plain),
             (ToolChoice::Auto, None) => (None, ReplyReader::auto(tools.clone())),
-            (ToolChoice::Auto, Some(_)) => {
-                let text = "a response_format rules out tool calls: expected tool_choice none or required with it";
+            (ToolChoice::Auto | ToolChoice::Required | ToolChoice::Named(_), Some(_)) => {
+                let text =
+                    "a response_format rules out tool calls: expected tool_choice none with it";
                 return Err(ApiError::field("response_format", text));
             }
-            (ToolChoice::Required, _) => (one_call(None), ReplyReader::forced()),
-            (ToolChoice::Named(name), _) => (one_call(Some(name)), ReplyReader::forced()),
+            (ToolChoice::Required, None) => (one_call(None), ReplyReader::forced()),
+            (ToolChoice::Named(name), None) => (one_call(Some(name)), ReplyReader::forced()),
         };
         let params = GenerateParams {
             prompt: prompt(app, &self.messages, &shown_tools)?,

@@ -44,7 +44,9 @@ pub(crate) async fn handle(
     };
     let is_stream = request.common.is_stream();
     let state = Arc::clone(&app);
+    let slot = app.constrained_slot(request.common.response_format.is_some()).await?;
     let generation = run_blocking(move || {
+        let _slot = slot;
         let params = request.into_params(&state)?;
         Generation::start(&state, permit, params)
     })

@@ -84,6 +84,10 @@ impl CommonParams {
             ));
         }
         if let Some(options) = &self.stream_options {
+            if !self.is_stream() {
+                let text = "expected stream_options with stream: true only";
+                return Err(ApiError::field("stream_options", text));
+            }
             refuse_unsupported(&options.unsupported)?;
         }
         refuse_unsupported(&self.unsupported)

@@ -19,8 +19,8 @@ const HINTS: [&str; 9] = [
     "verbosity",
 ];
 
-/// Refuses the first field that has an effect elsewhere. `fields`: the fields of a request, or of an
-/// object within it, that this server does not read.
+/// Refuses the first field that has an effect elsewhere. `fields`: the fields of a request, or of
+/// an object within it, that this server does not read.
 pub(crate) fn refuse_unsupported(fields: &Map<String, Value>) -> Result<(), ApiError> {
     for (name, value) in fields {
         if value.is_null() || HINTS.contains(&name.as_str()) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::router::router;
-use crate::state::{AppState, ServerPhase};
+use crate::state::{AppState, CONSTRAINED_SLOTS, ServerPhase};
 use crate::{ServeError, ServeOptions, ServedModel};
 
 /// Interval at which the server checks whether it should stop.
@@ -16,8 +16,9 @@ const POLL: Duration = Duration::from_millis(20);
 const DRAIN: Duration = Duration::from_millis(200);
 /// After the drain, open connections have this long to send their last response.
 const CLOSE: Duration = Duration::from_millis(200);
-/// Number of threads that render templates, tokenize and compile grammars.
-const BLOCKING_THREADS: usize = 2;
+/// Number of threads that render templates, tokenize and wait for grammars to be compiled: two
+/// besides those of constrained requests.
+const BLOCKING_THREADS: usize = 2 + CONSTRAINED_SLOTS;
 
 /// A server bound to its address. Clients may connect before [`Server::run`]; their connections
 /// wait until it runs.

@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::StatusCode;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::api_error::ApiError;
 use crate::{ServeOptions, ServedModel};
+
+/// Number of constrained requests that are prepared at the same time.
+pub(crate) const CONSTRAINED_SLOTS: usize = 4;
 
 pub(crate) struct AppState {
     pub model: ServedModel,
@@ -19,6 +22,9 @@ pub(crate) struct AppState {
     /// Unix time at which the server started, in seconds.
     pub started_unix_s: u64,
     pub phase: watch::Sender<ServerPhase>,
+    /// Slots of the constrained requests that are being prepared: compiling a schema may take
+    /// seconds, during which other requests need threads, too.
+    constrained_slots: Arc<Semaphore>,
     in_flight: AtomicUsize,
     ids_issued: AtomicU64,
 }
@@ -41,6 +47,7 @@ impl AppState {
             counters: RequestCounters::default(),
             started_unix_s: now_unix_s(),
             phase: watch::Sender::new(ServerPhase::Open),
+            constrained_slots: Arc::new(Semaphore::new(CONSTRAINED_SLOTS)),
             in_flight: AtomicUsize::new(0),
             ids_issued: AtomicU64::new(0),
         }
@@ -71,6 +78,24 @@ impl AppState {
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, text).code("queue_full"));
         }
         Ok(permit)
+    }
+
+    /// Waits for a slot for the preparation of a constrained request; `None` if it is not
+    /// constrained. Dropping the slot returns it.
+    pub async fn constrained_slot(
+        &self,
+        is_constrained: bool,
+    ) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
+        if !is_constrained {
+            return Ok(None);
+        }
+        let slots = Arc::clone(&self.constrained_slots);
+        match tokio::time::timeout(self.options.reply_timeout, slots.acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(Some(slot)),
+            // Nobody closes the semaphore.
+            Ok(Err(_)) => Err(ApiError::shutting_down()),
+            Err(_) => Err(ApiError::timeout(self.options.reply_timeout.as_secs_f64())),
+        }
     }
 
     /// Status 404 if the name is not this model's name or alias; a request without a name gets this

@@ -65,6 +65,12 @@ impl RequestMessage {
             .flatten()
             .map(with_object_arguments)
             .collect::<Result<_, _>>()?;
+        if !calls.is_empty() && role != "assistant" {
+            let text = format!(
+                "expected tool_calls in messages of the assistant only, found one of the {role}"
+            );
+            return Err(ApiError::field("messages", text));
+        }
         let mut value = Map::new();
         value.insert("role".into(), role.into());
         value.insert("content".into(), self.text()?.into());
@@ -88,15 +94,21 @@ impl RequestMessage {
     }
 
     fn text(&self) -> Result<String, ApiError> {
-        match &self.content {
-            None if self.role == "assistant" => Ok(self.refusal.clone().unwrap_or_default()),
+        let content = match &self.content {
+            None if self.role == "assistant" => String::new(),
             None => {
                 let text =
                     format!("expected content in the message of the {}, found none", self.role);
-                Err(ApiError::field("messages", text))
+                return Err(ApiError::field("messages", text));
             }
-            Some(MessageContent::Text(text)) => Ok(text.clone()),
-            Some(MessageContent::Parts(parts)) => parts.iter().map(ContentPart::text).collect(),
+            Some(MessageContent::Text(text)) => text.clone(),
+            Some(MessageContent::Parts(parts)) => {
+                parts.iter().map(ContentPart::text).collect::<Result<_, _>>()?
+            }
+        };
+        match &self.refusal {
+            Some(refusal) if content.is_empty() => Ok(refusal.clone()),
+            _ => Ok(content),
         }
     }
 }

@@ -47,6 +47,10 @@ fn invalid_requests_are_refused_with_the_reason() {
         (json!({"presence_penalty": 0.5}), "presence_penalty"),
         (json!({"logit_bias": {"7": 1}}), "logit_bias"),
         (json!({"never_heard_of": 1}), "never_heard_of"),
+        (
+            json!({"messages": [{"role": "user", "content": "a", "tool_calls": [{"function": {"name": "f"}}]}]}),
+            "assistant only",
+        ),
         (json!({"messages": [{"role": "user"}]}), "content"),
         (json!({"messages": [{"role": "user", "content": "a", "audio": {"id": "x"}}]}), "audio"),
         (
@@ -108,12 +112,14 @@ fn a_field_has_an_effect_or_is_refused_by_name() {
     let neutral = json!({
         "n": 1, "best_of": 1, "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}, "ignore_eos": false,
         "stop_token_ids": [], "modalities": ["text"], "parallel_tool_calls": true, "store": false, "typical_p": 1.0,
-        "reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": false}, "metadata": {"a": "b"}, "stream_options": {"include_usage": true},
+        "reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": false}, "metadata": {"a": "b"},
     });
     let (status, reply) = server.post(CHAT, &chat(neutral));
     assert_eq!(status, 200, "{reply}");
-    let options = json!({"stream_options": {"continuous_usage_stats": true}});
+    let options = json!({"stream": true, "stream_options": {"continuous_usage_stats": true}});
     assert_eq!(server.post(CHAT, &chat(options)).1["error"]["param"], "continuous_usage_stats");
+    let options = json!({"stream_options": {"include_usage": true}});
+    assert_eq!(server.post(CHAT, &chat(options)).1["error"]["param"], "stream_options");
     let body = json!({"input": "a", "user": "me", "truncate": 1});
     assert_eq!(server.post("/v1/embeddings", &body).1["error"]["param"], "truncate");
 }

@@ -214,6 +214,40 @@ fn memory_stays_flat_over_ten_thousand_hostile_requests() {
 }
 
 #[test]
+fn slow_schemas_do_not_keep_others_waiting() {
+    let server = TestServer::new();
+    // References hide how large the merged object is; it takes longer than a compilation may.
+    let definitions: Map<String, Value> = (0..20)
+        .map(|part| {
+            let names: Vec<String> = (0..2_000).map(|i| format!("p{part}_{i}")).collect();
+            (format!("d{part}"), json!({"required": names}))
+        })
+        .collect();
+    let parts: Vec<Value> =
+        definitions.keys().map(|name| json!({"$ref": format!("#/$defs/{name}")})).collect();
+    let slow = |i: usize| {
+        let schema = json!({"type": "object", "allOf": parts, "title": format!("{i}"), "$defs": definitions});
+        chat(
+            json!({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}),
+        )
+    };
+    std::thread::scope(|scope| {
+        for i in 0..8 {
+            let (server, body) = (&server, slow(i));
+            scope.spawn(move || {
+                let (status, reply) = server.post("/v1/chat/completions", &body);
+                assert!(matches!(status, 200 | 400 | 429), "{status} {reply}");
+            });
+        }
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let since = std::time::Instant::now();
+        let (status, reply) = server.post("/v1/chat/completions", &chat(json!({"max_tokens": 3})));
+        assert_eq!(status, 200, "{reply}");
+        assert!(since.elapsed().as_secs() < 8, "a plain chat took {:?}", since.elapsed());
+    });
+}
+
+#[test]
 fn limits_are_named_in_the_refusal() {
     let server = TestServer::new();
     let format = |schema: Value| json!({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}, "max_tokens": 3});

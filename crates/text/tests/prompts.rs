@@ -52,11 +52,12 @@ fn called() -> Value {
 #[test]
 fn features_are_those_that_the_template_renders() {
     let found = |source| template(source).features();
-    let features = |tools, tool_results, system| TemplateFeatures { tools, tool_results, system };
+    let features =
+        |tools, tool_results, system| TemplateFeatures { user: true, tools, tool_results, system };
     assert_eq!(found(NO_TOOL_ROLE), features(false, false, true));
     assert_eq!(found(ALTERNATING), features(false, false, false));
     assert_eq!(found(WITH_TOOLS), features(true, true, true));
-    assert_eq!(found("{{ raise_exception('no') }}"), features(false, false, false));
+    assert_eq!(found("{{ raise_exception('no') }}"), TemplateFeatures::default());
 }
 
 #[test]
@@ -124,6 +125,19 @@ fn a_message_that_the_template_omits_is_an_error() {
         let error = prompt(source, messages, None).expect_err("a message is omitted").to_string();
         assert!(error.contains(index) && error.contains("chat_template.jinja"), "{error}");
     }
+    // A prompt without any of the messages, but with none to begin with.
+    let in_user = "{% for m in messages %}{% if m.role == 'user' %}{% if loop.index0 == 1 %}{{ messages[0].content }}{% endif %}{{ m.content }}\
+        {% endif %}{% endfor %}";
+    assert!(prompt(in_user, json!([system, user]), None).is_ok());
+    assert!(prompt(in_user, json!([system]), None).is_err());
+    assert_eq!(prompt("constant", json!([user]), None).expect("a prompt"), "constant");
+    // One of two calls.
+    let mut calls = called();
+    let call = calls[1]["tool_calls"][0].clone();
+    calls[1]["tool_calls"] = json!([call, call]);
+    let first_call = WITH_TOOLS.replace("for c in m.tool_calls %}", "for c in m.tool_calls[:1] %}");
+    assert!(prompt(WITH_TOOLS, calls.clone(), Some(tools())).is_ok());
+    assert!(prompt(&first_call, calls, Some(tools())).is_err());
     // Content beside calls, empty messages and a stripped part of a message may be left out.
     let mut messages = called();
     messages[1]["content"] = "I look.".into();

@@ -14,22 +14,23 @@ use text::Tokenizer;
 use toktrie::{InferenceCapabilities, TokEnv};
 
 use super::vocabulary::Vocabulary;
-use super::{Constraint, GrammarError, GrammarMatcher, GrammarSettings, schema_refs};
+use super::{Constraint, GrammarError, GrammarMatcher, GrammarSettings, schema_limits};
 
 /// Maximum number of compiled grammars in the cache. An experiment uses a few schemas; a server may
 /// receive many.
 const CACHE_ENTRIES_MAX: usize = 64;
-/// Stack of a thread that compiles. llguidance refuses schemas of more than 50,000 subschemas, and
-/// compiles nested ones by recursion: at most [`LEVEL_BYTES_MAX`] for each. Only the pages that a
-/// compilation uses take memory.
-const STACK_BYTES: usize = 50_000 * LEVEL_BYTES_MAX;
+/// llguidance's limit on the subschemas of a schema, references and combinations expanded.
+const SUBSCHEMAS_MAX: usize = 50_000;
+/// Stack of a thread that compiles. Nested schemas are compiled by recursion, with at most
+/// [`LEVEL_BYTES_MAX`] for each. Only the pages that a compilation uses take memory.
+const STACK_BYTES: usize = SUBSCHEMAS_MAX * LEVEL_BYTES_MAX;
 /// Measured for chains of references through objects, arrays and combinations, in builds without
 /// optimization.
 const LEVEL_BYTES_MAX: usize = 16 << 10;
 /// Time limit of one compilation. Large real schemas take a fraction of a second.
-const COMPILE_TIMEOUT: Duration = Duration::from_secs(20);
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most compilations at the same time. One that has passed its time limit counts until it ends.
-const COMPILING_MAX: usize = 16;
+const COMPILING_MAX: usize = 8;
 
 /// Compiles constraints for one tokenizer. All requests share one compiler.
 pub struct GrammarCompiler {
@@ -79,8 +80,9 @@ impl GrammarCompiler {
     ///
     /// # Errors
     /// [`GrammarError::Schema`] with llguidance's message if the schema is invalid, cannot be
-    /// satisfied, or has features that llguidance would not enforce; [`GrammarError::Refs`] and
-    /// [`GrammarError::SlowCompile`] if it exceeds a limit; [`GrammarError::Busy`] if too many
+    /// satisfied, or has features that llguidance would not enforce; [`GrammarError::Refs`],
+    /// [`GrammarError::Members`], [`GrammarError::Subschemas`] and [`GrammarError::SlowCompile`]
+    /// if it exceeds a limit; [`GrammarError::Busy`] if too many
     /// others are being compiled.
     pub fn compile(&self, constraint: &Constraint) -> Result<CompiledGrammar, GrammarError> {
         let schema = constraint.schema(self.settings.whitespace);
@@ -88,7 +90,7 @@ impl GrammarCompiler {
         if let Some(compiled) = self.cached(&key) {
             return Ok(compiled);
         }
-        schema_refs::check_depth(&schema)?;
+        schema_limits::check(&schema)?;
         let matcher = self.compile_on_thread(schema, constraint.has_guidance_options())?;
         let compiled = CompiledGrammar(Arc::new(Mutex::new(matcher)));
         self.insert(key, compiled.clone());
@@ -153,13 +155,21 @@ fn compile_schema(
     let parser = factory.create_parser(TopLevelGrammar::from_json_schema(schema));
     let mut matcher = Matcher::new(parser).into_cancellable();
     if let Some(cause) = matcher.get_error() {
-        return Err(GrammarError::Schema { cause });
+        return Err(refused(&cause));
     }
     // llguidance warns of schema features that it does not enforce. They are an error, unless the
     // schema has its own `x-guidance` options.
     match matcher.grammar_warnings().into_iter().next().filter(|_| !has_options) {
         Some(cause) => Err(GrammarError::Schema { cause }),
         None => Ok(matcher),
+    }
+}
+
+/// The error for llguidance's message, whose further lines are its internal state.
+fn refused(message: &str) -> GrammarError {
+    match message.lines().next().unwrap_or_default() {
+        "schema too large" => GrammarError::Subschemas { limit: SUBSCHEMAS_MAX },
+        cause => GrammarError::Schema { cause: cause.to_owned() },
     }
 }
 

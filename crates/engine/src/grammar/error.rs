@@ -19,6 +19,12 @@ pub enum GrammarError {
     Schema { cause: String },
     #[error("the schema's $refs nest more than {limit} deep, which is the limit; flatten it")]
     Refs { limit: usize },
+    #[error("an object of the schema has {found} members; expected at most {limit}")]
+    Members { found: usize, limit: usize },
+    #[error(
+        "the schema has more than {limit} subschemas with its references and combinations expanded, which is the limit; simplify it"
+    )]
+    Subschemas { limit: usize },
     #[error("the schema was not compiled within {limit_s} s; simplify it")]
     SlowCompile { limit_s: u64 },
     #[error("{compiling} schemas are being compiled, which is the limit; try again later")]
@@ -40,6 +46,8 @@ impl HasKind for GrammarError {
             GrammarError::NoTokenizer => ErrorKind::NotFound,
             GrammarError::Schema { .. }
             | GrammarError::Refs { .. }
+            | GrammarError::Members { .. }
+            | GrammarError::Subschemas { .. }
             | GrammarError::SlowCompile { .. }
             | GrammarError::Step { .. } => ErrorKind::Usage,
             GrammarError::Busy { .. } => ErrorKind::Unavailable,

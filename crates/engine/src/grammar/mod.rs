@@ -14,7 +14,7 @@ mod compiler;
 mod error;
 mod mask_pool;
 mod matcher;
-mod schema_refs;
+mod schema_limits;
 mod settings;
 mod vocabulary;
 

@@ -9,6 +9,9 @@ const MARK: &str = "probe_of_the_template";
 /// Which parts of a conversation a template renders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TemplateFeatures {
+    /// Messages with the role `user`. A template without them makes its prompt from something else
+    /// than the conversation.
+    pub user: bool,
     /// Definitions of tools, and calls of tools in earlier replies.
     pub tools: bool,
     /// Messages with the role `tool`, the results of calls.
@@ -24,6 +27,7 @@ impl TemplateFeatures {
         };
         let [user, system] =
             [("user", "Hello"), ("system", MARK)].map(|(role, text)| message(role, text));
+        let has_user = renders(&[message("user", MARK)], None);
         let marked_tools = tools(MARK);
         let has_tools = renders(std::slice::from_ref(&user), Some(&marked_tools));
         let (other_tools, call) = (tools("f"), call("f"));
@@ -35,6 +39,7 @@ impl TemplateFeatures {
         let result =
             json!({"role": "tool", "content": MARK, "name": "f", "tool_call_id": call["id"]});
         TemplateFeatures {
+            user: has_user,
             tools: has_tools,
             tool_results: renders(&[user.clone(), calls, result], given_tools),
             system: renders(&[system, user], None),

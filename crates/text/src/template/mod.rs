@@ -120,6 +120,9 @@ impl ChatTemplate {
         let messages = adapt::adapt(self.features, messages, tools);
         let tools = tools.filter(|_| self.features.tools);
         let text = self.render(&messages, tools, add_generation_prompt)?;
+        if !self.features.user {
+            return Ok(text);
+        }
         let render_marked =
             |marked: &[serde_json::Value]| self.render(marked, tools, add_generation_prompt);
         match vanished::find_vanished(&messages, &text, render_marked) {

@@ -1,5 +1,5 @@
-//! The depth to which a schema's references nest. Compiling a reference compiles its target, so a
-//! chain of references is as deep a recursion.
+//! Limits on schemas beside llguidance's own. Compiling a reference compiles its target, so a chain
+//! of references is as deep a recursion; the members of an object take quadratic time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +10,43 @@ use super::GrammarError;
 /// How deep `$ref`s may nest: the target of one contains the next.
 pub const REF_DEPTH_MAX: usize = 1_000;
 
-/// Checks that references nest at most [`REF_DEPTH_MAX`] deep.
+/// Most properties, and most required members, of an object's schema.
+pub const MEMBERS_MAX: usize = 2_000;
+
+/// Checks that a schema is within the limits.
 ///
 /// # Errors
-/// [`GrammarError::Refs`] if they nest deeper.
-pub(super) fn check_depth(schema: &Value) -> Result<(), GrammarError> {
+/// [`GrammarError::Refs`] or [`GrammarError::Members`] if it is not.
+pub(super) fn check(schema: &Value) -> Result<(), GrammarError> {
+    check_members(schema)?;
+    check_depth(schema)
+}
+
+fn check_members(schema: &Value) -> Result<(), GrammarError> {
+    match schema {
+        Value::Object(members) => {
+            let found = merged_members(schema);
+            if found > MEMBERS_MAX {
+                return Err(GrammarError::Members { found, limit: MEMBERS_MAX });
+            }
+            members.values().try_for_each(check_members)
+        }
+        Value::Array(items) => items.iter().try_for_each(check_members),
+        _ => Ok(()),
+    }
+}
+
+/// Number of members of an object's schema together with those that `allOf` merges into it, without
+/// those of references.
+fn merged_members(schema: &Value) -> usize {
+    let properties = schema["properties"].as_object().map_or(0, |properties| properties.len());
+    let required = schema["required"].as_array().map_or(0, Vec::len);
+    let merged = schema["allOf"].as_array().into_iter().flatten().map(merged_members);
+    properties.max(required) + merged.sum::<usize>()
+}
+
+/// Checks that references nest at most [`REF_DEPTH_MAX`] deep.
+fn check_depth(schema: &Value) -> Result<(), GrammarError> {
     let mut named = BTreeMap::new();
     collect_names(schema, &mut named);
     let target = |reference: &str| match reference.strip_prefix('#') {
@@ -83,7 +115,7 @@ fn collect_names<'a>(schema: &'a Value, named: &mut BTreeMap<&'a str, &'a Value>
 
 #[cfg(test)]
 mod tests {
-    use super::{REF_DEPTH_MAX, check_depth};
+    use super::{MEMBERS_MAX, REF_DEPTH_MAX, check, check_depth};
     use serde_json::{Map, Value, json};
 
     /// A schema whose root refers to `d0`, whose property refers to `d1`, and so on to `d<links>`.
@@ -116,5 +148,23 @@ mod tests {
             .map(|i| (format!("p{i}"), json!({"$ref": format!("#/$defs/p{i}")})))
             .collect();
         assert!(check_depth(&json!({"properties": wide, "$defs": wide})).is_ok());
+    }
+
+    #[test]
+    fn members_of_an_object_are_limited() {
+        let object = |count: usize| {
+            let names: Vec<String> = (0..count).map(|i| format!("p{i}")).collect();
+            let properties: Map<String, Value> =
+                names.iter().map(|name| (name.clone(), json!({}))).collect();
+            let (one, rest) = names.split_at(1);
+            let merged = json!({"allOf": [{"required": one}, {"allOf": [{"required": rest}]}]});
+            [
+                json!({"properties": properties}),
+                json!({"anyOf": [{"required": names}]}),
+                json!({"items": merged}),
+            ]
+        };
+        assert!(object(MEMBERS_MAX).iter().all(|schema| check(schema).is_ok()));
+        assert!(object(MEMBERS_MAX + 1).iter().all(|schema| check(schema).is_err()));
     }
 }
