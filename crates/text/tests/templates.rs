@@ -96,8 +96,12 @@ fn a_folders_template_is_found_where_transformers_finds_it() {
     let text = "string {{ bos_token }}{{ eos_token }}{{ pad_token is defined }}";
     let string = serde_json::json!({"chat_template": text, "bos_token": {"content": "<b>"}, "pad_token": null});
     write("tokenizer_config.json", &string.to_string());
-    write("special_tokens_map.json", r#"{"eos_token": "<e>", "bos_token": "not this one"}"#);
-    assert_eq!(found(None).as_deref(), Some("string <b><e>False"));
+    write("special_tokens_map.json", r#"{"eos_token": "<e>", "bos_token": "<c>"}"#);
+    assert_eq!(found(None).as_deref(), Some("string <c><e>False"));
+    let listed =
+        serde_json::json!({"chat_template": text, "bos_token": "<b>", "added_tokens_decoder": {}});
+    write("tokenizer_config.json", &listed.to_string());
+    assert_eq!(found(None).as_deref(), Some("string <b>False"));
     write(
         "tokenizer_config.json",
         r#"{"chat_template": [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "default"}]}"#,

@@ -85,14 +85,18 @@ fn find(named: &[Value], name: &str) -> Option<String> {
     entry.get("template")?.as_str().map(str::to_owned)
 }
 
-/// Special tokens by name. `tokenizer_config.json` overrides `special_tokens_map.json`.
+/// Special tokens by name, as in transformers 5: `special_tokens_map.json` overrides
+/// `tokenizer_config.json`, unless that lists the added tokens, and does not count then.
 fn special_of_folder(root: &Path, settings: &Value) -> Result<BTreeMap<String, String>, TextError> {
-    let map = json::read(&root.join("special_tokens_map.json"))?;
+    let map = match settings.get("added_tokens_decoder") {
+        None | Some(Value::Null) => json::read(&root.join("special_tokens_map.json"))?,
+        Some(_) => Value::Null,
+    };
     let text = |value: &Value| {
         let text = value.as_str().or_else(|| value.get("content").and_then(Value::as_str));
         text.map(str::to_owned)
     };
-    let objects = [&map, settings].into_iter().filter_map(Value::as_object);
+    let objects = [settings, &map].into_iter().filter_map(Value::as_object);
     let tokens = objects.flatten().filter(|(name, _)| name.ends_with("_token"));
     Ok(tokens.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect())
 }
