@@ -92,7 +92,7 @@ impl AppState {
         let slots = Arc::clone(&self.constrained_slots);
         match tokio::time::timeout(self.options.reply_timeout, slots.acquire_owned()).await {
             Ok(Ok(slot)) => Ok(Some(slot)),
-            // Nobody closes the semaphore.
+            // The semaphore is never closed.
             Ok(Err(_)) => Err(ApiError::shutting_down()),
             Err(_) => Err(ApiError::timeout(self.options.reply_timeout.as_secs_f64())),
         }
