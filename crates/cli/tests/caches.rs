@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The id of the user `nobody`, who has no rights.
+/// The uid of an account without privileges, on most systems named nobody.
 const NOBODY: u32 = 65534;
 
 /// A home folder with a hub cache in `hf` that has the model org/tiny.

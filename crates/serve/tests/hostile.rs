@@ -3,21 +3,18 @@
 
 mod common;
 
+use base::SplitMix64;
 use common::{TestServer, chat};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// A seeded generator, so that a failing request can be repeated.
-struct Choices(u64);
+struct Choices(SplitMix64);
 
 impl Choices {
-    /// A number below `n`, by splitmix64.
+    /// A number below `n`.
     fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % n as u64) as usize
+        (self.0.next_u64() % n as u64) as usize
     }
 
     fn of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
@@ -182,7 +179,7 @@ fn resident_mib() -> u64 {
 fn soak(requests: usize) -> Vec<u64> {
     let server = TestServer::new();
     let corpus = corpus();
-    let mut choices = Choices(19);
+    let mut choices = Choices(SplitMix64(19));
     let mut memory = Vec::new();
     for i in 0..requests {
         let (path, body) = choices.of(&corpus).clone();

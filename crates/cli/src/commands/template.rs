@@ -8,6 +8,7 @@ use error_kind::ErrorKind;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::Read;
+use text::TemplateFeatures;
 use watch::Watch;
 
 /// The JSON document that `--json` prints.
@@ -16,14 +17,7 @@ struct TemplateDocument {
     text: String,
     tokens: Vec<u32>,
     /// Which parts of a conversation the template renders; the others become text of messages.
-    renders: Renders,
-}
-
-#[derive(Serialize)]
-struct Renders {
-    tools: bool,
-    tool_results: bool,
-    system: bool,
+    renders: TemplateFeatures,
 }
 
 pub fn run(args: &TemplateArgs, watch: &Watch) -> Result<u8, Failure> {
@@ -34,12 +28,7 @@ pub fn run(args: &TemplateArgs, watch: &Watch) -> Result<u8, Failure> {
         .map_err(|why| Failure::new(ErrorKind::BadInput, format!("{}: {why}", source(args))))?;
     let tokens = session::tokenizer(&checkpoint)?.encode(&text, false)?;
     if args.json {
-        let features = template.features();
-        let renders = Renders {
-            tools: features.tools,
-            tool_results: features.tool_results,
-            system: features.system,
-        };
+        let renders = template.features();
         output::json(&TemplateDocument { text, tokens, renders })?;
         return Ok(0);
     }

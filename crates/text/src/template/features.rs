@@ -1,16 +1,18 @@
 //! What a chat template renders, determined by rendering small conversations. A template does not
 //! declare which roles it knows: it raises an error for the others, or omits their messages.
 use super::ChatTemplate;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Text that is searched for in the renderings.
 const MARK: &str = "probe_of_the_template";
 
 /// Which parts of a conversation a template renders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct TemplateFeatures {
     /// Messages with the role `user`. A template without them makes its prompt from something else
     /// than the conversation.
+    #[serde(skip)]
     pub user: bool,
     /// Definitions of tools, and calls of tools in earlier replies.
     pub tools: bool,

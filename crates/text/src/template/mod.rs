@@ -17,6 +17,7 @@ use minijinja::{Environment, Error, Value};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// A message of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,7 +46,8 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     file: PathBuf,
     special: BTreeMap<String, String>,
-    features: TemplateFeatures,
+    /// Determined at the first prompt: a load needs no template.
+    features: OnceLock<TemplateFeatures>,
 }
 
 impl ChatTemplate {
@@ -81,16 +83,17 @@ impl ChatTemplate {
     pub fn new(file: &Path, source: TemplateSource) -> Result<ChatTemplate, TextError> {
         let environment =
             environment::build(&source).map_err(|e| TextError::template(file, full_message(&e)))?;
-        let features = TemplateFeatures::default();
-        let mut template =
-            ChatTemplate { environment, file: file.to_owned(), special: source.special, features };
-        template.features = TemplateFeatures::of(&template);
-        Ok(template)
+        Ok(ChatTemplate {
+            environment,
+            file: file.to_owned(),
+            special: source.special,
+            features: OnceLock::new(),
+        })
     }
 
     /// Which parts of a conversation this template renders.
     pub fn features(&self) -> TemplateFeatures {
-        self.features
+        *self.features.get_or_init(|| TemplateFeatures::of(self))
     }
 
     /// Whether the template reads a variable with this name.
@@ -117,10 +120,11 @@ impl ChatTemplate {
         let bad = |e: serde_json::Error| TextError::template(&self.file, e);
         let messages: Vec<serde_json::Value> =
             messages.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(bad)?;
-        let messages = adapt::adapt(self.features, messages, tools);
-        let tools = tools.filter(|_| self.features.tools);
+        let features = self.features();
+        let messages = adapt::adapt(features, messages, tools);
+        let tools = tools.filter(|_| features.tools);
         let text = self.render(&messages, tools, add_generation_prompt)?;
-        if !self.features.user {
+        if !features.user {
             return Ok(text);
         }
         let render_marked =
