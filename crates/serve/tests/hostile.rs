@@ -7,6 +7,7 @@ use base::SplitMix64;
 use common::{TestServer, chat};
 use serde_json::{Map, Value, json};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// A seeded generator, so that a failing request can be repeated.
 struct Choices(SplitMix64);
@@ -176,8 +177,7 @@ fn resident_mib() -> u64 {
 
 /// Sends hostile requests; each must be answered, and a sound one is answered in between and at the
 /// end. Returns the resident memory in MiB after each tenth.
-fn soak(requests: usize) -> Vec<u64> {
-    let server = TestServer::new();
+fn soak(server: &TestServer, requests: usize) -> Vec<u64> {
     let corpus = corpus();
     let mut choices = Choices(SplitMix64(19));
     let mut memory = Vec::new();
@@ -198,16 +198,24 @@ fn soak(requests: usize) -> Vec<u64> {
 
 #[test]
 fn hostile_requests_are_answered() {
-    soak(300);
+    soak(&TestServer::new(), 300);
 }
 
-/// Memory after the first third, by when the caches are full, does not grow any more.
+/// Memory after the first third, by when the caches are full, does not grow any more. Compilations
+/// that took longer than their limit hold memory until they end, so it is given time to fall.
 #[test]
 #[ignore = "takes minutes: run by .ci/full"]
 fn memory_stays_flat_over_ten_thousand_hostile_requests() {
-    let memory = soak(10_000);
-    let (early, late) = (memory[3], memory[9]);
-    assert!(late <= early + early / 4 + 32, "resident MiB by tenths: {memory:?}");
+    let server = TestServer::new();
+    let mut memory = soak(&server, 10_000);
+    let early = memory[3];
+    let flat = |mib: u64| mib <= early + early / 4 + 32;
+    let deadline = Instant::now() + Duration::from_secs(180);
+    while memory.last().is_some_and(|mib| !flat(*mib)) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_secs(1));
+        memory.push(resident_mib());
+    }
+    assert!(memory.last().is_some_and(|mib| flat(*mib)), "resident MiB: {memory:?}");
 }
 
 #[test]
