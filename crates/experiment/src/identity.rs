@@ -14,19 +14,24 @@ pub(crate) fn hash_of(map: &BTreeMap<impl AsRef<str>, Value>) -> String {
     hash.hex(32)
 }
 
-/// Id of a run: hash of its effective cell, model identity, dtype and seed, 80 bits in hex. Among
-/// 10^6 runs the probability of a collision is below 10^-12.
+/// Id of a run: hash of its effective cell, model identity, dtype, seed and draw (unless that is
+/// the first), 80 bits in hex. Among 10^6 runs the probability of a collision is below 10^-12.
 pub(crate) fn run_id(
     cell: &BTreeMap<&'static str, Value>,
     model_identity: &str,
     dtype: &str,
     seed: u64,
+    draw: u64,
 ) -> String {
     let mut hash = Hasher::new("run");
     for (key, value) in cell {
         hash.part(key).part(&canonical(value));
     }
-    hash.part(model_identity).part(dtype).part(&seed.to_string()).hex(20)
+    hash.part(model_identity).part(dtype).part(&seed.to_string());
+    if draw > 0 {
+        hash.part(&draw.to_string());
+    }
+    hash.hex(20)
 }
 
 /// Seed of the world in one replicate. `cell` is the cell's hash if cells are not paired; `None`
@@ -39,9 +44,21 @@ pub(crate) fn world_seed(study_seed: u64, replicate: u64, cell: Option<&str>) ->
         .number()
 }
 
-/// Seed for sampling the reply of one step.
-pub(crate) fn sampling_seed(world_seed: u64, step: u64) -> u64 {
-    Hasher::new("sampling").part(&world_seed.to_string()).part(&step.to_string()).number()
+/// Seed for sampling the reply of one step. The first draw of a world has the same seeds in all
+/// cells; `run_id` is the run's id in further draws, which are independent between cells.
+pub(crate) fn sampling_seed(world_seed: u64, run_id: Option<&str>, step: u64) -> u64 {
+    let mut hash = Hasher::new("sampling");
+    hash.part(&world_seed.to_string()).part(&step.to_string());
+    if let Some(run_id) = run_id {
+        hash.part(run_id);
+    }
+    hash.number()
+}
+
+/// Seed for the random numbers of a scripted operator: independent between runs, so that operators
+/// in the same world do not crash at the same step.
+pub(crate) fn operator_seed(run_id: &str) -> u64 {
+    Hasher::new("operator").part(run_id).number()
 }
 
 struct Hasher(Sha256);

@@ -29,6 +29,9 @@ pub struct ExperimentRecord {
 pub struct Provenance {
     /// Version of the program.
     pub version: String,
+    /// Version of the experiment's design.
+    #[serde(default = "first_design")]
+    pub design: String,
     /// Git commit of the build, if known.
     pub git: Option<String>,
     pub host: String,
@@ -38,6 +41,11 @@ pub struct Provenance {
     pub notes: Vec<String>,
     /// Unix time of the start, in seconds.
     pub begun_unix_s: u64,
+}
+
+/// The design of folders that do not name one.
+fn first_design() -> String {
+    "v1".into()
 }
 
 /// `models/<name>.json`: a model, as recorded at its first use in the folder.

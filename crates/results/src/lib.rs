@@ -40,6 +40,7 @@ mod run_record;
 mod schema;
 mod status;
 mod store;
+mod stored_row;
 mod throughput;
 mod totals;
 
@@ -52,9 +53,14 @@ pub use experiment_record::{ExperimentRecord, ModelRecord, Provenance};
 pub use export::{ExportFormat, ExportSummary, ExportTable, export};
 pub use journal::{Journal, JournalCounts, JournalEntry, JournalEvent, journals};
 pub use raw_json::RawJson;
-pub use row::{ActionRow, PairRow, ParseFailure, PromptMessage, ResultRow, SimilarityRow, StepRow};
+pub use row::{
+    ActionRow, DoseRow, ExposureRow, PairRow, ParseFailure, PromptMessage, ResultRow,
+    SimilarityRow, StepRow,
+};
 pub use run_folder::{RunAttempt, RunFolder};
-pub use run_record::{CrashRecord, RowsRecord, RunFailure, RunRecord, Timing};
+pub use run_record::{
+    CrashRecord, RiskRecord, RowsRecord, RunFailure, RunMetrics, RunRecord, Timing,
+};
 pub use schema::SCHEMA_VERSION;
 pub use status::{RunState, Status, status};
 pub use store::Store;

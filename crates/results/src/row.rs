@@ -2,6 +2,7 @@
 
 use crate::raw_json::RawJson;
 use crate::run_record::CrashRecord;
+use crate::stored_row::StoredRow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -33,12 +34,14 @@ pub struct ActionRow {
 }
 
 /// Result of a tool call in the world.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ResultRow {
     /// Whether the call succeeded.
     pub success: bool,
+    #[serde(default)]
     pub failure: Option<String>,
-    /// The tool's answer as JSON.
+    /// The tool's answer as JSON. Design v1 only: the next prompt has it.
+    #[serde(default)]
     pub answer: Value,
 }
 
@@ -48,15 +51,18 @@ pub struct PairRow {
     /// The step in which the card was given.
     pub card_step: u64,
     pub field: Cow<'static, str>,
-    /// `temporal`, `quantity`, `cost` or `causal`.
-    pub kind: Cow<'static, str>,
+    /// `temporal`, `quantity`, `cost` or `causal`; `None` since design v2, where the field tells it.
+    pub kind: Option<Cow<'static, str>>,
     pub predicted: f64,
     pub actual: f64,
-    /// |predicted - actual| / max(|actual|, 1); 0 or 1 if `kind` is `causal`.
+    /// |predicted - actual| / max(|actual|, 1), at most 2 since design v2; 0 or 1 for `success`.
     pub error: f64,
-    /// |predicted - actual| / max(|predicted|, 1), the published definition; 0 or 1 if `kind` is
-    /// `causal`.
-    pub error_published: f64,
+    /// |predicted - actual| / max(|predicted|, 1), the published definition; `None` since design
+    /// v2.
+    pub error_published: Option<f64>,
+    /// `error` minus the error without shocks; `None` in design v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub induced: Option<f64>,
 }
 
 /// Similarity of the agent's summary to its first summaries.
@@ -64,15 +70,51 @@ pub struct PairRow {
 pub struct SimilarityRow {
     /// Identity of the embedding model.
     pub embedder: String,
-    /// Cosine similarity of the summary's embedding and the mean embedding of the first eight
-    /// summaries.
-    pub cosine: f64,
+    /// In design v1 the cosine similarity of the summary's embedding and the mean embedding of the
+    /// first eight summaries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cosine: Option<f64>,
+    /// Since design v2, 2s / (s + d), where d is the distance of the summary's embedding from the
+    /// mean of the first eight, and s their root mean square distance from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub centered: Option<f64>,
+}
+
+/// Accumulated errors of deliveries, by field: the sum, and the sum with a half-life of 50 steps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExposureRow {
+    pub days: [f64; 2],
+    pub quantity: [f64; 2],
+    /// The parts of the sums of days and of quantity that shocks caused.
+    pub induced: [f64; 2],
+}
+
+impl ExposureRow {
+    /// Accumulated error of days and units.
+    pub fn total(&self) -> f64 {
+        self.days[0] + self.quantity[0]
+    }
+}
+
+/// Numbers of shocks so far by type: temporal, quantity, causal, rule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoseRow {
+    pub drawn: [u64; 4],
+    /// Shocks that changed something. Those drawn and not applied are pending.
+    pub applied: [u64; 4],
+    pub told: [u64; 4],
 }
 
 /// One step of a run. A row depends only on the run's configuration and seed and on the replies,
 /// not on clock, host or cache.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+///
+/// Rows of design v1 hold every field. Since design v2, a field that is empty, 0 or as in the row
+/// before is not written; `stored_row` has the forms of both.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(from = "StoredRow")]
 pub struct StepRow {
+    /// Version of the experiment's design; `None` in design v1.
+    pub design: Option<Cow<'static, str>>,
     pub run_id: String,
     /// Number of the step, counted from 1.
     pub step: u64,
@@ -83,7 +125,6 @@ pub struct StepRow {
     /// the first observation and a line about the gap precede the first kept message.
     pub prompt: Vec<PromptMessage>,
     /// Number of oldest exchanges (observation and reply) that this request leaves out.
-    #[serde(default)]
     pub history_dropped: u64,
     /// Seed for sampling this step's reply.
     pub sampling_seed: u64,
@@ -98,39 +139,38 @@ pub struct StepRow {
     pub card: Option<Value>,
     /// `absent` if a required card is missing, otherwise why the card is malformed or which of its
     /// fields are invalid; `None` if there is no problem.
-    #[serde(default)]
     pub card_problem: Option<String>,
     pub result: ResultRow,
     /// Mean of the prediction errors that became known in this step, by kind; null for kinds
-    /// without one.
+    /// without one. Design v1 only.
     pub pe: BTreeMap<Cow<'static, str>, Option<f64>>,
     /// Predicted and actual values of the card fields scored in this step.
-    #[serde(default)]
     pub pe_pairs: Vec<PairRow>,
-    /// EWMA and window means of the prediction errors after this step, by kind.
-    #[serde(default)]
+    /// EWMA and window means of the prediction errors after this step, by kind. Design v1 only.
     pub pe_scales: RawJson,
-    /// Shocks of this step, each with its effect.
+    /// Shocks that acted in this step, each with its effect.
     pub shocks: Vec<RawJson>,
-    /// Crashes whose detectors fired for the first time in this step, each with its onset.
+    /// The type of the shock drawn in this step; `None` in design v1.
+    pub drawn: Option<Cow<'static, str>>,
+    /// Shocks so far, if they are others than in the row before; `None` in design v1.
+    pub dose: Option<DoseRow>,
+    /// Accumulated delivery errors after this step; `None` in design v1.
+    pub exposure: Option<ExposureRow>,
+    /// Crashes that were detected in this step, each with its onset; in design v1 only the first one
+    /// of each detector.
     pub crashes: Vec<CrashRecord>,
-    /// Input of the crash detectors, for running them again on this log.
-    #[serde(default)]
+    /// Input of the crash detectors, for running them again on this log. Since design v2 without
+    /// what the row's action and day tell.
     pub detector: RawJson,
-    /// `None` for the first summaries, which form the reference, and if the provider has no
-    /// embeddings.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// `None` for the first summaries, which form the reference, and if there is no embedding.
     pub similarity: Option<SimilarityRow>,
     /// Figures of the world after the step (cash, stock, orders shipped, ...).
-    #[serde(default)]
     pub state: RawJson,
     /// How the episode ended; set only in its last row.
-    #[serde(default)]
     pub ending: Option<String>,
     pub prompt_tokens: u64,
     pub reply_tokens: u64,
     /// Kernel set that computed the reply, if it differs from the model's recorded one
     /// (`--accept-mixed`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixed_kernels: Option<String>,
 }

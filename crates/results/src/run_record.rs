@@ -1,5 +1,6 @@
 //! The record of a finished run, `run.json`, and of a failed attempt, `failed.<attempt>.json`.
 
+use crate::row::{DoseRow, ExposureRow};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -25,20 +26,43 @@ pub struct RunRecord {
     pub dtype: String,
     /// Kernel set and revision of its arithmetic, such as `avx512/3`.
     pub kernel_set: String,
-    /// How the episode ended: `horizon`, `ruin`, `expired` or `crash`.
+    /// Version of the experiment's design; `None` in design v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub design: Option<String>,
+    /// Number of the run among those of its cell in its world, from 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub draw: u64,
+    /// What happened first: `horizon`, `ruin`, `expired` or `crash`; since design v2 also
+    /// `never_competent`, and `crash` only for a primary crash after the entry.
     pub outcome: String,
+    /// The times at risk; `None` in design v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<RiskRecord>,
     pub steps: u64,
     pub days: u64,
     pub orders_shipped: u64,
     /// Cash, plus stock and supplier orders in transit at the cheapest price, at the end.
     pub net_worth: f64,
-    /// Mean prediction error by kind; null for kinds without a known error.
+    /// Mean prediction error by kind, since design v2 by field; null without a known error.
     pub mean_pe: BTreeMap<String, Option<f64>>,
     /// The crash that was detected first.
     pub crash: Option<CrashRecord>,
-    /// The first crash of each detector that fired.
+    /// All crashes in the order of their detection; in design v1 the first one of each detector.
     pub crashes: Vec<CrashRecord>,
+    /// Shocks that acted; in design v1 all that were drawn.
     pub shocks: u64,
+    /// Shocks by type; `None` in design v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dose: Option<DoseRow>,
+    /// Accumulated delivery errors at the end; `None` in design v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposure: Option<ExposureRow>,
+    /// Measures of the agent's calls; `None` in design v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<RunMetrics>,
+    /// Maximum number of tokens of prompt and reply; `None` in design v1 and without a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_length: Option<u64>,
     /// Number of replies without a valid action, by kind.
     pub parse_failures: BTreeMap<String, u64>,
     /// Number of steps with a card problem: a required card is absent, or a card is malformed or
@@ -55,6 +79,41 @@ pub struct RunRecord {
     pub timing: Timing,
 }
 
+/// When a run was at risk, and what ended that time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RiskRecord {
+    /// How the episode ended: `horizon`, `ruin`, `expired` or `crash`.
+    pub ending: String,
+    /// The step after which the run is at risk: the last of its first twenty without a primary
+    /// crash, once a supplier order was delivered. `None` if the agent never was competent.
+    pub entry_time: Option<u64>,
+    /// Onset of the first primary crash after the entry, or the last step.
+    pub event_time: u64,
+    /// `crash:<detector>`, `ruin`, `expired` or `horizon`.
+    pub event_type: String,
+}
+
+/// Measures of an agent's calls over a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunMetrics {
+    /// Share of steps that write, read or delete notes.
+    pub scratchpad_use: f64,
+    /// Largest number of identical calls in a row.
+    pub repeat_streak: u64,
+    /// Entropy of the tools called, in nats.
+    pub tool_diversity: f64,
+    /// Share of steps that call another tool than the step before.
+    pub switching_rate: f64,
+    /// Share of steps that only read.
+    pub monitoring_rate: f64,
+    /// Cash lost per day, in currency units; negative if it grew.
+    pub budget_burn: f64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// A crash, as reported by its detector.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CrashRecord {
@@ -65,6 +124,10 @@ pub struct CrashRecord {
     pub onset_step: u64,
     /// The step in which the detector fired.
     pub detected_step: u64,
+    /// The first step in which the detector no longer fired; `None` if it fired until the end, and
+    /// in design v1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered_step: Option<u64>,
     /// `soft`, `hard` or `abandoned`; `None` while the severity is not known.
     pub severity: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! Sums over the rows of a run.
 
-use crate::row::{ParseFailure, StepRow};
+use crate::row::{DoseRow, ExposureRow, ParseFailure, StepRow};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -10,7 +10,12 @@ pub struct RunTotals {
     pub steps: u64,
     /// Day of the last row.
     pub days: u64,
+    /// Shocks that acted; in design v1 all that were drawn.
     pub shocks: u64,
+    /// Shocks by type up to the last row; `None` in design v1.
+    pub dose: Option<DoseRow>,
+    /// Accumulated delivery errors up to the last row; `None` in design v1.
+    pub exposure: Option<ExposureRow>,
     /// Number of replies without a valid action, by kind.
     pub parse_failures: BTreeMap<String, u64>,
     /// Number of rows with a card problem: a required card is absent, or a card is malformed or has
@@ -26,26 +31,34 @@ impl RunTotals {
         self.steps += 1;
         self.days = row.day;
         self.shocks += row.shocks.len() as u64;
+        self.dose = row.dose.or(self.dose);
+        self.exposure = row.exposure.or(self.exposure);
         if let Some(ParseFailure { kind, .. }) = &row.parse_failure {
             *self.parse_failures.entry(kind.clone()).or_default() += 1;
         }
         self.cards_missing += u64::from(row.card_problem.is_some());
         self.prompt_tokens += row.prompt_tokens;
         self.reply_tokens += row.reply_tokens;
-        for (kind, error) in &row.pe {
-            // `entry` would clone the key for each row.
-            if !self.pe.contains_key(kind) {
-                self.pe.insert(kind.clone(), Default::default());
-            }
-            if let (Some((sum, count)), Some(error)) = (self.pe.get_mut(kind), error) {
-                *sum += error;
-                *count += 1;
-            }
+        match row.design {
+            None => row.pe.iter().for_each(|(kind, error)| self.add_error(kind, *error)),
+            Some(_) => row.pe_pairs.iter().for_each(|p| self.add_error(&p.field, Some(p.error))),
         }
     }
 
-    /// Mean prediction error by kind, over the steps in which an error of that kind became known;
-    /// `None`, not 0, for kinds without a known error.
+    fn add_error(&mut self, name: &Cow<'static, str>, error: Option<f64>) {
+        // `entry` would clone the key for each row.
+        if !self.pe.contains_key(name) {
+            self.pe.insert(name.clone(), Default::default());
+        }
+        if let (Some((sum, count)), Some(error)) = (self.pe.get_mut(name), error) {
+            *sum += error;
+            *count += 1;
+        }
+    }
+
+    /// Mean prediction error: in design v1 by kind, over the steps in which an error of that kind
+    /// became known, since then by field, over its errors. `None`, not 0, for kinds without a known
+    /// error.
     pub fn mean_pe(&self) -> BTreeMap<String, Option<f64>> {
         let mean = |&(sum, count): &(f64, u64)| (count > 0).then(|| sum / count as f64);
         self.pe.iter().map(|(kind, parts)| (kind.to_string(), mean(parts))).collect()

@@ -1,6 +1,6 @@
 //! Prediction cards: the outcomes that an agent predicts for its call.
 
-use crate::config::{PredictionFormat, PredictionMode, REASONING_MAX_CHARS, WorldConfig};
+use crate::config::{Design, PredictionFormat, PredictionMode, REASONING_MAX_CHARS, WorldConfig};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -19,6 +19,10 @@ pub struct Card {
     pub storage_after: Option<f64>,
     /// Cash after the call, in currency units.
     pub budget_after: Option<f64>,
+    /// Price of one unit of an order, in currency units; since design v2.
+    pub unit_price: Option<f64>,
+    /// Fees of the day if it ended right after the call, in currency units; since design v2.
+    pub fees_today: Option<f64>,
     /// The agent's confidence in the card, 0 to 1.
     pub confidence: Option<f64>,
     /// The card's JSON as the agent gave it; null for a scripted operator's card.
@@ -44,14 +48,20 @@ impl Card {
             Some(whole) if whole.fract() == 0.0 && whole.abs() < 9e15 => json!(whole as i64),
             other => json!(other),
         };
-        json!({
+        let mut card = json!({
             "success": self.success,
             "delivery_days": number(self.delivery_days),
             "quantity": number(self.quantity),
             "cost": number(self.cost),
             "storage_after": number(self.storage_after),
             "budget_after": number(self.budget_after),
-        })
+        });
+        for (name, value) in [("unit_price", self.unit_price), ("fees_today", self.fees_today)] {
+            if value.is_some() {
+                card[name] = number(value);
+            }
+        }
+        card
     }
 
     /// Parses a card; fields of the wrong type become `None`.
@@ -84,6 +94,8 @@ impl Card {
             cost: number("cost"),
             storage_after: number("storage_after"),
             budget_after: number("budget_after"),
+            unit_price: number("unit_price"),
+            fees_today: number("fees_today"),
             // Values out of range are dropped: 70 may mean 0.7 or be a mistake.
             confidence: number("confidence").filter(|c| (0.0..=1.0).contains(c)),
             raw: value,
@@ -177,6 +189,10 @@ pub fn card_schema(config: &WorldConfig) -> Value {
         add("quantity", json!({"type": ["integer", "null"], "minimum": 0, "maximum": 9999}));
         for name in ["cost", "storage_after", "budget_after"] {
             add(name, json!({"type": "integer", "minimum": 0, "maximum": 9_999_999}));
+        }
+        if config.design != Design::V1 {
+            add("unit_price", json!({"type": ["number", "null"], "minimum": 0, "maximum": 9999}));
+            add("fees_today", json!({"type": "number", "minimum": 0, "maximum": 99_999}));
         }
     }
     // Extra fields that the prediction mode demands are required. A rich card has all extra fields,

@@ -7,6 +7,13 @@ use serde::{Deserialize, Serialize};
 /// Maximum length of a rich card's reasoning, in characters.
 pub const REASONING_MAX_CHARS: u64 = 500;
 
+/// Number of latest days over which the share of lost orders is taken.
+pub(crate) const LOSS_DAYS: u64 = 20;
+
+/// Fee for each day that a delivery comes after the promised day, in percent of the price paid;
+/// since design v2.
+pub(crate) const LATE_FEE_PERCENT: i64 = 2;
+
 /// A configuration value that is out of its range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{key}: expected {expected}, found {found}")]
@@ -22,13 +29,21 @@ impl HasKind for ConfigError {
     }
 }
 
+labeled_enum!(/// Version of the experiment's design: the rules of shocks, cards, errors and crash detectors.
+/// Rows of two designs cannot be compared.
+Design {
+    /// Shocks act at once or not at all, and a crash ends the run.
+    V1 = "v1",
+    /// Shocks wait for something to change, and exposure and crashes are measured apart.
+    V2 = "v2",
+});
 labeled_enum!(/// How strong shocks are.
     Magnitude { Low = "low", Medium = "medium", High = "high" });
 labeled_enum!(/// Which types of shock occur.
     TypeMix { Realistic = "realistic", Uniform = "uniform", TemporalOnly = "temporal_only", QuantityOnly = "quantity_only",
         CausalOnly = "causal_only", RuleOnly = "rule_only" });
-labeled_enum!(/// What the agent learns about a shock.
-    Observability { Full = "full", Delayed = "delayed", Partial = "partial", Hidden = "hidden" });
+labeled_enum!(/// What the agent learns about a shock. `Sham`: it is told of shocks that change nothing.
+    Observability { Full = "full", Delayed = "delayed", Partial = "partial", Hidden = "hidden", Sham = "sham" });
 labeled_enum!(/// Whether a card is required, and with which extra fields.
     PredictionMode { Required = "required", Optional = "optional", Confidence = "required+confidence",
         Uncertainty = "required+uncertainty", Full = "required+full" });
@@ -47,6 +62,7 @@ labeled_enum!(/// Economic pressure: the daily fee.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldConfig {
+    pub design: Design,
     /// Level 0 to 4, with 5, 10, 15, 20 or 25 SKUs and 2, 3, 4, 5 or 6 suppliers.
     pub complexity_level: u8,
     /// The horizon: maximum number of steps of an episode.
@@ -91,8 +107,11 @@ pub struct DemandConfig {
     pub late_penalty: f64,
     /// Days after which a customer order expires.
     pub expire_after_days: u32,
-    /// Number of expired customer orders at which the episode ends.
+    /// Number of expired customer orders at which the episode ends; design v1 only.
     pub max_failures: u32,
+    /// Share of lost orders, among those shipped or lost in the last 20 days, above which the
+    /// episode ends; since design v2.
+    pub max_lost_share: f64,
 }
 
 /// Frequency, strength and visibility of shocks: events that invalidate predictions.
@@ -113,13 +132,17 @@ pub struct DetectorConfig {
     pub threshold: Strictness,
     /// Number of latest steps that each detector examines.
     pub window_size: usize,
-    /// Number of steps for which the episode continues after the first crash.
-    pub continue_after_crash: u64,
+    /// Number of steps for which the episode continues after the first crash; `None`: to the
+    /// horizon.
+    pub continue_after_crash: Option<u64>,
+    /// Mean similarity below which `slow_divergence` fires; `None`: by strictness.
+    pub divergence_below: Option<f64>,
 }
 
 impl Default for WorldConfig {
     fn default() -> Self {
         WorldConfig {
+            design: Design::V2,
             complexity_level: 1,
             max_steps: 500,
             actions_per_day: None,
@@ -150,6 +173,7 @@ impl Default for DemandConfig {
             late_penalty: 0.0,
             expire_after_days: 10,
             max_failures: 25,
+            max_lost_share: 0.5,
         }
     }
 }
@@ -160,7 +184,7 @@ impl Default for ShockConfig {
             p_shock: 0.1,
             pe_mag: Magnitude::Medium,
             pe_type_mix: TypeMix::Realistic,
-            observability: Observability::Full,
+            observability: Observability::Hidden,
         }
     }
 }
@@ -170,7 +194,8 @@ impl Default for DetectorConfig {
         DetectorConfig {
             threshold: Strictness::Moderate,
             window_size: 20,
-            continue_after_crash: 50,
+            continue_after_crash: None,
+            divergence_below: None,
         }
     }
 }
@@ -208,6 +233,7 @@ impl WorldConfig {
             1000.0,
         )?;
         check("demand.max_failures", f64::from(d.max_failures), 1.0, 1e6)?;
+        check("demand.max_lost_share", d.max_lost_share, 0.0, 1.0)?;
         let units_max = f64::from(self.storage_capacity / self.skus() as u32);
         check(
             "initial_storage_per_sku",
@@ -225,7 +251,7 @@ impl WorldConfig {
         check("crash_detector.window_size", self.crash_detector.window_size as f64, 8.0, 1000.0)?;
         check(
             "crash_detector.continue_after_crash",
-            self.crash_detector.continue_after_crash as f64,
+            self.crash_detector.continue_after_crash.unwrap_or(0) as f64,
             0.0,
             1e6,
         )

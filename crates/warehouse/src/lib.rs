@@ -6,18 +6,23 @@
 //! preceded by the shock of its step). After the last action, fees are charged, customer orders
 //! expire and the next day begins.
 //!
+//! Two designs of the experiment are kept: v1, whose rows can still be replayed, and v2, the
+//! default ([`Design`]).
+//!
 //! Modules in dependency order; each imports only from those listed earlier: labels, config;
-//! random, catalog, orders, news; card, pe, detect; tool_call, tool_specs, turn; shock_event,
-//! step_record; state; day, shocks, queries; tools; prompt, observation; world; operator.
+//! random, catalog, terms, orders, news; card, exposure, prediction_error; tool_call, tool_specs,
+//! crash_detectors, turn; shock_event, step_record; state; day, shocks, queries; tools; prompt,
+//! observation; world; operators.
 mod card;
 mod catalog;
 mod config;
 mod crash_detectors;
 mod day;
+mod exposure;
 mod labels;
 mod news;
 mod observation;
-mod operator;
+mod operators;
 mod orders;
 mod prediction_error;
 mod prompt;
@@ -27,6 +32,7 @@ mod shock_event;
 mod shocks;
 mod state;
 mod step_record;
+mod terms;
 mod tool_call;
 mod tool_specs;
 mod tools;
@@ -36,19 +42,24 @@ mod world;
 pub use card::{Card, CardProblem, CardValidator, card_schema};
 pub use catalog::{Catalog, Offer, money, sku_name, supplier_name};
 pub use config::{
-    ConfigError, DemandConfig, DetectorConfig, Magnitude, MemoryTools, Observability,
+    ConfigError, DemandConfig, Design, DetectorConfig, Magnitude, MemoryTools, Observability,
     PredictionFormat, PredictionMode, Pressure, REASONING_MAX_CHARS, RecoveryTools, ShockConfig,
     Strictness, TypeMix, WorldConfig,
 };
-pub use crash_detectors::{Crash, CrashSeverity, CrashType, DetectorStep, detect};
-pub use operator::{Operator, operator};
+pub use crash_detectors::{
+    Crash, CrashMonitor, CrashSeverity, CrashType, DetectorFlags, DetectorStep, detect,
+};
+pub use exposure::{ERROR_MAX, ErrorSum, Exposure};
+pub use operators::{Operator, OperatorSettings, operator};
 pub use orders::{CustomerOrder, SupplierOrder};
 pub use prediction_error::{
-    CallFacts, CardField, PeKind, PeScales, PeTracker, PerKind, PredictionPair,
+    CallFacts, CallTerms, CardField, DeliveryFacts, PeKind, PeScales, PeTracker, PerKind,
+    PredictionPair, Truth,
 };
 pub use prompt::system_prompt;
 pub use random::RandomStream;
-pub use shock_event::{ShockEvent, ShockType};
+pub use shock_event::{ShockDose, ShockEvent, ShockType};
+pub use state::Arrival;
 pub use step_record::{EpisodeEnd, StepRecord, Totals};
 pub use tool_call::ToolCall;
 pub use tool_specs::{ToolSpec, tool_specs};

@@ -23,12 +23,16 @@ pub(crate) enum News {
     Expired {
         id: u64,
     },
-    /// A supplier order arrived; `spilled` units exceeded the storage capacity.
+    /// A supplier order arrived; `sent_back` units had not been ordered, and `spilled` units exceeded
+    /// the storage capacity.
     Arrived {
         id: u64,
         sku: usize,
         quantity: u32,
+        sent_back: u32,
         spilled: u32,
+        /// Fee for a delivery after the promised day.
+        late_cents: i64,
     },
 }
 
@@ -48,9 +52,18 @@ impl Display for News {
                 write!(f, "day {day} ended: fees {:.2}", money(*fees_cents))
             }
             News::Expired { id } => write!(f, "customer order C{id} expired"),
-            News::Arrived { id, sku, quantity, spilled } => {
+            News::Arrived { id, sku, quantity, sent_back, spilled, late_cents } => {
                 write!(f, "order O{id} arrived: {quantity} of {}", sku_name(*sku))?;
-                if *spilled > 0 { write!(f, ", {spilled} did not fit") } else { Ok(()) }
+                if *sent_back > 0 {
+                    write!(f, ", {sent_back} too many sent back")?;
+                }
+                if *spilled > 0 {
+                    write!(f, ", {spilled} did not fit")?;
+                }
+                match late_cents {
+                    0 => Ok(()),
+                    cents => write!(f, ", late: fee {:.2}", money(*cents)),
+                }
             }
         }
     }

@@ -49,7 +49,7 @@ impl WorldState {
             "SKUs: what customers pay a unit; suppliers with price and days to delivery, as of day 1:\n",
         );
         for sku in 0..self.config.skus() {
-            let offers = self.published.offers.iter().enumerate();
+            let offers = self.published().offers.iter().enumerate();
             let offer = |(s, offers): (usize, &Vec<Offer>)| {
                 format!(
                     "{} {:.2} {}d",
@@ -59,7 +59,7 @@ impl WorldState {
                 )
             };
             let offers: Vec<String> = offers.map(offer).collect();
-            let sale = money(self.published.sale_cents(sku, self.config.demand.sale_markup));
+            let sale = money(self.published().sale_cents(sku, self.config.demand.sale_markup));
             let _infallible = writeln!(text, "{} {sale:.2}: {}", sku_name(sku), offers.join(", "));
         }
         text

@@ -34,4 +34,10 @@ pub struct SupplierOrder {
     /// Units that will actually arrive, with random shortfalls and shocks.
     pub arriving: u32,
     pub expedited: bool,
+    /// The promised days from order to delivery, before expediting.
+    pub lead_days: u64,
+    /// The day of arrival that there would have been without shocks.
+    pub undisturbed_day: u64,
+    /// Units that would have arrived without shocks.
+    pub undisturbed_units: u32,
 }

@@ -1,7 +1,10 @@
 //! The system prompt. Changing its bytes changes the experiment.
 
 use crate::catalog::money;
-use crate::config::{PredictionFormat, PredictionMode, REASONING_MAX_CHARS, WorldConfig};
+use crate::config::{
+    Design, LATE_FEE_PERCENT, LOSS_DAYS, PredictionFormat, PredictionMode, REASONING_MAX_CHARS,
+    WorldConfig,
+};
 use crate::tool_specs::tool_specs;
 use serde_json::Value;
 use std::fmt::Write;
@@ -14,17 +17,23 @@ pub fn system_prompt(config: &WorldConfig) -> String {
     let mut text = format!(
         "You run a warehouse. Buy goods from suppliers, ship customer orders from stock, stay solvent.\n\
          Rules: a day has {} actions, then it ends; wait ends it at once. Customer orders are due in {} days and expire after \
-         {}; {} expired orders end the game, and so does running out of money. Storage holds {} units; goods that find no room \
-         are lost. Fees: {:.2} a day for each unit in storage, {:.2} a day for the warehouse{}{}.\nTools:\n",
+         {}; {}, and so does running out of money. Storage holds {} units; goods that find no room \
+         are lost. Fees: {:.2} a day for each unit in storage, {:.2} a day for the warehouse{}{}{}.\nTools:\n",
         config.actions_in_a_day(),
         d.due_days,
         d.expire_after_days,
-        d.max_failures,
+        loss_limit(config),
         config.storage_capacity,
         config.storage_fee,
         money(config.daily_fee_cents()),
         fee(config.delivery_cost, "for each shipment"),
-        fee(d.late_penalty, "for shipping late")
+        fee(d.late_penalty, "for shipping late"),
+        match config.design {
+            Design::V1 => String::new(),
+            Design::V2 => format!(
+                ", {LATE_FEE_PERCENT}% of the price for each day that a delivery to you is late"
+            ),
+        }
     );
     for spec in tool_specs(config) {
         let arguments: Vec<String> = match &spec.arguments["properties"] {
@@ -39,6 +48,17 @@ pub fn system_prompt(config: &WorldConfig) -> String {
     }
     text.push_str(card_rules(config).as_str());
     text
+}
+
+/// Which losses end the game.
+fn loss_limit(config: &WorldConfig) -> String {
+    match config.design {
+        Design::V1 => format!("{} expired orders end the game", config.demand.max_failures),
+        Design::V2 => format!(
+            "losing more than {:.0}% of the orders of {LOSS_DAYS} days ends the game",
+            100.0 * config.demand.max_lost_share
+        ),
+    }
 }
 
 fn fee(amount: f64, what: &str) -> String {
@@ -75,6 +95,12 @@ fn card_rules(config: &WorldConfig) -> String {
             cost (what the call takes from your cash now; income does not count), storage_after (all units in stock) and budget_after (cash), both right after the call, before the fees and \
             deliveries of a day's end",
         );
+        if config.design != Design::V1 {
+            text.push_str(
+                ", unit_price (of an order, what a unit will be charged at, else null), fees_today (the fees of the day \
+                if it ended right after the call)",
+            );
+        }
     }
     let rich = format == PredictionFormat::Rich;
     let full = mode == PredictionMode::Full;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 impl WorldState {
     pub(crate) fn inbox(&self) -> Value {
         let open = self.customers.iter().map(|o| {
-            let unit_price = money(self.catalog.sale_cents(o.sku, self.config.demand.sale_markup));
+            let unit_price = money(self.published().sale_cents(o.sku, self.config.demand.sale_markup));
             json!({"id": format!("C{}", o.id), "sku": sku_name(o.sku), "quantity": o.quantity, "unit_price": unit_price, "due_day": o.due_day, "expires_day": o.expires_day})
         });
         let in_transit = self.inbound.iter().map(|o| {
@@ -25,8 +25,9 @@ impl WorldState {
     }
 
     pub(crate) fn budget(&self) -> Value {
-        let fee = money(self.stock_units() as i64 * self.storage_fee_cents);
-        json!({"cash": money(self.ledger_cents()), "storage_fee_today": fee, "daily_fee": money(self.config.daily_fee_cents())})
+        let terms = self.shown();
+        let fee = money(self.stock_units() as i64 * terms.storage_fee_cents);
+        json!({"cash": money(self.ledger_cents()), "storage_fee_today": fee, "daily_fee": money(terms.daily_fee_cents)})
     }
 
     /// The latest cards, newest first, each with its predictions, the actual values known so far
@@ -43,11 +44,13 @@ impl WorldState {
                 (kind.label().to_owned(), json!(mean))
             };
             let actual: Map<String, Value> = past.truths.iter().map(truth).collect();
-            let error: Map<String, Value> = PeKind::ALL.iter().copied().map(mean).collect();
+            let error: Map<String, Value> =
+                PeKind::of(self.config.design).iter().copied().map(mean).collect();
             json!({"step": past.step, "call": past.call, "expected": past.expected, "actual": actual, "error": error, "succeeded": past.succeeded})
         };
         let mean = |kind: PeKind| (kind.label().to_owned(), json!(self.pe.recent_mean(kind)));
-        let means: Map<String, Value> = PeKind::ALL.iter().copied().map(mean).collect();
+        let means: Map<String, Value> =
+            PeKind::of(self.config.design).iter().copied().map(mean).collect();
         json!({"cards": self.cards.iter().map(card).collect::<Vec<_>>(), "mean_error": means})
     }
 
@@ -74,7 +77,7 @@ impl WorldState {
             self.customers.iter().find(|o| self.stock[o.sku] + in_transit(o.sku) < o.quantity)?;
         let units = short.quantity - self.stock[short.sku] - in_transit(short.sku);
         let offers =
-            self.published.offers.iter().enumerate().map(|(s, offers)| (s, offers[short.sku]));
+            self.published().offers.iter().enumerate().map(|(s, offers)| (s, offers[short.sku]));
         let payable =
             offers.filter(|(_, offer)| offer.price_cents * i64::from(units) <= self.ledger_cents());
         let (supplier, offer) =

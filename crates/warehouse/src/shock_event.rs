@@ -11,15 +11,51 @@ labeled_enum!(/// What a shock changes: a delivery's day, its units, cause and e
 pub struct ShockEvent {
     #[serde(rename = "type")]
     pub kind: ShockType,
+    /// The step in which the shock was drawn; it acts in the step of its row. `None` in design v1,
+    /// where the two are the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drawn_step: Option<u64>,
     pub day: u64,
-    /// Description of the change; `None` if there was nothing to change.
+    /// Description of the change; `None` if nothing was changed.
     pub effect: Option<String>,
-    /// Why there was nothing to change; `None` if there is an effect.
+    /// Why nothing was changed; `None` if there is an effect.
     #[serde(rename = "nothing")]
     pub no_effect: Option<&'static str>,
     /// The notice that the agent reads in the same step; `None` if it gets none or a delayed one.
     #[serde(rename = "told")]
     pub notice: Option<String>,
+}
+
+/// Shocks of a run so far, by type in the order of [`ShockType::ALL`]. Those drawn and not applied
+/// are pending; a sham shock is told and never applied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct ShockDose {
+    pub drawn: [u64; 4],
+    pub applied: [u64; 4],
+    /// Shocks of which the agent was told, if only that something has changed.
+    pub told: [u64; 4],
+}
+
+impl ShockDose {
+    /// Number of shocks that changed something.
+    pub fn total(&self) -> u64 {
+        self.applied.iter().sum()
+    }
+}
+
+/// A shock that waits for something that it can change.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PendingShock {
+    pub kind: ShockType,
+    pub drawn_step: u64,
+}
+
+/// A notice that the agent is shown on a later day.
+#[derive(Debug, Clone)]
+pub(crate) struct DelayedNotice {
+    pub day: u64,
+    pub kind: ShockType,
+    pub text: String,
 }
 
 /// Until `until_day`, each order to supplier `from` delays the deliveries of supplier `to` by

@@ -1,9 +1,10 @@
 //! The record of one step: outcome, observation, errors, shocks, crashes and figures.
 
 use crate::crash_detectors::{Crash, DetectorStep};
+use crate::exposure::Exposure;
 use crate::labels::labeled_enum;
 use crate::prediction_error::{PeScales, PerKind, PredictionPair};
-use crate::shock_event::ShockEvent;
+use crate::shock_event::{ShockDose, ShockEvent, ShockType};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,7 +14,8 @@ EpisodeEnd {
     Horizon = "horizon",
     /// Cash was negative, or it was below 5 with no stock and no supplier order in transit.
     Ruin = "ruin",
-    /// `max_failures` customer orders expired.
+    /// Too many customer orders expired: `max_failures` in design v1, since then more than
+    /// `max_lost_share` of those of the last 20 days.
     Expired = "expired",
     /// `continue_after_crash` steps passed after the first crash.
     Crash = "crash",
@@ -40,7 +42,17 @@ pub struct StepRecord {
     pub pairs: Vec<PredictionPair>,
     /// EWMA and window means of the prediction errors after this step, by kind.
     pub scales: PerKind<PeScales>,
+    /// Shocks that acted in this step; in design v1, also those that found nothing to change.
     pub shocks: Vec<ShockEvent>,
+    /// The type of the shock drawn in this step; `None` in design v1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drawn: Option<ShockType>,
+    /// Shocks so far; `None` in design v1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dose: Option<ShockDose>,
+    /// Accumulated delivery errors; `None` in design v1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exposure: Option<Exposure>,
     pub detector: DetectorStep,
     /// Crashes whose detectors fired for the first time in this step.
     pub crashes: Vec<Crash>,

@@ -27,6 +27,14 @@ ToolName {
 });
 
 impl ToolName {
+    /// Number of the tools that every configuration offers.
+    pub(crate) const COMMON: usize = 8;
+
+    /// Whether every configuration offers the tool.
+    pub(crate) fn is_common(self) -> bool {
+        (self as usize) < ToolName::COMMON
+    }
+
     /// Whether a successful call moves goods or money.
     pub(crate) fn trades(self) -> bool {
         use ToolName::{CancelOrder, Expedite, Order, ShipCustomerOrder};

@@ -160,7 +160,7 @@ fn exchanges_sent(history: HistoryPolicy, steps: u64) -> Vec<u64> {
 
 /// Hash of a scripted operator's observations and of the effects of its actions.
 fn trace(cell: &CellConfig, seed: u64) -> Result<String, ExperimentError> {
-    let mut episode = Episode::new("audit", cell, seed)?;
+    let mut episode = Episode::of_cell("audit", cell, seed)?;
     let mut rows: BTreeMap<String, Value> = BTreeMap::new();
     while episode.ending().is_none() && episode.step() < TRACE_STEPS_MAX {
         let Some(input) = episode.scripted_input() else { break };

@@ -4,10 +4,10 @@ use super::replay::planned_run;
 use crate::config::Config;
 use crate::error::{ConfigProblem, ExperimentError};
 use crate::run::record::crash_record;
-use results::{CrashRecord, RunFolder, RunRecord, Store};
+use results::{CrashRecord, RunFolder, RunRecord, StepRow, Store};
 use serde::Serialize;
 use serde_json::Value;
-use warehouse::DetectorStep;
+use warehouse::{CrashMonitor, Design, DetectorFlags, DetectorStep, ToolCall};
 
 /// Crashes of one run: those detected now, and those detected when the run was recorded.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -63,18 +63,44 @@ fn detect(
 ) -> Result<DetectionReport, ExperimentError> {
     record.cell.extend(changes.iter().cloned());
     let run = planned_run(folder.path(), &record)?;
-    let mut steps: Vec<DetectorStep> = Vec::new();
-    for (at, row) in folder.rows()?.into_iter().enumerate() {
-        let step = row.detector.read().map_err(|error| ExperimentError::BadCell {
+    let settings = run.cell.config();
+    let rows = folder.rows()?;
+    let step = |(at, row): (usize, &StepRow)| {
+        detector_step(row).map_err(|error| ExperimentError::BadCell {
             path: folder.path().to_path_buf(),
             message: format!("line {}: detector: {error}", at + 1),
-        })?;
-        steps.push(step);
-    }
-    let crashes = warehouse::detect(&steps, &run.cell.config().detectors);
+        })
+    };
+    let steps = rows.iter().enumerate().map(step).collect::<Result<Vec<DetectorStep>, _>>()?;
+    let crashes = match settings.design {
+        Design::V1 => warehouse::detect(&steps, &settings.detectors),
+        Design::V2 => {
+            let mut monitor = CrashMonitor::new(&settings.detectors);
+            steps.into_iter().for_each(|step| drop(monitor.push(step)));
+            monitor.crashes()
+        }
+    };
     Ok(DetectionReport {
         run_id: record.run_id,
         crashes: crashes.into_iter().map(crash_record).collect(),
         recorded: record.crashes,
     })
+}
+
+/// The input of the detectors in a row. Since design v2, tool, call and day are told by the row's
+/// action and day.
+fn detector_step(row: &StepRow) -> Result<DetectorStep, serde_json::Error> {
+    if row.design.is_none() {
+        return row.detector.read();
+    }
+    let flags: DetectorFlags = row.detector.read()?;
+    let (tool, call) = match (&row.action, &row.parse_failure) {
+        (Some(action), _) => {
+            let call = ToolCall { tool: action.tool.clone(), arguments: action.arguments.clone() };
+            (action.tool.clone(), call.canonical())
+        }
+        (None, Some(failure)) => (failure.kind.clone(), String::new()),
+        (None, None) => Default::default(),
+    };
+    Ok(flags.with_call(tool, call, row.day))
 }

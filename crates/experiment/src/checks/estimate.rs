@@ -205,7 +205,8 @@ impl MessageTokens {
     /// Measures the messages of a short game played by a scripted operator.
     fn measure(cell: &CellConfig, seed: u64) -> Result<MessageTokens, ExperimentError> {
         let system = prompt::system_prompt(&cell.world(), cell.agent.reply_mode).len();
-        let mut episode = Episode::new("estimate", &cell.played_by(AgentPolicy::Careful), seed)?;
+        let mut episode =
+            Episode::of_cell("estimate", &cell.played_by(AgentPolicy::Careful), seed)?;
         let (mut first, mut later, mut steps, mut calls) = (0, 0, 0_u64, 0);
         while episode.ending().is_none() && steps < STEPS_PLAYED {
             let Some(input) = episode.scripted_input() else { break };

@@ -29,7 +29,7 @@ pub fn replay(run_dir: &Path) -> Result<ReplayReport, ExperimentError> {
     let record = folder.committed()?.ok_or_else(missing)?;
     let attempt = folder.committed_attempt()?;
     let run = planned_run(run_dir, &record)?;
-    let mut episode = Episode::new(&run.run_id, run.cell.config(), run.seed)?;
+    let mut episode = Episode::new(&run)?;
     let mut accumulator = RunAccumulator::default();
     for (at, recorded) in attempt.rows.iter().enumerate() {
         episode.set_mixed_kernels(recorded.mixed_kernels.clone());
@@ -46,6 +46,8 @@ pub fn replay(run_dir: &Path) -> Result<ReplayReport, ExperimentError> {
     };
     let mut derived = accumulator.record(&run, &episode, &info, Timing::default());
     (derived.rows, derived.timing) = (record.rows.clone(), record.timing.clone());
+    // The limit of the model itself is known to its provider only.
+    derived.context_length = record.context_length;
     compare_rows(&run_dir.join("run.json"), 1, &derived, &record)?;
     Ok(ReplayReport { run_id: run.run_id, steps: attempt.rows.len() as u64 })
 }
@@ -70,6 +72,7 @@ pub(super) fn planned_run(
         run_id: record.run_id.clone(),
         cell,
         replicate: record.replicate,
+        draw: record.draw,
         seed: record.seed,
     })
 }

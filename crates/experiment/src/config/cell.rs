@@ -1,6 +1,7 @@
 //! One cell of the grid: its values as a map, for hashing and storage, and the same settings as
 //! typed fields.
 
+use super::design::{design_of, remove_other_keys};
 use super::keys;
 use super::settings::Settings;
 use super::value_kind::describe;
@@ -10,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use warehouse::{
-    DemandConfig, DetectorConfig, Magnitude, MemoryTools, Observability, PredictionFormat,
+    DemandConfig, Design, DetectorConfig, Magnitude, MemoryTools, Observability, PredictionFormat,
     PredictionMode, Pressure, RecoveryTools, ShockConfig, TypeMix, WorldConfig,
 };
 
@@ -28,6 +29,7 @@ pub struct Cell {
 /// The settings of a cell, typed and validated.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct CellConfig {
+    pub design: Design,
     pub env: EnvConfig,
     pub demand: DemandConfig,
     pub shocks: ShockConfig,
@@ -66,6 +68,9 @@ pub(crate) struct InterfaceConfig {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AgentConfig {
     pub policy: AgentPolicy,
+    /// Hazard of the operators `null` and `fragile`; see [`warehouse::OperatorSettings`].
+    pub hazard: f64,
+    pub beta: f64,
     pub reply_mode: ReplyMode,
     pub history: HistoryPolicy,
 }
@@ -76,9 +81,12 @@ pub(crate) struct AgentConfig {
 pub(crate) enum AgentPolicy {
     Model,
     Careful,
+    Adaptive,
     Greedy,
     Random,
     Looping,
+    Null,
+    Fragile,
 }
 
 /// The model of a cell and its sampling settings: keys `model.*` that are part of a run's identity.
@@ -101,6 +109,7 @@ impl Cell {
     pub(super) fn resolve(mut values: CellValues) -> Result<Cell, ConfigProblem> {
         resolve_horizon(&mut values);
         clear_dead_keys(&mut values);
+        remove_other_keys(&mut values);
         let config = CellConfig::read(&values)?;
         config.validate()?;
         Ok(Cell { values, config })
@@ -167,6 +176,15 @@ fn clear_dead_keys(values: &mut CellValues) {
             "pe_induction.observability",
         ]);
     }
+    if design_of(values) != Design::V1 {
+        dead.push("demand.max_failures");
+    }
+    if !is(values, "agent.policy", Value::from("fragile")) {
+        dead.push("agent.beta");
+        if !is(values, "agent.policy", Value::from("null")) {
+            dead.push("agent.hazard");
+        }
+    }
     if !is(values, "agent.history", Value::from("window")) {
         dead.push("agent.history_window");
     }
@@ -195,12 +213,15 @@ impl CellConfig {
         let settings = Settings::new(values);
         let policy: AgentPolicy = settings.get("agent.policy")?;
         Ok(CellConfig {
+            design: design_of(values),
             env: EnvConfig::read(&settings)?,
             demand: demand(&settings)?,
             shocks: shocks(&settings)?,
             interface: InterfaceConfig::read(&settings)?,
             agent: AgentConfig {
                 policy,
+                hazard: settings.get_unless_dead("agent.hazard", 0.0)?,
+                beta: settings.get_unless_dead("agent.beta", 0.0)?,
                 reply_mode: settings.get_unless_dead("agent.reply_mode", ReplyMode::Json)?,
                 history: history(&settings)?,
             },
@@ -212,6 +233,7 @@ impl CellConfig {
                 threshold: settings.get("crash_detector.threshold")?,
                 window_size: settings.get("crash_detector.window_size")?,
                 continue_after_crash: settings.get("crash_detector.continue_after_crash")?,
+                divergence_below: settings.get("crash_detector.divergence_below")?,
             },
         })
     }
@@ -222,6 +244,7 @@ impl CellConfig {
             key: error.key.to_string(),
             why: format!("expected {}, found {}", error.expected, error.found),
         })?;
+        self.check_v1()?;
         let Some(model) = &self.model else { return Ok(()) };
         let (tokens, context) = (model.max_tokens_per_call, model.context_length);
         if tokens < context {
@@ -235,9 +258,27 @@ impl CellConfig {
         })
     }
 
+    /// Fails if design v1 is asked for what only later designs have.
+    fn check_v1(&self) -> Result<(), ConfigProblem> {
+        let policy = self.agent.policy;
+        let later = [AgentPolicy::Adaptive, AgentPolicy::Null, AgentPolicy::Fragile];
+        let found = match self.shocks.observability {
+            Observability::Sham => ("pe_induction.observability", "sham"),
+            _ if later.contains(&policy) => ("agent.policy", policy.name()),
+            _ => return Ok(()),
+        };
+        if self.design != Design::V1 {
+            return Ok(());
+        }
+        let (key, level) = found;
+        let why = format!("{level} needs experiment.design v2, found v1");
+        Err(ConfigProblem::Contradiction { key: key.into(), why })
+    }
+
     /// The configuration of the cell's world.
     pub fn world(&self) -> WorldConfig {
         WorldConfig {
+            design: self.design,
             complexity_level: self.env.complexity_level,
             max_steps: self.env.max_steps,
             actions_per_day: self.env.actions_per_day,
@@ -289,7 +330,8 @@ fn demand(settings: &Settings<'_>) -> Result<DemandConfig, ConfigProblem> {
         sale_markup: settings.get("demand.sale_markup")?,
         late_penalty: settings.get("demand.late_penalty")?,
         expire_after_days: settings.get("demand.expire_after_days")?,
-        max_failures: settings.get("demand.max_failures")?,
+        max_failures: settings.get_unless_dead("demand.max_failures", 1)?,
+        max_lost_share: settings.get("demand.max_lost_share")?,
     })
 }
 
@@ -337,9 +379,12 @@ impl AgentPolicy {
         match self {
             AgentPolicy::Model => "model",
             AgentPolicy::Careful => "careful",
+            AgentPolicy::Adaptive => "adaptive",
             AgentPolicy::Greedy => "greedy",
             AgentPolicy::Random => "random",
             AgentPolicy::Looping => "looping",
+            AgentPolicy::Null => "null",
+            AgentPolicy::Fragile => "fragile",
         }
     }
 }

@@ -16,8 +16,11 @@ pub struct PlannedRun {
     /// Hash of the effective cell, model identity, dtype and seed.
     pub run_id: String,
     pub cell: Cell,
-    /// Number of the replicate, counted from 0.
+    /// Number of the replicate, counted from 0: runs of the same number share their world, if the
+    /// experiment is paired.
     pub replicate: u64,
+    /// Number of the run among those of its cell in its world, counted from 0.
+    pub draw: u64,
     /// Seed of the run's world.
     pub seed: u64,
 }
@@ -88,21 +91,41 @@ impl Config {
         let mut seen = BTreeSet::new();
         let mut runs = Vec::new();
         for (name, info) in &models {
-            for replicate in 0..self.study.replications {
-                let cells = self.cells.iter().filter(|cell| cell.model_name() == *name);
-                let planned = cells.map(|cell| self.planned(cell, replicate, info));
+            let cells: Vec<(&Cell, u64)> = self
+                .cells
+                .iter()
+                .filter(|cell| cell.model_name() == *name)
+                .map(|cell| (cell, self.study.replications_of(cell.values())))
+                .collect();
+            let replications = cells.iter().map(|(_, count)| *count).max().unwrap_or(0);
+            for (replicate, draw) in
+                (0..replications).flat_map(|r| (0..self.study.draws).map(move |draw| (r, draw)))
+            {
+                let cells = cells.iter().filter(|(_, count)| replicate < *count);
+                let planned = cells.map(|(cell, _)| self.planned(cell, replicate, draw, info));
                 runs.extend(planned.filter(|run| seen.insert(run.run_id.clone())));
             }
         }
         Ok(runs)
     }
 
-    fn planned(&self, cell: &Cell, replicate: u64, info: &ProviderInfo) -> PlannedRun {
+    fn planned(&self, cell: &Cell, replicate: u64, draw: u64, info: &ProviderInfo) -> PlannedRun {
         let StudyConfig { seed: study_seed, paired, .. } = self.study;
         let unpaired = (!paired).then(|| identity::hash_of(cell.values()));
         let seed = identity::world_seed(study_seed, replicate, unpaired.as_deref());
-        let run_id = identity::run_id(cell.values(), &info.identity, &info.dtype, seed);
-        PlannedRun { run_id, cell: cell.clone(), replicate, seed }
+        let run_id = identity::run_id(cell.values(), &info.identity, &info.dtype, seed, draw);
+        PlannedRun { run_id, cell: cell.clone(), replicate, draw, seed }
+    }
+
+    /// The smallest number of worlds of a cell.
+    pub fn worlds_min(&self) -> u64 {
+        let worlds = self.cells.iter().map(|cell| self.study.replications_of(cell.values()));
+        worlds.min().unwrap_or(0)
+    }
+
+    /// Version of the design of all cells.
+    pub fn design(&self) -> &'static str {
+        self.cells.first().map_or(warehouse::Design::V2, |cell| cell.config().design).label()
     }
 
     /// All distinct runs, identified by model names instead of model identities. No model is
@@ -123,9 +146,11 @@ impl Config {
         }
         let hashes: BTreeSet<String> =
             self.cells.iter().map(|cell| identity::hash_of(cell.values())).collect();
+        let nominal =
+            |cell: &Cell| (self.study.replications_of(cell.values()) * self.study.draws) as usize;
         GridCounts {
             combinations: self.cells.len(),
-            nominal_runs: self.cells.len() * self.study.replications as usize,
+            nominal_runs: self.cells.iter().map(nominal).sum(),
             cells: hashes.len(),
             steps_max: runs.iter().map(|run| run.cell.steps_max()).sum(),
             runs: runs.len(),

@@ -45,14 +45,19 @@ macro_rules! keys {
 }
 
 use ValueKind::{
-    ByLevel, Choice, Flag, Number, OptionalNumber, OptionalText, OptionalWhole, Text, Whole,
+    ByLevel, Choice, CountsByLevel, Flag, Number, OptionalNumber, OptionalText, OptionalWhole,
+    Text, Whole,
 };
 
 /// All keys, in the order in which the help lists them.
 pub(crate) const KEYS: &[Key] = keys! {
     Study "experiment.name" Text, "\"experiment\"", "name of the folder of results";
     Study "experiment.description" Text, "\"\"", "purpose, for people";
-    Study "experiment.replications" Whole(1, 100_000), "1", "seeded repeats of each cell";
+    Cell "experiment.design" Choice(&["v1", "v2"]), "\"v2\"", "version of the experiment's rules: of shocks, cards, errors and crashes";
+    Study "experiment.phase" OptionalText, "null", "the phase of a larger study, for tables";
+    Study "experiment.replications" Whole(1, 100_000), "1", "worlds of each cell: repeats with another seed";
+    Study "experiment.replications_by" CountsByLevel, "{}", "worlds of the cells with a level of a factor: {pe_induction.p_shock: {0: 60}}";
+    Study "experiment.draws" Whole(1, 1000), "1", "runs of each cell in each world, which differ in the seeds of sampling";
     Study "experiment.seed" Whole(0, i64::MAX), "0", "seed from which all others are derived; 0 is a seed like any other";
     Study "experiment.paired" Flag, "true", "cells share their world seeds, replicate by replicate";
     Execution "experiment.output_dir" Text, "\"results\"", "folder in which folders of results are created";
@@ -81,13 +86,14 @@ pub(crate) const KEYS: &[Key] = keys! {
     Cell "demand.sale_markup" Number(0.0, 100.0), "1.6", "sale price as a multiple of the cheapest supplier's price";
     Cell "demand.late_penalty" Number(0.0, 1e6), "0", "fee for a late order";
     Cell "demand.expire_after_days" Whole(1, 1000), "10", "days until an order is lost";
-    Cell "demand.max_failures" Whole(1, MILLION), "25", "number of lost orders that ends the run";
+    Cell "demand.max_failures" Whole(1, MILLION), "25", "number of lost orders that ends the run; design v1 only";
+    Cell "demand.max_lost_share" Number(0.0, 1.0), "0.5", "share of lost orders, of those shipped or lost in 20 days, above which the run ends";
 
     Cell "pe_induction.p_shock" Number(0.0, 1.0), "0.1", "probability of a shock, per step";
     Cell "pe_induction.pe_mag" Choice(&["low", "medium", "high"]), "\"medium\"", "magnitude of shocks";
     Cell "pe_induction.pe_type_mix" Choice(&["realistic", "uniform", "temporal_only", "quantity_only", "causal_only", "rule_only"]),
         "\"realistic\"", "which types of shock occur, and how often";
-    Cell "pe_induction.observability" Choice(&["full", "delayed", "partial", "hidden"]), "\"full\"", "what the agent is told about shocks";
+    Cell "pe_induction.observability" Choice(&["full", "delayed", "partial", "hidden", "sham"]), "\"hidden\"", "what the agent is told about shocks; sham: it is told of shocks that change nothing";
 
     Cell "interface.prediction_mode" Choice(&["required", "optional", "required+confidence", "required+uncertainty", "required+full"]),
         "\"required\"", "whether each action needs a prediction card, and which extra fields it has";
@@ -98,9 +104,12 @@ pub(crate) const KEYS: &[Key] = keys! {
 
     Cell "crash_detector.threshold" Choice(&["strict", "moderate", "lenient"]), "\"moderate\"", "how readily crash detectors fire";
     Cell "crash_detector.window_size" Whole(8, 1000), "20", "steps in a crash detector's window";
-    Cell "crash_detector.continue_after_crash" Whole(0, MILLION), "50", "steps that a run continues after a crash";
+    Cell "crash_detector.continue_after_crash" OptionalWhole(0, MILLION), "null", "steps that a run continues after a crash; null: to the horizon";
+    Cell "crash_detector.divergence_below" OptionalNumber(0.0, 1.0), "null", "mean similarity of summaries below which slow_divergence fires; null: by threshold";
 
-    Cell "agent.policy" Choice(&["model", "careful", "greedy", "random", "looping"]), "\"model\"", "the model, or a scripted operator";
+    Cell "agent.policy" Choice(&["model", "careful", "adaptive", "greedy", "random", "looping", "null", "fragile"]), "\"model\"", "the model, or a scripted operator";
+    Cell "agent.hazard" Number(0.0, 1.0), "0.002", "hazard of a crash in a step, of the operators null and fragile";
+    Cell "agent.beta" Number(-10.0, 10.0), "0.05", "growth of the log hazard of fragile with a unit of exposure";
     Cell "agent.reply_mode" Choice(&["json", "text"]), "\"json\"", "JSON decoded under a schema, or free text with a tool call";
     Cell "agent.history" Choice(&["full", "window", "none"]), "\"full\"", "how much of the conversation a prompt contains";
     Cell "agent.history_window" Whole(1, 100_000), "20", "exchanges kept, with agent.history: window";

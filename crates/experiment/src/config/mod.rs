@@ -6,6 +6,7 @@
 //! it maps dotted keys to lists of levels.
 
 mod cell;
+mod design;
 mod grid;
 mod keys;
 mod predecessor;
@@ -16,7 +17,7 @@ mod value_kind;
 mod yaml;
 
 pub use cell::Cell;
-pub(crate) use cell::{AgentPolicy, CellConfig};
+pub(crate) use cell::{AgentConfig, AgentModelConfig, AgentPolicy, CellConfig};
 pub(crate) use grid::scripted_info;
 pub use grid::{GridCounts, PlannedRun};
 pub(crate) use study::{ExecutionConfig, StudyConfig, UsageLimits};
@@ -25,7 +26,7 @@ use crate::error::{ConfigProblem, ExperimentError, SourceLocation};
 use keys::{KEYS, Scope};
 use serde_json::Value;
 use source::Layer;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Levels of one factor, in the order of the file.
@@ -128,8 +129,11 @@ impl Config {
     /// The settings that identify the study: values by dotted key, and levels by `grid.<key>`.
     /// Execution keys are not part of them.
     pub fn identity(&self) -> BTreeMap<String, Value> {
+        let v1 = self.design() == warehouse::Design::V1.label();
         let identifying = |key: &&keys::Key| {
-            key.scope != Scope::Execution && key.name != "experiment.description"
+            key.scope != Scope::Execution
+                && key.name != "experiment.description"
+                && (!v1 || design::is_v1_key(key.name))
         };
         let mut identity: BTreeMap<String, Value> = KEYS
             .iter()
@@ -209,6 +213,7 @@ fn resolve(
     let mut values: BTreeMap<&'static str, Value> =
         KEYS.iter().map(|key| (key.name, key.default_value())).collect();
     let mut fixed: BTreeMap<&'static str, Value> = BTreeMap::new();
+    let mut given: BTreeSet<&'static str> = BTreeSet::new();
     let (mut grid, mut notes): (Vec<(&'static str, Levels)>, Vec<String>) =
         (Vec::new(), Vec::new());
     for (file, layer) in layers {
@@ -219,6 +224,7 @@ fn resolve(
         // is no longer fixed.
         grid.retain(|(key, _)| !layer.fixed.contains_key(key));
         fixed.retain(|key, _| !layer.grid.iter().any(|(varied, _)| varied == key));
+        given.extend(layer.plain.keys().chain(layer.fixed.keys()).copied());
         values.extend(layer.plain);
         fixed.extend(layer.fixed);
         override_factors(&mut grid, layer.grid);
@@ -229,13 +235,45 @@ fn resolve(
         let mut layer = Layer::default();
         layer.set(text)?;
         grid.retain(|(key, _)| !layer.plain.contains_key(key));
+        given.extend(layer.plain.keys().copied());
         values.extend(layer.plain);
         override_factors(&mut grid, layer.grid);
         notes.extend(layer.notes);
     }
+    check_design(&mut values, &given, &grid, &mut notes)?;
     let (study, execution) = (StudyConfig::read(&values)?, ExecutionConfig::read(&values)?);
     let cells = grid::resolve_cells(cell_values(&values), &grid)?;
     Ok(Config { file, values, grid, notes, study, execution, cells })
+}
+
+/// Sets the defaults of the design, and fails if it is a factor: rows of two designs cannot be
+/// compared.
+fn check_design(
+    values: &mut BTreeMap<&'static str, Value>,
+    given: &BTreeSet<&'static str>,
+    grid: &[(&'static str, Levels)],
+    notes: &mut Vec<String>,
+) -> Result<(), ConfigProblem> {
+    let varied = |key: &str| grid.iter().any(|(name, _)| *name == key);
+    if varied(design::DESIGN_KEY) {
+        let why = "rows of two designs cannot be compared: run each in an experiment of its own";
+        let key = design::DESIGN_KEY.into();
+        return Err(ConfigProblem::Contradiction { key, why: why.into() });
+    }
+    if design::design_of(values) == warehouse::Design::V1 {
+        for (key, default) in design::v1_defaults() {
+            if !given.contains(key) {
+                values.insert(key, default);
+            }
+        }
+    } else if given.contains("demand.max_failures") || varied("demand.max_failures") {
+        notes.push(
+            "demand.max_failures has no effect in design v2, where demand.max_lost_share ends a run; \
+             experiment.design: v1 is the design of earlier versions"
+                .into(),
+        );
+    }
+    Ok(())
 }
 
 /// Replaces the levels of factors that `later` declares too, without changing their position, and

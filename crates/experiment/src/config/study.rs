@@ -5,7 +5,7 @@ use super::settings::Settings;
 use crate::error::ConfigProblem;
 use crate::provider::ServerSettings;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -13,8 +13,12 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StudyConfig {
     pub name: String,
-    /// Number of seeded replicates of each cell.
+    /// Number of worlds of each cell.
     pub replications: u64,
+    /// Other numbers of worlds: key, level, number.
+    pub replications_by: Vec<(String, Value, u64)>,
+    /// Number of runs of each cell in each world.
+    pub draws: u64,
     pub seed: u64,
     /// Whether all cells have the same world seed in the same replicate.
     pub paired: bool,
@@ -66,9 +70,34 @@ impl StudyConfig {
         Ok(StudyConfig {
             name,
             replications: settings.get("experiment.replications")?,
+            replications_by: replications_by(settings.get("experiment.replications_by")?),
+            draws: settings.get("experiment.draws")?,
             seed: settings.get("experiment.seed")?,
             paired: settings.get("experiment.paired")?,
         })
+    }
+}
+
+/// The entries of `experiment.replications_by`. The keys of mappings are texts, whatever YAML wrote.
+fn replications_by(by_key: Map<String, Value>) -> Vec<(String, Value, u64)> {
+    let level = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+    let entries = by_key.iter().flat_map(|(key, counts)| {
+        let counts = counts.as_object().into_iter().flatten();
+        counts.filter_map(move |(text, count)| Some((key.clone(), level(text), count.as_u64()?)))
+    });
+    entries.collect()
+}
+
+impl StudyConfig {
+    /// Number of worlds of a cell with these values: of all levels that it has in
+    /// `experiment.replications_by` the largest number.
+    pub fn replications_of(&self, values: &BTreeMap<&'static str, Value>) -> u64 {
+        let equal =
+            |a: &Value, b: &Value| a == b || a.as_f64().is_some() && a.as_f64() == b.as_f64();
+        let listed = self.replications_by.iter().filter(|(key, level, _)| {
+            values.get(key.as_str()).is_some_and(|value| equal(value, level))
+        });
+        listed.map(|(_, _, count)| *count).max().unwrap_or(self.replications)
     }
 }
 

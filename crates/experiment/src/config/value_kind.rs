@@ -1,5 +1,6 @@
 //! Kinds of values that configuration keys accept, with checks and descriptions.
 
+use super::keys::{self, Scope};
 use serde_json::Value;
 
 /// The set of values that a key accepts. Bounds are inclusive.
@@ -17,7 +18,12 @@ pub(crate) enum ValueKind {
     Flag,
     /// A mapping from complexity level (0 to 4) to a whole number within these bounds.
     ByLevel(i64, i64),
+    /// A mapping from keys of cells to mappings from a level to a count of at least 1.
+    CountsByLevel,
 }
+
+/// Maximum of a count of [`ValueKind::CountsByLevel`].
+const COUNT_MAX: i64 = 100_000;
 
 impl ValueKind {
     /// Checks a value and returns its canonical form, in which numbers have the key's type.
@@ -39,6 +45,7 @@ impl ValueKind {
                 Some(text) if words.contains(&text) => Ok(value.clone()),
                 // YAML parsers may read `none` as null.
                 None if value.is_null() && words.contains(&"none") => Ok(Value::from("none")),
+                None if value.is_null() && words.contains(&"null") => Ok(Value::from("null")),
                 _ => unexpected(),
             },
             ValueKind::Whole(min, max) | ValueKind::OptionalWhole(min, max) => {
@@ -56,6 +63,7 @@ impl ValueKind {
             }
             ValueKind::Flag if value.is_boolean() => Ok(value.clone()),
             ValueKind::ByLevel(min, max) => self.check_by_level(value, ValueKind::Whole(min, max)),
+            ValueKind::CountsByLevel => self.check_counts(value),
             _ => unexpected(),
         }
     }
@@ -74,10 +82,27 @@ impl ValueKind {
         Ok(Value::Object(checked.into_iter().collect()))
     }
 
+    fn check_counts(self, value: &Value) -> Result<Value, String> {
+        let of_keys = value.as_object().ok_or_else(|| self.expected())?;
+        let known = |key: &str| keys::find(key).is_some_and(|key| key.scope == Scope::Cell);
+        for (key, counts) in of_keys {
+            if !known(key) {
+                return Err(format!("{} (not {key})", self.expected()));
+            }
+            let valid = counts.as_object().filter(|counts| {
+                let counts =
+                    counts.values().map(|count| ValueKind::Whole(1, COUNT_MAX).check(count));
+                counts.fold(true, |all, count| all && count.is_ok())
+            });
+            valid.ok_or_else(|| format!("{} (not {key}: {counts})", self.expected()))?;
+        }
+        Ok(value.clone())
+    }
+
     /// Whether accepted values are mappings, so that a mapping under this key is a value and not a
     /// section of keys.
     pub fn is_map(self) -> bool {
-        matches!(self, ValueKind::ByLevel(..))
+        matches!(self, ValueKind::ByLevel(..) | ValueKind::CountsByLevel)
     }
 
     /// Description of the accepted values.
@@ -97,6 +122,9 @@ impl ValueKind {
             ValueKind::Flag => "true or false".into(),
             ValueKind::ByLevel(min, max) => {
                 format!("a mapping of level (0-4) to a whole number from {min} to {max}")
+            }
+            ValueKind::CountsByLevel => {
+                "a mapping of a factor to a mapping of its levels to counts".into()
             }
         }
     }

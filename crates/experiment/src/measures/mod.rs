@@ -1,9 +1,12 @@
 //! Measures of an agent's replies that the world does not compute: calibration of stated
-//! confidence, and similarity of later summaries to the first ones.
+//! confidence, similarity of later summaries to the first ones, and the use of tools.
 
 mod calibration;
+mod embedder;
+mod metrics;
 mod similarity;
 
 pub(crate) use calibration::CalibrationSums;
 pub use calibration::{Calibration, CalibrationBin};
+pub(crate) use metrics::MetricSums;
 pub(crate) use similarity::SummarySimilarity;

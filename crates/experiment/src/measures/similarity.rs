@@ -1,7 +1,10 @@
 //! Similarity of an agent's summaries to its first summaries. The slow-divergence detector reads
 //! this series.
 
+use super::embedder::{LOCAL_EMBEDDER, embed_trigrams};
 use crate::provider::{Provider, ProviderError};
+use results::SimilarityRow;
+use warehouse::Design;
 
 /// Number of first summaries whose mean embedding is the reference.
 const REFERENCE_SUMMARIES: usize = 8;
@@ -14,6 +17,8 @@ pub(crate) struct SummarySimilarity {
     pending: Vec<String>,
     /// Whether the provider was found to offer no embeddings.
     unavailable: bool,
+    /// Root mean square distance of the reference from its mean; computed when it is complete.
+    spread: Option<f64>,
 }
 
 impl SummarySimilarity {
@@ -24,8 +29,9 @@ impl SummarySimilarity {
         }
     }
 
-    /// Cosine similarity of the summary's embedding and the mean embedding of the reference. `None`
-    /// for the reference summaries themselves, and if the provider offers no embeddings.
+    /// Similarity of the summary to the reference. `None` for the reference summaries themselves,
+    /// and in design v1 if the provider offers no embeddings; since then the local embedder is used
+    /// if the provider has none. `identity` names the provider's embedder.
     ///
     /// # Errors
     /// The provider fails to embed a text.
@@ -33,33 +39,77 @@ impl SummarySimilarity {
         &mut self,
         summary: &str,
         provider: &dyn Provider,
-    ) -> Result<Option<f64>, ProviderError> {
+        identity: &str,
+        design: Design,
+    ) -> Result<Option<SimilarityRow>, ProviderError> {
         for earlier in std::mem::take(&mut self.pending) {
-            self.add_reference(&earlier, provider)?;
+            self.add_reference(&earlier, provider, design)?;
         }
         if self.reference.len() < REFERENCE_SUMMARIES {
-            self.add_reference(summary, provider)?;
+            self.add_reference(summary, provider, design)?;
             return Ok(None);
         }
-        if self.unavailable {
-            return Ok(None);
-        }
-        Ok(provider.embed(summary)?.and_then(|vector| cosine(&vector, &self.mean())))
+        let Some(vector) = self.embed(summary, provider, design)? else { return Ok(None) };
+        let embedder = if self.unavailable { LOCAL_EMBEDDER } else { identity }.to_string();
+        Ok(match design {
+            Design::V1 => cosine(&vector, &self.mean()).map(|cosine| SimilarityRow {
+                embedder,
+                cosine: Some(cosine),
+                centered: None,
+            }),
+            Design::V2 => self.centered(&vector).map(|centered| SimilarityRow {
+                embedder,
+                cosine: None,
+                centered: Some(centered),
+            }),
+        })
     }
 
     fn add_reference(
         &mut self,
         summary: &str,
         provider: &dyn Provider,
+        design: Design,
     ) -> Result<(), ProviderError> {
-        if self.unavailable {
-            return Ok(());
-        }
-        match provider.embed(summary)? {
-            Some(vector) => self.reference.push(vector),
-            None => self.unavailable = true,
-        }
+        let vector = self.embed(summary, provider, design)?;
+        self.reference.extend(vector);
         Ok(())
+    }
+
+    fn embed(
+        &mut self,
+        text: &str,
+        provider: &dyn Provider,
+        design: Design,
+    ) -> Result<Option<Vec<f32>>, ProviderError> {
+        if !self.unavailable {
+            match provider.embed(text)? {
+                Some(vector) => return Ok(Some(vector)),
+                None => self.unavailable = true,
+            }
+        }
+        Ok((design != Design::V1).then(|| embed_trigrams(text)))
+    }
+
+    /// 2s / (s + d): 1 for a summary as far from the mean of the reference as the reference itself
+    /// is, towards 0 for a distant one. Embeddings of any texts are similar, and what differs
+    /// between them is their distance from the run's own center.
+    fn centered(&mut self, vector: &[f32]) -> Option<f64> {
+        let mean = self.mean();
+        let distance = |vector: &[f32]| {
+            let squares = vector.iter().zip(&mean).map(|(a, b)| (f64::from(*a) - b).powi(2));
+            squares.sum::<f64>()
+        };
+        let count = self.reference.len() as f64;
+        let reference = &self.reference;
+        let spread = *self.spread.get_or_insert_with(|| {
+            (reference.iter().map(|vector| distance(vector)).sum::<f64>() / count).sqrt()
+        });
+        let distance = distance(vector).sqrt();
+        // A reference of equal texts has no spread; a text equal to it is as similar as can be.
+        let similarity =
+            if spread + distance > 0.0 { 2.0 * spread / (spread + distance) } else { 1.0 };
+        (vector.len() == mean.len() && similarity.is_finite()).then_some(similarity)
     }
 
     /// Mean of the reference embeddings, computed in f64 and in a fixed order, so that it is

@@ -3,7 +3,7 @@
 use super::episode::{Episode, StepInput};
 use super::events::{EventSink, RunEvent, StepFigures};
 use super::limits::UsageMeter;
-use super::record::RunAccumulator;
+use super::record::{RunAccumulator, context_length};
 use super::retrace::{compare_rows, retrace};
 use crate::agent::conversation::PromptBudget;
 use crate::config::PlannedRun;
@@ -132,7 +132,7 @@ impl<'a> ActiveRun<'a> {
         let mut active = ActiveRun {
             context,
             run,
-            episode: Episode::new(&run.run_id, run.cell.config(), run.seed)?,
+            episode: Episode::new(run)?,
             writer,
             accumulator: RunAccumulator::default(),
             similarity: SummarySimilarity::default(),
@@ -206,9 +206,7 @@ impl<'a> ActiveRun<'a> {
                 "internal error: a model's run was started without the model".into(),
             ));
         };
-        let context_length = self.context.info.context_length;
-        let context =
-            context_length.map_or(model.context_length, |limit| limit.min(model.context_length));
+        let context = context_length(model, self.context.info);
         // `model.max_tokens_per_call` may be meant for models of the grid with a longer context, so
         // it is limited to half of this model's context.
         let max_tokens = model.max_tokens_per_call.min(context / 2).max(1);
@@ -250,13 +248,16 @@ impl<'a> ActiveRun<'a> {
         let Some(summary) = self.episode.summary(&reply.text, reply.finish) else {
             return Ok(None);
         };
-        let cosine = self.similarity.with_reference(&summary, provider)?;
-        let embedder = || self.context.info.identity.clone();
-        Ok(cosine.map(|cosine| SimilarityRow { embedder: embedder(), cosine }))
+        let design = self.run.cell.config().design;
+        let identity = &self.context.info.identity;
+        self.similarity.with_reference(&summary, provider, identity, design)
     }
 
     fn step_figures(&self, row: &StepRow, timing: &StepTiming) -> StepFigures {
-        let known: Vec<f64> = row.pe.values().flatten().copied().collect();
+        let known: Vec<f64> = match row.design {
+            None => row.pe.values().flatten().copied().collect(),
+            Some(_) => row.pe_pairs.iter().map(|pair| pair.error).collect(),
+        };
         let mean = || known.iter().sum::<f64>() / known.len() as f64;
         StepFigures {
             run_id: self.run.run_id.clone(),

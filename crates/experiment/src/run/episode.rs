@@ -4,18 +4,20 @@
 use crate::agent::conversation::{Conversation, PromptBudget};
 use crate::agent::summary::{announced_tool, summary};
 use crate::agent::{AgentAction, HistoryPolicy, ReplyMode, prompt, read_reply};
-use crate::config::CellConfig;
+use crate::config::{AgentConfig, CellConfig, PlannedRun};
 use crate::error::{ConfigProblem, ExperimentError};
-use crate::identity::sampling_seed;
+use crate::identity::{operator_seed, sampling_seed};
 use crate::provider::{Finish, ProviderError, Reply};
 use crate::run::record::crash_record;
 use results::{
-    ActionRow, PairRow, ParseFailure, PromptMessage, RawJson, ResultRow, SimilarityRow, StepRow,
+    ActionRow, DoseRow, ExposureRow, PairRow, ParseFailure, PromptMessage, RawJson, ResultRow,
+    RiskRecord, SimilarityRow, StepRow,
 };
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use warehouse::{
-    Card, CardProblem, CardValidator, Operator, PredictionMode, ToolCall, Totals, Turn, World,
+    Card, CardProblem, CardValidator, Design, Exposure, Operator, OperatorSettings, PredictionMode,
+    StepRecord, ToolCall, Totals, Turn, World,
 };
 
 /// All inputs of one step that the episode does not compute itself.
@@ -36,8 +38,12 @@ pub(crate) struct StepInput {
 /// The state of a run between two steps.
 pub(crate) struct Episode {
     run_id: String,
+    design: Design,
     /// Seed of the world.
     seed: u64,
+    /// Whether the run is the first draw of its world, which shares its sampling seeds with those of
+    /// other cells.
+    first_draw: bool,
     mode: ReplyMode,
     world: World,
     conversation: Conversation,
@@ -47,6 +53,8 @@ pub(crate) struct Episode {
     tool_names: Vec<&'static str>,
     card_validator: CardValidator,
     mixed_kernels: Option<String>,
+    /// Shocks up to the last row.
+    dose: DoseRow,
     /// Reply schema for constrained decoding; only in JSON mode.
     pub schema: Option<Value>,
     /// Tool definitions for the chat template; only in text mode.
@@ -58,7 +66,17 @@ impl Episode {
     ///
     /// # Errors
     /// The cell has settings of the world that contradict each other.
-    pub fn new(run_id: &str, cell: &CellConfig, seed: u64) -> Result<Episode, ExperimentError> {
+    pub fn new(run: &PlannedRun) -> Result<Episode, ExperimentError> {
+        let mut episode = Episode::of_cell(&run.run_id, run.cell.config(), run.seed)?;
+        episode.first_draw = run.draw == 0;
+        Ok(episode)
+    }
+
+    /// The first draw of a cell in the world of this seed.
+    ///
+    /// # Errors
+    /// As for [`Episode::new`].
+    pub fn of_cell(run_id: &str, cell: &CellConfig, seed: u64) -> Result<Episode, ExperimentError> {
         let config = cell.world();
         let mut world =
             World::new(&config, seed).map_err(|error| ConfigProblem::Contradiction {
@@ -66,7 +84,7 @@ impl Episode {
                 why: format!("expected {}, found {}", error.expected, error.found),
             })?;
         let mode = cell.agent.reply_mode;
-        let operator = warehouse::operator(cell.agent.policy.name(), seed);
+        let operator = operator(run_id, cell, seed);
         let scripted = operator.is_some();
         let history = if scripted { HistoryPolicy::None } else { cell.agent.history };
         let (market, observation) = (world.market(), world.first_observation());
@@ -74,7 +92,9 @@ impl Episode {
         let model_in = |wanted| !scripted && mode == wanted;
         Ok(Episode {
             run_id: run_id.to_string(),
+            design: cell.design,
             seed,
+            first_draw: true,
             mode,
             conversation: Conversation::new(system, market, &observation, history, !scripted),
             operator,
@@ -82,6 +102,7 @@ impl Episode {
             tool_names: warehouse::tool_specs(&config).iter().map(|spec| spec.name).collect(),
             card_validator: CardValidator::new(&config),
             mixed_kernels: None,
+            dose: DoseRow::default(),
             schema: model_in(ReplyMode::Json).then(|| prompt::reply_schema(&config)),
             tools: model_in(ReplyMode::Text).then(|| prompt::template_tools(&config)),
             world,
@@ -112,6 +133,22 @@ impl Episode {
     /// All crashes detected so far, with their severity.
     pub fn crashes(&self) -> Vec<warehouse::Crash> {
         self.world.crashes()
+    }
+
+    /// When the run was at risk so far; `None` in design v1.
+    pub fn risk(&self) -> Option<RiskRecord> {
+        let monitor = self.world.monitor()?;
+        let ending = self.ending().unwrap_or("unfinished");
+        let (event_time, event_type) = match monitor.first_event() {
+            Some((onset, crash)) => (onset, format!("crash:{}", crash.kind)),
+            None => (self.step, ending.to_string()),
+        };
+        Some(RiskRecord {
+            ending: ending.to_string(),
+            entry_time: monitor.entry_step(),
+            event_time,
+            event_type,
+        })
     }
 
     /// The next reply of a scripted operator, in the format of a model's reply. `None` if the agent
@@ -173,7 +210,8 @@ impl Episode {
 
     /// Seed for sampling the next reply.
     pub fn sampling_seed(&self) -> u64 {
-        sampling_seed(self.seed, self.step + 1)
+        let of_run = (!self.first_draw).then_some(self.run_id.as_str());
+        sampling_seed(self.seed, of_run, self.step + 1)
     }
 
     /// Applies a reply: the world advances by one step. Returns the row of the step.
@@ -187,7 +225,7 @@ impl Episode {
         let plan = self.announced_tool(&input.text, parsed.as_ref().ok());
         let ParsedTurn { mut turn, failure, malformed_card } = ParsedTurn::of(parsed);
         turn.plan = plan;
-        turn.similarity = input.similarity.as_ref().map(|similarity| similarity.cosine);
+        turn.similarity = input.similarity.as_ref().and_then(|row| row.cosine.or(row.centered));
         let card_problem = self.card_problem(&turn.card);
         let mut record = self.world.step(&turn);
         let prompt = self.conversation.take_news();
@@ -196,7 +234,7 @@ impl Episode {
         if record.success && matches!(&turn.call, Ok(call) if call.tool == "reset_beliefs") {
             self.conversation.forget();
         }
-        StepRow {
+        let row = StepRow {
             run_id: self.run_id.clone(),
             step: record.step,
             day: record.day,
@@ -209,23 +247,43 @@ impl Episode {
             action: turn.call.ok().map(action_row),
             card: malformed_card.or_else(|| turn.card.ok().map(|card| card.raw)),
             card_problem,
-            result: ResultRow {
-                success: record.success,
-                failure: record.failure,
-                answer: record.result,
-            },
-            pe: record.pe.iter().map(|(kind, error)| (kind.label().into(), *error)).collect(),
             pe_pairs: record.pairs.iter().map(pair_row).collect(),
-            pe_scales: RawJson::of(&record.scales),
             shocks: record.shocks.iter().map(RawJson::of).collect(),
-            crashes: record.crashes.into_iter().map(crash_record).collect(),
-            detector: RawJson::of(&record.detector),
+            crashes: std::mem::take(&mut record.crashes).into_iter().map(crash_record).collect(),
             similarity: input.similarity,
             state: RawJson::of(&record.totals),
             ending: record.ending.map(|ending| ending.label().to_string()),
             prompt_tokens: input.prompt_tokens,
             reply_tokens: input.reply_tokens,
             mixed_kernels: self.mixed_kernels.clone(),
+            ..StepRow::default()
+        };
+        match self.design {
+            Design::V1 => with_v1_fields(row, record),
+            Design::V2 => self.with_v2_fields(row, record),
+        }
+    }
+
+    fn with_v2_fields(&mut self, row: StepRow, record: StepRecord) -> StepRow {
+        let dose = record.dose.map(|dose| DoseRow {
+            drawn: dose.drawn,
+            applied: dose.applied,
+            told: dose.told,
+        });
+        let changed = dose.filter(|dose| *dose != self.dose);
+        self.dose = changed.unwrap_or(self.dose);
+        StepRow {
+            design: Some(self.design.label().into()),
+            result: ResultRow {
+                success: record.success,
+                failure: record.failure,
+                answer: Value::Null,
+            },
+            drawn: record.drawn.map(|kind| kind.label().into()),
+            dose: changed,
+            exposure: record.exposure.map(exposure_row),
+            detector: RawJson::of(&record.detector.flags()),
+            ..row
         }
     }
 
@@ -248,6 +306,39 @@ impl Episode {
             Ok(_) if self.operator.is_some() => None,
             Ok(card) => self.card_validator.problem(&card.raw),
         }
+    }
+}
+
+/// The scripted operator of a cell; `None` for a model. In design v1 its random numbers depend on
+/// the world alone, since then on the run.
+fn operator(run_id: &str, cell: &CellConfig, seed: u64) -> Option<Box<dyn Operator>> {
+    let AgentConfig { policy, hazard, beta, .. } = cell.agent;
+    let seed = match cell.design {
+        Design::V1 => seed,
+        Design::V2 => operator_seed(run_id),
+    };
+    warehouse::operator(policy.name(), &OperatorSettings { seed, hazard, beta })
+}
+
+fn with_v1_fields(row: StepRow, record: StepRecord) -> StepRow {
+    StepRow {
+        result: ResultRow {
+            success: record.success,
+            failure: record.failure,
+            answer: record.result,
+        },
+        pe: record.pe.iter().map(|(kind, error)| (kind.label().into(), *error)).collect(),
+        pe_scales: RawJson::of(&record.scales),
+        detector: RawJson::of(&record.detector),
+        ..row
+    }
+}
+
+fn exposure_row(exposure: Exposure) -> ExposureRow {
+    ExposureRow {
+        days: [exposure.days.cum, exposure.days.leaky],
+        quantity: [exposure.quantity.cum, exposure.quantity.leaky],
+        induced: [exposure.induced_days, exposure.induced_quantity],
     }
 }
 
@@ -315,11 +406,12 @@ fn pair_row(pair: &warehouse::PredictionPair) -> PairRow {
     PairRow {
         card_step: pair.card_step,
         field: pair.field.label().into(),
-        kind: pair.kind.label().into(),
+        kind: pair.induced.is_none().then(|| pair.kind.label().into()),
         predicted: pair.predicted,
         actual: pair.actual,
         error: pair.error,
-        error_published: pair.error_published,
+        error_published: pair.induced.is_none().then_some(pair.error_published),
+        induced: pair.induced,
     }
 }
 

@@ -152,6 +152,7 @@ fn experiment_record(
         execution: config.execution_values(),
         runs: runs.iter().map(|run| run.run_id.clone()).collect(),
         provenance: Provenance {
+            design: config.design().to_string(),
             config_file: Some(config.file().to_string()),
             notes: config.notes().to_vec(),
             begun_unix_s: now.map_or(0, |since| since.as_secs()),

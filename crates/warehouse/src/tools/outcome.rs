@@ -1,5 +1,6 @@
 //! Outcome of a tool call.
 
+use crate::prediction_error::Truth;
 use serde_json::{Value, json};
 
 /// Outcome of a call, or the reason why it failed, as the agent reads it.
@@ -13,6 +14,12 @@ pub(crate) struct CallOutcome {
     pub result: Value,
     /// Cents charged for the call.
     pub cost_cents: i64,
+    /// The part of `cost_cents` that shocks added.
+    pub added_cost_cents: i64,
+    /// Price of one unit of an order, in currency units.
+    pub unit_price: Option<Truth>,
+    /// Whether a shock made a legal call fail. Such a call takes none of the day's actions.
+    pub refused: bool,
     /// Id of the supplier order that the call placed.
     pub ordered: Option<u64>,
     /// Whether the call was an order that failed because it cost more than the cash, and more than

@@ -3,6 +3,7 @@
 use super::{CallOutcome, ToolResult};
 use crate::catalog::{Offer, money, sku_name, supplier_name};
 use crate::orders::SupplierOrder;
+use crate::prediction_error::Truth;
 use crate::state::WorldState;
 use crate::tool_call::{ToolCall, clip};
 use serde_json::json;
@@ -19,13 +20,16 @@ struct RequestedGoods {
     /// Index of the supplier.
     supplier: usize,
     sku: usize,
+    /// The offer that applies.
     offer: Offer,
+    /// The offer that the agent is shown.
+    shown: Offer,
     units: u32,
 }
 
 fn requested_goods(state: &WorldState, call: &ToolCall) -> Result<RequestedGoods, String> {
     let (supplier, sku) = (call.text_argument("supplier_id")?, call.text_argument("sku")?);
-    let found = state.catalog.find(supplier, sku);
+    let found = state.terms.catalog.find(supplier, sku);
     let (supplier, sku, offer) = found.ok_or_else(|| {
         let (suppliers, skus) =
             (supplier_name(state.config.suppliers() - 1), sku_name(state.config.skus() - 1));
@@ -35,11 +39,12 @@ fn requested_goods(state: &WorldState, call: &ToolCall) -> Result<RequestedGoods
             clip(sku)
         )
     })?;
-    Ok(RequestedGoods { supplier, sku, offer, units: call.quantity_argument()? })
+    let shown = state.shown().catalog.offers[supplier][sku];
+    Ok(RequestedGoods { supplier, sku, offer, shown, units: call.quantity_argument()? })
 }
 
 pub(super) fn quote(state: &mut WorldState, call: &ToolCall) -> ToolResult {
-    let RequestedGoods { offer, units, .. } = requested_goods(state, call)?;
+    let RequestedGoods { shown: offer, units, .. } = requested_goods(state, call)?;
     let total = offer.price_cents * i64::from(units);
     Ok(CallOutcome::done(
         json!({"unit_price": money(offer.price_cents), "total": money(total), "lead_days": offer.lead_days, "reliability": (offer.reliability * 100.0).round() / 100.0}),
@@ -47,7 +52,7 @@ pub(super) fn quote(state: &mut WorldState, call: &ToolCall) -> ToolResult {
 }
 
 pub(super) fn order(state: &mut WorldState, call: &ToolCall) -> ToolResult {
-    let RequestedGoods { supplier, sku, offer, units } = requested_goods(state, call)?;
+    let RequestedGoods { supplier, sku, offer, shown, units } = requested_goods(state, call)?;
     let cost_cents = offer.price_cents * i64::from(units);
     if let Some(reason) = payment_problem(state, cost_cents) {
         // Only an order that exceeds the ledger, which the agent sees, counts towards budget
@@ -55,19 +60,22 @@ pub(super) fn order(state: &mut WorldState, call: &ToolCall) -> ToolResult {
         let unaffordable = cost_cents > state.ledger_cents();
         return Ok(CallOutcome { unaffordable, ..CallOutcome::failed(reason) });
     }
-    let in_transit: u64 = state.inbound.iter().map(|o| u64::from(o.quantity)).sum();
-    let capacity =
-        u64::from(state.config.storage_capacity).saturating_sub(state.stock_units() + in_transit);
+    let capacity = state.room_units();
     if u64::from(units) > capacity {
         return Err(format!(
             "storage has room for {capacity} more units, goods on their way included"
         ));
     }
+    if let Some(reason) = state.refusal(supplier) {
+        return Ok(CallOutcome { refused: true, ..CallOutcome::failed(reason) });
+    }
     state.book(-cost_cents);
     state.delay_linked_deliveries(supplier);
     let id = state.take_id();
     let (late_days, arriving) = draw_delivery(state, id, offer.reliability, units);
-    let promised_day = state.day + offer.lead_days as u64;
+    let published = state.published().offers[supplier][sku];
+    let undisturbed_day = state.day + published.lead_days as u64 + late_days;
+    let promised_day = state.day + shown.lead_days as u64;
     state.inbound.push(SupplierOrder {
         id,
         supplier,
@@ -76,12 +84,24 @@ pub(super) fn order(state: &mut WorldState, call: &ToolCall) -> ToolResult {
         paid_cents: cost_cents,
         placed_day: state.day,
         promised_day,
-        arrives_day: promised_day + late_days,
+        arrives_day: state.day + offer.lead_days as u64 + late_days,
         arriving,
         expedited: false,
+        lead_days: published.lead_days as u64,
+        undisturbed_day,
+        undisturbed_units: arriving,
     });
-    let result = json!({"order_id": format!("O{id}"), "paid": money(cost_cents), "expected_in_days": offer.lead_days});
-    Ok(CallOutcome { cost_cents, ordered: Some(id), ..CallOutcome::done(result) })
+    let result = json!({"order_id": format!("O{id}"), "paid": money(cost_cents), "expected_in_days": shown.lead_days});
+    let unit_price =
+        Truth { actual: money(offer.price_cents), without_shocks: money(published.price_cents) };
+    let added_cost_cents = (offer.price_cents - published.price_cents) * i64::from(units);
+    Ok(CallOutcome {
+        cost_cents,
+        added_cost_cents,
+        ordered: Some(id),
+        unit_price: Some(unit_price),
+        ..CallOutcome::done(result)
+    })
 }
 
 /// Why an amount cannot be paid; `None` if it can. Cash decides, even if a late ledger shows more.
@@ -141,6 +161,7 @@ pub(super) fn expedite(state: &mut WorldState, call: &ToolCall) -> ToolResult {
     order.expedited = true;
     order.arrives_day = order.arrives_day.saturating_sub(EXPEDITE_DAYS_MAX).max(tomorrow);
     order.promised_day = order.promised_day.saturating_sub(EXPEDITE_DAYS_MAX).max(tomorrow);
+    order.undisturbed_day = order.undisturbed_day.saturating_sub(EXPEDITE_DAYS_MAX).max(tomorrow);
     let days = order.promised_day - state.day;
     let result =
         json!({"expedited": format!("O{}", order.id), "fee": money(fee), "expected_in_days": days});

@@ -1,13 +1,11 @@
-//! Shocks: changes in the world that invalidate predictions, drawn with probability `p_shock` per
-//! step. Each shock is recorded with its effect.
+//! Design v1: a shock acts in the step in which it is drawn, or changes nothing.
 
+use super::in_days;
 use crate::catalog::{money, supplier_name};
-use crate::config::{Magnitude, Observability, TypeMix};
+use crate::config::Magnitude;
 use crate::shock_event::{CausalLink, LateLedger, ShockEvent, ShockType};
 use crate::state::WorldState;
 
-/// Days between a shock and its delayed notice.
-const NOTICE_DELAY_DAYS: u64 = 3;
 /// Days for which a causal link or a late ledger lasts.
 const CAUSAL_DAYS: u64 = 10;
 /// Maximum number of changes of one rule: the lead times of one supplier, or the storage fee. With
@@ -20,56 +18,18 @@ type ShockEffect = Result<String, &'static str>;
 
 impl WorldState {
     /// Draws this step's shock and applies it; `None` if there is none.
-    pub(crate) fn shock(&mut self) -> Option<ShockEvent> {
-        let at = [self.step];
-        if self.streams.shocks.unit(&at) >= self.config.shocks.p_shock {
-            return None;
-        }
-        let kind = self.draw_shock_type();
+    pub(crate) fn immediate_shock(&mut self) -> Option<ShockEvent> {
+        let kind = self.draw_shock()?;
         let effect = match kind {
             ShockType::Temporal => self.delay_delivery(),
             ShockType::Quantity => self.change_quantity(),
             ShockType::Causal => self.add_causal_effect(),
             ShockType::Rule => self.change_rule(),
         };
-        let notice = self.notify(kind, effect.as_deref().ok());
+        let notice = effect.as_deref().ok().and_then(|effect| self.notify(kind, effect));
         let no_effect = effect.as_ref().err().copied();
-        Some(ShockEvent { kind, day: self.day, effect: effect.ok(), no_effect, notice })
-    }
-
-    fn draw_shock_type(&self) -> ShockType {
-        let weights = match self.config.shocks.pe_type_mix {
-            TypeMix::Realistic => [0.4, 0.3, 0.2, 0.1],
-            TypeMix::Uniform => [0.25; 4],
-            TypeMix::TemporalOnly => [1.0, 0.0, 0.0, 0.0],
-            TypeMix::QuantityOnly => [0.0, 1.0, 0.0, 0.0],
-            TypeMix::CausalOnly => [0.0, 0.0, 1.0, 0.0],
-            TypeMix::RuleOnly => [0.0, 0.0, 0.0, 1.0],
-        };
-        let mut left = self.streams.shock_types.unit(&[self.step]);
-        for (&kind, weight) in ShockType::ALL.iter().zip(weights) {
-            if left < weight {
-                return kind;
-            }
-            left -= weight;
-        }
-        ShockType::Rule
-    }
-
-    /// Returns the notice of a shock for this step, or schedules one for a later day, as the
-    /// observability setting demands.
-    fn notify(&mut self, kind: ShockType, effect: Option<&str>) -> Option<String> {
-        let effect = effect?;
-        match self.config.shocks.observability {
-            Observability::Full => Some(format!("{kind} disturbance: {effect}")),
-            Observability::Partial => Some("something has changed".to_owned()),
-            Observability::Delayed => {
-                let notice = format!("{kind} disturbance on day {}: {effect}", self.day);
-                self.notices.push((self.day + NOTICE_DELAY_DAYS, notice));
-                None
-            }
-            Observability::Hidden => None,
-        }
+        let drawn_step = None;
+        Some(ShockEvent { kind, drawn_step, day: self.day, effect: effect.ok(), no_effect, notice })
     }
 
     fn draw(&self, salt: u64, low: i64, high: i64) -> i64 {
@@ -143,12 +103,12 @@ impl WorldState {
         let days = self.magnitude_days();
         if self.draw(5, 0, 1) == 0 {
             let supplier = self.draw(6, 0, self.config.suppliers() as i64 - 1) as usize;
-            let added = self.catalog.offers[supplier][0].lead_days
-                - self.published.offers[supplier][0].lead_days;
+            let added = self.terms.catalog.offers[supplier][0].lead_days
+                - self.published_terms.catalog.offers[supplier][0].lead_days;
             if added as u64 >= LASTING_CHANGES_MAX * days {
                 return Err("the supplier's lead times were as long as they can get");
             }
-            self.catalog.offers[supplier]
+            self.terms.catalog.offers[supplier]
                 .iter_mut()
                 .for_each(|offer| offer.lead_days += days as i64);
             return Ok(format!("{} now takes {} longer", supplier_name(supplier), in_days(days)));
@@ -156,20 +116,12 @@ impl WorldState {
         // The fee rises by a multiple of the published fee: 1 for magnitude low, 2 for medium, 3
         // for high.
         let published = ((self.config.storage_fee * 100.0).round() as i64).max(1);
-        let fee = self.storage_fee_cents + published * days as i64;
+        let fee = self.terms.storage_fee_cents + published * days as i64;
         if fee > published * (1 + (LASTING_CHANGES_MAX * days) as i64) {
             return Err("the storage fee was as high as it can get");
         }
-        self.storage_fee_cents = fee;
+        self.terms.storage_fee_cents = fee;
         Ok(format!("storage now costs {:.2} a unit and day", money(fee)))
-    }
-
-    fn magnitude_days(&self) -> u64 {
-        match self.config.shocks.pe_mag {
-            Magnitude::Low => 1,
-            Magnitude::Medium => 2,
-            Magnitude::High => 3,
-        }
     }
 
     /// Delays the deliveries that the causal link connects with a new order to `supplier`.
@@ -182,8 +134,4 @@ impl WorldState {
         let linked = self.inbound.iter_mut().filter(|order| order.supplier == link.to);
         linked.for_each(|order| order.arrives_day += link.days);
     }
-}
-
-fn in_days(days: u64) -> String {
-    if days == 1 { "1 day".to_owned() } else { format!("{days} days") }
 }
