@@ -115,7 +115,8 @@ impl Command {
             Command::Score(a) => Some(limits(&a.bring_up.time)),
             Command::Bench(a) => Some(limits(&a.bring_up.time)),
             Command::Serve(a) => Some(limits(&a.bring_up.time)),
-            Command::Run(a) => Some(limits(&a.time)),
+            Command::Run(a) => Some(limits(&a.engine.time)),
+            Command::Qualify(a) => Some(limits(&a.engine.time)),
             Command::Plan(_)
             | Command::Doctor(_)
             | Command::Selftest(_)

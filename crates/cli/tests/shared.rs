@@ -26,7 +26,7 @@ fn processes_on_one_folder(processes: usize, replications: usize, steps: usize) 
     let (config, out) = (folder.path().join("experiment.yaml"), folder.path().join("out"));
     let text = format!(
         "experiment: {{name: shared, replications: {replications}, seed: 3}}\nagent: {{policy: careful}}\ncrash_detector: \
-         {{continue_after_crash: 1000000}}\ndemand: {{max_failures: 1000000}}\nenv: {{max_steps: {steps}, complexity_level: 2, \
+         {{continue_after_crash: 1000000}}\ndemand: {{max_lost_share: 1}}\nenv: {{max_steps: {steps}, complexity_level: 2, \
          initial_budget: 1000000}}\ngrid: {{pe_induction.p_shock: [0.2, 0.4]}}\n"
     );
     std::fs::write(&config, text).expect("a configuration");

@@ -194,7 +194,7 @@ impl Drop for Cluster {
 fn write_experiment(file: &Path, replications: usize, steps: usize, agent: &str) {
     let text = format!(
         "experiment: {{name: slurm_test, replications: {replications}, seed: 3}}\n{agent}\ncrash_detector: \
-         {{continue_after_crash: 1000000}}\ndemand: {{max_failures: 1000000}}\nenv: {{max_steps: {steps}, complexity_level: 2, \
+         {{continue_after_crash: 1000000}}\ndemand: {{max_lost_share: 1}}\nenv: {{max_steps: {steps}, complexity_level: 2, \
          initial_budget: 1000000}}\ngrid: {{pe_induction.p_shock: [0.2, 0.4]}}\n"
     );
     std::fs::write(file, text).expect("a configuration");

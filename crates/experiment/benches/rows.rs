@@ -12,7 +12,7 @@ fn main() {
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
             "env: {{max_steps: 5000, complexity_level: {level}, initial_budget: 1000000}}\nagent: {{policy: careful}}\ncrash_detector: \
-             {{continue_after_crash: 1000000}}\ndemand: {{max_failures: 1000000}}\nexperiment: {{replications: 4, compress_logs: false}}\n"
+             {{continue_after_crash: 1000000}}\ndemand: {{max_lost_share: 1}}\nexperiment: {{replications: 4, compress_logs: false}}\n"
         );
         let config = Config::parse(&text, "bench", &[]).unwrap();
         let options = RunOptions {

@@ -283,25 +283,19 @@ fn cells_that_are_equal_in_effect_are_run_once() {
 }
 
 #[test]
-fn the_studys_phases_have_12100_nominal_runs() {
-    let mut nominal = 0;
-    let mut distinct = BTreeSet::new();
+fn the_studys_phases_have_twenty_worlds_four_doses_and_seeds_of_their_own() {
+    let (mut runs, mut distinct) = (0, BTreeSet::new());
     for phase in 1..=5 {
         for size in ["small", "large"] {
             let path = configs().join(format!("phases/phase{phase}_{size}.yaml"));
             let config = Config::load(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
             assert!(config.notes().is_empty(), "{:?}", config.notes());
-            nominal += config.counts().nominal_runs;
+            runs += config.counts().runs;
             distinct.extend(config.runs(any_model).unwrap().into_iter().map(|run| run.run_id));
             check_phase(phase, &config);
         }
     }
-    assert_eq!(nominal, 12_100);
-    assert!(
-        distinct.len() < nominal && distinct.len() > 10_500,
-        "{} distinct runs",
-        distinct.len()
-    );
+    assert_eq!((runs, distinct.len()), (13_720, 13_720), "no run belongs to two phases");
 }
 
 fn check_phase(phase: usize, config: &Config) {
@@ -310,18 +304,60 @@ fn check_phase(phase: usize, config: &Config) {
     };
     let set =
         |values: &[&str]| values.iter().map(|value| value.to_string()).collect::<BTreeSet<_>>();
-    assert_eq!(cell("pe_induction.p_shock").len(), 11);
+    assert_eq!(cell("pe_induction.p_shock"), set(&["0.0", "0.1", "0.2", "0.3"]));
     let (mode, steps, levels): (&[&str], &[&str], &[&str]) = match phase {
         1 => (&["\"required\"", "\"optional\""], &["500"], &["1"]),
         2 => (&["\"required+confidence\""], &["1000"], &["1"]),
-        3 => (&["\"required+full\""], &["500", "1000", "2500"], &["1", "2", "3"]),
+        3 => (&["\"required+full\""], &["500", "2500"], &["1", "3"]),
         4 => (&["\"required+full\""], &["1000"], &["2"]),
-        _ => (&["\"required\""], &["5000"], &["3", "4"]),
+        _ => (&["\"required\""], &["5000"], &["4"]),
     };
     assert_eq!(cell("interface.prediction_mode"), set(mode), "phase {phase}");
     assert_eq!(cell("env.max_steps"), set(steps), "phase {phase}");
     assert_eq!(cell("env.complexity_level"), set(levels), "phase {phase}");
-    assert_eq!(config.values()["experiment.replications"], json!(if phase == 5 { 10 } else { 5 }));
+    assert_eq!((config.worlds_min(), config.design()), (20, "v2"), "phase {phase}");
+    assert_eq!(config.values()["experiment.seed"], json!(20261100 + phase));
+    assert_eq!(config.values()["experiment.phase"], json!(phase.to_string()));
+}
+
+#[test]
+fn worlds_can_be_set_by_level_and_draws_are_further_runs_of_a_world() {
+    let text = "experiment: {replications: 2, replications_by: {pe_induction.p_shock: {0: 5}}, draws: 3}\n\
+                agent: {policy: careful}\ngrid: {pe_induction.p_shock: [0.0, 0.5]}\n";
+    let config = parse(text);
+    assert_eq!((config.counts().runs, config.worlds_min()), ((5 + 2) * 3, 2));
+    let runs = config.runs(any_model).unwrap();
+    let worlds = |p_shock: f64| {
+        let of =
+            runs.iter().filter(|run| run.cell.values()["pe_induction.p_shock"] == json!(p_shock));
+        of.map(|run| run.seed).collect::<BTreeSet<_>>()
+    };
+    assert_eq!((worlds(0.0).len(), worlds(0.5).len()), (5, 2));
+    assert!(worlds(0.5).is_subset(&worlds(0.0)), "cells share worlds");
+    let error = refused("experiment: {replications_by: {pe_induction.p_shok: {0: 5}}}\n");
+    assert!(error.contains("(not pe_induction.p_shok)"), "{error}");
+    let error = refused("experiment: {replications_by: {pe_induction.p_shock: {0: none}}}\n");
+    assert!(error.contains("counts"), "{error}");
+}
+
+#[test]
+fn the_design_sets_its_keys_and_defaults_and_is_no_factor() {
+    let cell = |text: &str| parse(text).cells()[0].values().clone();
+    let (v1, v2) = (cell("experiment: {design: v1}\n"), cell(""));
+    assert_eq!(v2["experiment.design"], json!("v2"));
+    assert_eq!(v2["pe_induction.observability"], json!("hidden"));
+    assert_eq!(
+        (&v2["demand.max_failures"], &v2["demand.max_lost_share"]),
+        (&json!(null), &json!(0.5))
+    );
+    assert!(!v1.contains_key("experiment.design") && !v1.contains_key("demand.max_lost_share"));
+    assert_eq!(v1["pe_induction.observability"], json!("full"));
+    assert_eq!(v1["crash_detector.continue_after_crash"], json!(50));
+    assert!(refused("grid: {experiment.design: [v1, v2]}\n").contains("two designs"));
+    let error = refused("experiment: {design: v1}\nagent: {policy: fragile}\n");
+    assert!(error.contains("needs experiment.design v2"), "{error}");
+    let notes = parse("demand: {max_failures: 30}\n");
+    assert!(notes.notes()[0].contains("no effect in design v2"), "{:?}", notes.notes());
 }
 
 #[test]
@@ -337,7 +373,7 @@ fn the_studys_phases_expand_within_seconds() {
     }
     // An optimized build needs about one second; a debug build on shared cores needs longer.
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
-    eprintln!("12,100 runs expanded in {:?}", begun.elapsed());
+    eprintln!("all runs expanded in {:?}", begun.elapsed());
 }
 
 /// Defect 11 of the predecessor: loading `local_test.yaml` raised a TypeError.
@@ -360,7 +396,7 @@ fn defect_11_counts_agree_with_the_runs() {
         let config =
             Config::load(&configs().join(format!("phases/phase1_{size}.yaml")), &[]).unwrap();
         let counts = config.counts();
-        assert_eq!(counts.nominal_runs, 660);
+        assert_eq!((counts.nominal_runs, counts.runs), (1200, 960));
         assert_eq!(counts.runs, config.runs(any_model).unwrap().len());
         assert_eq!(counts.models.values().sum::<usize>(), counts.runs);
     }

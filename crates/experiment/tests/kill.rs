@@ -15,7 +15,7 @@ const CHILD: &str = "VENDOMINI_KILL_TEST_FOLDER";
 
 fn study() -> Config {
     let text = "experiment:\n  name: killed\n  replications: 2\nenv:\n  max_steps: 120\n  complexity_level: 2\nagent:\n  policy: random\n\
-                crash_detector:\n  continue_after_crash: 1000\ndemand:\n  max_failures: 1000\ngrid:\n  pe_induction.p_shock: [0.1, 0.6]\n";
+                crash_detector:\n  continue_after_crash: 1000\ndemand:\n  max_lost_share: 1\ngrid:\n  pe_induction.p_shock: [0.1, 0.6]\n";
     Config::parse(text, "kill.yaml", &[]).unwrap()
 }
 

@@ -17,7 +17,7 @@ fn peak_bytes() -> Option<u64> {
 #[test]
 fn a_run_of_5000_steps_takes_less_than_20_mb_and_its_log_is_compressed() {
     let text = "env: {max_steps: 5000, complexity_level: 4, initial_budget: 1000000}\nagent: {policy: careful}\n\
-                demand: {max_failures: 1000000}\ncrash_detector: {continue_after_crash: 1000000}\npe_induction: {p_shock: 0.5}\n";
+                demand: {max_lost_share: 1}\ncrash_detector: {continue_after_crash: 1000000}\npe_induction: {p_shock: 0.5}\n";
     let config = Config::parse(text, "long.yaml", &[]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     // Writing 5 to `clear_refs` resets the peak to the current resident memory.

@@ -74,7 +74,7 @@ fn peak_bytes() -> Option<u64> {
 
 #[test]
 fn a_conversation_of_5000_steps_takes_less_than_20_mb() {
-    let text = "env: {max_steps: 5000, complexity_level: 4, initial_budget: 1000000}\ndemand: {max_failures: 1000000}\n\
+    let text = "env: {max_steps: 5000, complexity_level: 4, initial_budget: 1000000}\ndemand: {max_lost_share: 1}\n\
                 model: {name: terse, max_tokens_per_call: 100}\ncrash_detector: {continue_after_crash: 1000000}\n";
     let config = Config::parse(text, "long.yaml", &[]).unwrap();
     let folder = tempfile::tempdir().unwrap();

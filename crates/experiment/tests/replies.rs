@@ -137,11 +137,7 @@ fn a_missing_card_is_a_problem_only_where_it_is_required() {
     let required = one_run(&["env.max_steps=5"], &bare());
     assert!(required.iter().all(|row| row.card_problem.as_deref() == Some("absent")));
     let optional = one_run(&["env.max_steps=5", "interface.prediction_mode=optional"], &bare());
-    assert!(
-        optional
-            .iter()
-            .all(|row| row.card_problem.is_none() && row.pe.values().all(Option::is_none))
-    );
+    assert!(optional.iter().all(|row| row.card_problem.is_none() && row.pe_pairs.is_empty()));
 }
 
 #[test]
@@ -159,7 +155,8 @@ fn problems_of_a_card_are_recorded_and_its_valid_fields_scored() {
     ] {
         assert!(problem.contains(part), "{problem}");
     }
-    assert_eq!((rows[0].pe["causal"], rows[0].pe["cost"]), (Some(0.0), None));
+    let scored: Vec<_> = rows[0].pe_pairs.iter().map(|pair| (&*pair.field, pair.error)).collect();
+    assert_eq!(scored, [("success", 0.0)]);
 }
 
 /// The decoupling detector counts actions that contradict the prediction card, and actions with a

@@ -100,7 +100,7 @@ fn a_replay_reports_the_first_difference() {
     let log = folder.path().join("steps.1.jsonl");
     let text = std::fs::read_to_string(&log).unwrap();
     let mut lines: Vec<String> = text.lines().map(String::from).collect();
-    lines[6] = lines[6].replacen("\"prompt_tokens\":0", "\"prompt_tokens\":1", 1);
+    lines[6] = lines[6].replacen("\"success\":true", "\"success\":false", 1);
     std::fs::write(&log, lines.join("\n") + "\n").unwrap();
     let error = replay(folder.path()).unwrap_err();
     assert!(error.to_string().contains("line 7"), "{error}");
@@ -235,13 +235,6 @@ fn defect_11_tables_have_every_recorded_run_and_step() {
         String::from_utf8(bytes).unwrap().lines().count()
     };
     assert_eq!((lines("runs"), lines("steps")), (4, 28));
-    let last = store.runs().unwrap()[0].rows().unwrap().pop().unwrap();
-    let cost = last.pe_scales.value()["cost"].clone();
-    for scales in ["ewma", "windows"] {
-        let known =
-            cost[scales].as_array().unwrap().iter().filter(|value| value.is_number()).count();
-        assert_eq!(known, 3, "three {scales} in each row: {cost}");
-    }
     assert_eq!(results::status(&store).unwrap().done, 4);
 }
 
@@ -262,7 +255,7 @@ fn replay_reports_line_and_field_of_a_forged_log() {
     type Forge = fn(&mut results::StepRow);
     let forges: [(&str, Forge); 5] = [
         ("result", |row| row.result.success = !row.result.success),
-        ("pe", |row| row.pe.extend([("cost".into(), Some(0.125))])),
+        ("pe_pairs", |row| row.pe_pairs[0].error = 0.125),
         ("state", |row| row.state = results::RawJson::of(&serde_json::json!({"day": 0}))),
         ("prompt", |row| row.prompt[0].content.push('!')),
         ("reply", |row| row.reply = row.reply.replacen("\"success\":true", "\"success\":false", 1)),
@@ -295,7 +288,8 @@ fn replay_reports_line_and_field_of_a_forged_log() {
 
 #[test]
 fn rerun_detectors_do_not_depend_on_the_threshold_of_the_run() {
-    for policy in ["agent.policy=looping", "agent.policy=random", "agent.policy=greedy"] {
+    // The random operator's calls depend on the run's id, and so on the threshold.
+    for policy in ["agent.policy=looping", "agent.policy=greedy"] {
         // Runs continue after crashes, so that their rows do not depend on the threshold.
         let long = [policy, "crash_detector.continue_after_crash=1000", "env.initial_budget=2000"];
         let of = |threshold: &str| {

@@ -5,18 +5,19 @@
 #![allow(clippy::print_stdout, reason = "a benchmark")]
 
 use std::time::{Duration, Instant};
-use warehouse::{World, WorldConfig, operator};
+use warehouse::{OperatorSettings, World, WorldConfig, operator};
 
 fn main() {
     for level in 0..=4 {
         let mut config =
             WorldConfig { complexity_level: level, max_steps: 5_000, ..WorldConfig::default() };
-        config.crash_detector.continue_after_crash = 1_000_000;
+        config.crash_detector.continue_after_crash = None;
         let (begun, on_core, mut steps) = (Instant::now(), on_core_s(), 0_u64);
         let mut seed = 0;
         while begun.elapsed() < Duration::from_secs(1) {
             let mut world = World::new(&config, seed).expect("a valid configuration");
-            let mut careful = operator("careful", seed).expect("a known operator");
+            let mut careful =
+                operator("careful", &OperatorSettings::seeded(seed)).expect("a known operator");
             while world.ending().is_none() {
                 let turn = careful.act(&world);
                 world.advance(&turn);

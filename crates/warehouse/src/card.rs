@@ -250,7 +250,7 @@ mod tests {
         let bounds = |fewest| card_schema(&rich(fewest))["properties"]["reasoning"].clone();
         assert_eq!(bounds(0), json!({"type": "string", "maxLength": 500}));
         assert_eq!(bounds(120), json!({"type": "string", "maxLength": 500, "minLength": 120}));
-        let card = json!({"success": true, "cost": 1, "storage_after": 4, "budget_after": 5, "reasoning": "Städte"});
+        let card = json!({"success": true, "cost": 1, "storage_after": 4, "budget_after": 5, "fees_today": 6, "reasoning": "Städte"});
         assert_eq!(CardValidator::new(&rich(6)).problem(&card), None, "characters, not bytes");
         assert_eq!(
             CardValidator::new(&rich(7)).problem(&card).as_deref(),
@@ -271,7 +271,7 @@ mod tests {
             PredictionFormat::Structured,
             0,
         ));
-        let whole = json!({"success": true, "delivery_days": null, "quantity": 3, "cost": 1.5, "storage_after": 4, "budget_after": 5, "confidence": 0.5});
+        let whole = json!({"success": true, "delivery_days": null, "quantity": 3, "cost": 1.5, "storage_after": 4, "budget_after": 5, "unit_price": null, "fees_today": 2.5, "confidence": 0.5});
         assert_eq!(form.problem(&whole), None);
         let with = |name: &str, value: Value| {
             let mut card = whole.clone();
@@ -292,7 +292,7 @@ mod tests {
         );
         assert_eq!(
             form.problem(&json!({})).unwrap().matches("is missing").count(),
-            5,
+            6,
             "fields that may be null may be absent"
         );
     }

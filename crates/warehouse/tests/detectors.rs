@@ -157,8 +157,12 @@ fn defect_05_a_short_window_leaves_every_detector_able_to_fire() {
 /// The detectors fire on the calls of a real game, not only on constructed steps.
 #[test]
 fn defect_05_detectors_fire_live() {
-    let mut config =
-        WorldConfig { complexity_level: 2, initial_budget: 3000.0, ..WorldConfig::default() };
+    let mut config = WorldConfig {
+        complexity_level: 2,
+        initial_budget: 3000.0,
+        design: Design::V1,
+        ..WorldConfig::default()
+    };
     config.shocks.p_shock = 0.0;
     let kinds = |call: ToolCall, card: serde_json::Value| {
         let mut world = World::new(&config, 3).expect("valid");

@@ -109,12 +109,20 @@ fn cents(value: &Value) -> i64 {
     (value.as_f64().unwrap_or(0.0) * 100.0).round() as i64
 }
 
+/// Fees for late deliveries that an observation reports, in cents.
+fn late_fees(observation: &str) -> i64 {
+    let fees = observation.split(", late: fee ").skip(1);
+    let amount = |text: &str| text.split('\n').next().and_then(|amount| amount.parse::<f64>().ok());
+    fees.filter_map(amount).map(|amount| (amount * 100.0).round() as i64).sum()
+}
+
 fn money_of(world: &World) -> i64 {
     (world.totals().budget * 100.0).round() as i64
 }
 
 fn config(seed: u64) -> WorldConfig {
     let mut config = WorldConfig {
+        design: [Design::V1, Design::V2][seed as usize / 7 % 2],
         complexity_level: (seed % 5) as u8,
         max_steps: STEPS,
         ..WorldConfig::default()
@@ -123,7 +131,7 @@ fn config(seed: u64) -> WorldConfig {
     config.actions_per_day = [None, Some(1), Some(4)][seed as usize % 3];
     (config.delivery_cost, config.demand.late_penalty) = (1.25, 2.5);
     config.initial_budget = [10_000.0, 600.0][seed as usize / 5 % 2];
-    config.crash_detector.continue_after_crash = 1000;
+    config.crash_detector.continue_after_crash = Some(1000);
     (config.shocks.p_shock, config.shocks.pe_mag) = (0.4, Magnitude::High);
     // Rule shocks change the storage fee. Every second game has no rule shocks, so that each cent
     // can be accounted for.
@@ -211,7 +219,7 @@ impl Ledger {
         } else if config.shocks.pe_type_mix == TypeMix::QuantityOnly {
             assert_eq!(
                 money_of(after),
-                cash - 10 * units as i64 - 2_000,
+                cash - 10 * units as i64 - 2_000 - late_fees(&record.observation),
                 "a day's fees; {}",
                 case()
             );

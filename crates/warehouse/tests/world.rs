@@ -1,20 +1,29 @@
-//! Tests the properties of the world on which the study depends.
+//! Tests the properties of the world on which the study depends, mostly in design v1; those of design
+//! v2 are in design_v2.rs.
 #![allow(missing_docs)]
 
 use serde_json::{Value, json};
 use warehouse::*;
 
 fn config(level: u8, p_shock: f64) -> WorldConfig {
-    let mut config = WorldConfig { complexity_level: level, ..WorldConfig::default() };
+    let mut config = WorldConfig { complexity_level: level, ..v1() };
     config.shocks.p_shock = p_shock;
-    config.crash_detector.continue_after_crash = 100_000;
+    config.crash_detector.continue_after_crash = Some(100_000);
+    config
+}
+
+/// The defaults of design v1.
+fn v1() -> WorldConfig {
+    let mut config = WorldConfig { design: Design::V1, ..WorldConfig::default() };
+    config.shocks.observability = Observability::Full;
+    config.crash_detector.continue_after_crash = Some(50);
     config
 }
 
 /// Plays a whole game; returns the last record, and all records as JSON bytes.
 fn play(config: &WorldConfig, seed: u64, name: &str) -> (StepRecord, Vec<u8>) {
     let mut world = World::new(config, seed).expect("a valid configuration");
-    let mut player = operator(name, seed).expect("a known operator");
+    let mut player = operator(name, &OperatorSettings::seeded(seed)).expect("a known operator");
     let mut bytes = Vec::new();
     loop {
         let turn = player.act(&world);
@@ -36,7 +45,7 @@ fn survivors(config: &WorldConfig, seeds: u64) -> u64 {
 #[test]
 fn the_careful_operator_reaches_the_horizon_at_every_level() {
     for level in 0..=4 {
-        let mut config = WorldConfig { complexity_level: level, ..WorldConfig::default() };
+        let mut config = WorldConfig { complexity_level: level, ..v1() };
         config.shocks.p_shock = 0.0;
         let survived = survivors(&config, 200);
         assert!(survived >= 190, "level {level}: {survived} of 200");
@@ -53,7 +62,8 @@ fn detectors_rarely_fire_on_good_play_at_any_strictness() {
                 let mut config = config(level, 0.0);
                 config.crash_detector.threshold = *threshold;
                 let mut world = World::new(&config, seed).expect("valid");
-                let mut player = operator("careful", seed).expect("known");
+                let mut player =
+                    operator("careful", &OperatorSettings::seeded(seed)).expect("known");
                 while world.ending().is_none() {
                     let turn = player.act(&world);
                     world.advance(&turn);
@@ -382,11 +392,7 @@ fn defect_03_every_mode_and_format_asks_for_another_card() {
     let mut schemas = Vec::new();
     for mode in PredictionMode::ALL {
         for format in PredictionFormat::ALL {
-            let config = WorldConfig {
-                prediction_mode: *mode,
-                prediction_format: *format,
-                ..WorldConfig::default()
-            };
+            let config = WorldConfig { prediction_mode: *mode, prediction_format: *format, ..v1() };
             schemas.push((system_prompt(&config), card_schema(&config)));
         }
     }
@@ -406,7 +412,7 @@ fn observability_changes_the_notices() {
         let (_, bytes) = play(&config, 2, "careful");
         String::from_utf8(bytes).expect("UTF-8")
     };
-    let all: Vec<String> = Observability::ALL.iter().map(|o| told(*o)).collect();
+    let all: Vec<String> = Observability::ALL[..4].iter().map(|o| told(*o)).collect();
     for i in 0..all.len() {
         for j in 0..i {
             assert_ne!(all[i], all[j]);

@@ -9,9 +9,6 @@ pub struct RunArgs {
     /// The experiment's configuration file (YAML)
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
-    /// Concurrent runs on one loaded model [default: 4]
-    #[arg(long, short = 'j', alias = "n-jobs", value_name = "N")]
-    pub jobs: Option<usize>,
     /// Change one key of the configuration, dotted: pe_induction.p_shock=0.2
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -34,6 +31,16 @@ pub struct RunArgs {
     /// Continue a folder whose rows come from other kernels, and mark the new rows
     #[arg(long)]
     pub accept_mixed: bool,
+    #[command(flatten)]
+    pub engine: RunEngineArgs,
+}
+
+/// Where and how the models of an experiment are loaded.
+#[derive(Debug, Args)]
+pub struct RunEngineArgs {
+    /// Concurrent runs on one loaded model [default: 4]
+    #[arg(long, short = 'j', alias = "n-jobs", value_name = "N")]
+    pub jobs: Option<usize>,
     /// Fallbacks if the plan does not fit or memory runs out: keep (keeps the model's dtype and the
     /// limits given), none, auto, or allow=over-limit,int8 [default: keep]
     #[arg(long, value_name = "POLICY")]
@@ -55,6 +62,27 @@ pub struct RunArgs {
     /// Number of compute threads [default: all cores that this process may use]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct QualifyArgs {
+    /// The model: a hub name, folder, .gguf file or alias
+    pub model: String,
+    /// The experiment whose settings apply, but for shocks, worlds and horizon [default: the
+    /// defaults of all keys]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Change one key of the configuration, dotted: agent.reply_mode=text
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The folder for results [default: results]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub engine: RunEngineArgs,
 }
 
 #[derive(Debug, Args)]
@@ -124,6 +152,9 @@ pub struct AuditArgs {
     /// Change one key of the configuration
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Accept fewer than ten worlds a cell
+    #[arg(long)]
+    pub force: bool,
     /// Print one JSON document on stdout
     #[arg(long)]
     pub json: bool,

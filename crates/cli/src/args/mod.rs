@@ -4,7 +4,8 @@ mod experiment;
 mod model;
 
 pub use experiment::{
-    AuditArgs, DetectArgs, ExportArgs, ReplayArgs, RunArgs, StatusArgs, SubmitArgs,
+    AuditArgs, DetectArgs, ExportArgs, QualifyArgs, ReplayArgs, RunArgs, RunEngineArgs, StatusArgs,
+    SubmitArgs,
 };
 pub use model::{
     BenchArgs, BringUpArgs, DoctorArgs, FetchArgs, GenerateArgs, LoadArgs, PlacementArgs, PlanArgs,
@@ -49,6 +50,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Run an experiment; run the same command again to resume it
     Run(RunArgs),
+    /// Check that a model runs the warehouse for 100 steps without shocks, before a grid is run on it
+    Qualify(QualifyArgs),
     /// Submit an experiment to Slurm as job arrays; each task takes runs from the shared results
     /// folder
     Submit(SubmitArgs),
@@ -66,7 +69,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Run the crash detectors again on stored rows, with other thresholds
     Detect(DetectArgs),
-    /// Find factors of a configuration whose levels make no difference
+    /// Check a configuration: factors whose levels make no difference, worlds that cannot be won,
+    /// crash detectors that can fire in some cells only
     Audit(AuditArgs),
     /// Count the runs of a configuration, and estimate their cost
     Grid(AuditArgs),

@@ -1,16 +1,36 @@
-//! `vendomini audit`: finds factors of a configuration whose levels make no difference.
+//! `vendomini audit`: checks the factors, worlds and crash detectors of a configuration.
 
 use crate::args::AuditArgs;
 use crate::failure::{Failure, exit};
 use crate::output;
-use experiment::{AuditReport, Config};
+use experiment::{AuditReport, CellPlay, Config, WORLDS_MIN};
 
 pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
-    let report = experiment::audit(&Config::load(&args.config, &args.set)?)?;
+    let config = Config::load(&args.config, &args.set)?;
+    require_worlds(&config, args.force)?;
+    let report = experiment::audit(&config)?;
     if args.json {
         output::json(&report)?;
-        return Ok(exit_code(&report));
+    } else {
+        print(&report)?;
     }
+    Ok(exit_code(&report))
+}
+
+/// Refuses a configuration with too few worlds for any contrast of its cells, unless forced.
+pub(super) fn require_worlds(config: &Config, force: bool) -> Result<(), Failure> {
+    let worlds = config.worlds_min();
+    if force || worlds >= WORLDS_MIN {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "experiment.replications: expected {WORLDS_MIN} worlds or more in each cell, found {worlds}. Worlds are the \
+         independent observations: with {worlds}, robust errors find effects that are not there, and no contrast of cells \
+         can be tested. Add worlds and not doses, or look anyway with --force"
+    )))
+}
+
+fn print(report: &AuditReport) -> Result<(), Failure> {
     output::line(&format!(
         "{} factors over {} cells: {}",
         report.factors.len(),
@@ -25,10 +45,79 @@ pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
             levels.join(", ")
         ))?;
     }
-    Ok(exit_code(&report))
+    output::line(&format!(
+        "{} worlds or more in each cell; played by scripted operators, share that reaches the horizon:",
+        report.worlds
+    ))?;
+    for line in aligned(&play_table(&report.played)) {
+        output::line(&line)?;
+    }
+    print_detectors(report)
 }
 
-/// A dead factor, whose levels make no difference, is a mistake in the configuration.
+/// One line for each cell, below a head.
+fn play_table(played: &[CellPlay]) -> Vec<Vec<String>> {
+    let percent = |share: Option<f64>| match share {
+        Some(share) => format!("{:.0}%", 100.0 * share),
+        None => "-".to_owned(),
+    };
+    let head = [
+        "careful",
+        "adaptive",
+        "shocks applied",
+        "exposure",
+        "net worth",
+        "drops from step",
+        "cell",
+    ];
+    let mut table = vec![head.map(String::from).to_vec()];
+    table.extend(played.iter().map(|cell| {
+        vec![
+            percent(Some(cell.careful)),
+            percent(cell.adaptive),
+            percent(cell.applied),
+            cell.exposure.map_or("-".to_owned(), |exposure| format!("{exposure:.1}")),
+            format!("{:.0}", cell.net_worth),
+            cell.first_dropped_step.map_or("-".to_owned(), |step| step.to_string()),
+            cell.cell.clone(),
+        ]
+    }));
+    table
+}
+
+fn aligned(table: &[Vec<String>]) -> Vec<String> {
+    let columns = table.first().map_or(0, Vec::len);
+    let width = |column: usize| table.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        format!("  {}", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    table.iter().map(line).collect()
+}
+
+fn print_detectors(report: &AuditReport) -> Result<(), Failure> {
+    if report.detectors_are_even() {
+        let detectors =
+            report.played.first().map_or(String::new(), |cell| cell.detectors.join(", "));
+        return output::line(&format!("detectors that can fire, in every cell: {detectors}"));
+    }
+    for (detector, cells) in &report.uneven_detectors {
+        output::line(&format!(
+            "a crash does not mean the same in each cell: {detector} can fire in"
+        ))?;
+        for (cell, _) in report.played.iter().zip(cells).filter(|(_, fires)| **fires) {
+            output::line(&format!("  {}", cell.cell))?;
+        }
+    }
+    Ok(())
+}
+
+/// A factor that changes nothing, and detectors that can fire in some cells only, are mistakes in
+/// the configuration.
 fn exit_code(report: &AuditReport) -> u8 {
-    if report.has_dead_factors() { exit::USAGE } else { 0 }
+    match report.has_dead_factors() || !report.detectors_are_even() {
+        true => exit::USAGE,
+        false => 0,
+    }
 }

@@ -1,5 +1,6 @@
 //! `vendomini grid`: counts the runs of a configuration, and estimates their cost.
 
+use super::audit::require_worlds;
 use crate::args::AuditArgs;
 use crate::failure::Failure;
 use crate::output;
@@ -20,6 +21,7 @@ struct GridDocument {
 
 pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     let config = Config::load(&args.config, &args.set)?;
+    require_worlds(&config, args.force)?;
     let (c, estimate) = (config.counts(), experiment::estimate(&config, &CostRates::default())?);
     if args.json {
         let (combinations, nominal_runs, cells, runs) =

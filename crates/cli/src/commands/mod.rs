@@ -10,6 +10,7 @@ mod generate;
 mod grid;
 mod load;
 mod plan;
+mod qualify;
 mod replay;
 mod run;
 mod score;
@@ -38,6 +39,7 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Bench(args) => bench::run(args, watch),
         Command::Serve(args) => serve::run(&args, watch),
         Command::Run(args) => run::run(args, watch),
+        Command::Qualify(args) => qualify::run(&args, watch),
         Command::Submit(args) => submit::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Doctor(args) => doctor::run(&args, watch),

@@ -1,6 +1,6 @@
 //! `vendomini run`: runs an experiment and prints its closing table.
 
-use crate::args::RunArgs;
+use crate::args::{RunArgs, RunEngineArgs};
 use crate::failure::{Failure, exit};
 use crate::provider::Engines;
 use base::unpoisoned;
@@ -21,19 +21,9 @@ const CLAIM_PATIENCE: Duration = Duration::from_secs(150);
 
 pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
     let config = Config::load(&args.config, &args.set)?;
-    let models = Engines {
-        time: args.time.clone(),
-        fallback: args.fallback.clone().unwrap_or_else(|| "keep".into()),
-        dtype: Some(args.dtype.clone()).filter(|d| d != "auto"),
-        kv_dtype: Some(args.kv_dtype.clone()).filter(|d| d != "auto"),
-        max_memory: args.max_memory.clone(),
-        chat_template: args.chat_template.clone(),
-        threads: args.threads,
-        watch,
-    };
     let options = RunOptions {
         folder: config.folder(args.out.as_deref()),
-        jobs: args.jobs.unwrap_or(JOBS_DEFAULT).max(1),
+        jobs: args.engine.jobs.unwrap_or(JOBS_DEFAULT).max(1),
         runs_max: args.max_runs,
         accept_mixed: args.accept_mixed,
         model: args.model.clone(),
@@ -41,26 +31,52 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         claim_patience: if args.shared { CLAIM_PATIENCE } else { Duration::ZERO },
         provenance: provenance(),
     };
+    let summary = carry_out(&config, &args.engine, &options, watch)?;
+    close(&summary, &options, watch);
+    Ok(match summary.outcome() {
+        // With --shared, runs that other processes have claimed are expected, so this is a success.
+        ExperimentOutcome::ClaimedElsewhere if args.shared => 0,
+        other => exit_code(other),
+    })
+}
+
+/// Carries out the runs of an experiment that are left, and reports their progress.
+pub(super) fn carry_out(
+    config: &Config,
+    engine: &RunEngineArgs,
+    options: &RunOptions,
+    watch: &Watch,
+) -> Result<ExperimentSummary, Failure> {
+    let models = Engines {
+        time: engine.time.clone(),
+        fallback: engine.fallback.clone().unwrap_or_else(|| "keep".into()),
+        dtype: Some(engine.dtype.clone()).filter(|d| d != "auto"),
+        kv_dtype: Some(engine.kv_dtype.clone()).filter(|d| d != "auto"),
+        max_memory: engine.max_memory.clone(),
+        chat_template: engine.chat_template.clone(),
+        threads: engine.threads,
+        watch,
+    };
     let reporter = RunReporter::new(watch, &options.folder);
     let ended = run_experiment(
-        &config,
+        config,
         &models,
-        &options,
+        options,
         &|event: &RunEvent| reporter.report(event),
         &|| watch.canceled(),
     );
     reporter.finish();
-    let summary = ended?;
-    close(&summary, &options, watch);
-    Ok(match summary.outcome() {
+    Ok(ended?)
+}
+
+pub(super) fn exit_code(outcome: ExperimentOutcome) -> u8 {
+    match outcome {
         ExperimentOutcome::Completed => 0,
-        // With --shared, runs that other processes have claimed are expected, so this is a success.
-        ExperimentOutcome::ClaimedElsewhere if args.shared => 0,
         ExperimentOutcome::ClaimedElsewhere => exit::UNAVAILABLE,
         ExperimentOutcome::RunsFailed => exit::RUNS_FAILED,
         ExperimentOutcome::TimeUp => exit::TIME_UP,
         ExperimentOutcome::Interrupted => exit::INTERRUPTED,
-    })
+    }
 }
 
 pub(crate) fn provenance() -> Provenance {

@@ -3,9 +3,9 @@
 //! contains the assumed rates.
 
 use crate::agent::{HistoryPolicy, prompt};
-use crate::config::{AgentPolicy, Cell, CellConfig, Config, PlannedRun};
+use crate::config::{AgentPolicy, Cell, CellConfig, Config};
 use crate::error::ExperimentError;
-use crate::identity::hash_of;
+use crate::identity::{hash_of, world_seed};
 use crate::run::episode::Episode;
 use serde::Serialize;
 use serde_json::Value;
@@ -97,6 +97,8 @@ struct RunTokens {
     /// Number of prompt tokens that are not in the prefix cache.
     new: f64,
     reply: f64,
+    /// The step in which the first exchange is left out.
+    first_dropped_step: Option<u64>,
 }
 
 /// Mean number of tokens of one message of each kind.
@@ -121,7 +123,7 @@ pub fn estimate(config: &Config, rates: &CostRates) -> Result<Estimate, Experime
         let key = hash_of(&token_settings(&run.cell));
         let tokens = match known.get(&key) {
             Some(tokens) => *tokens,
-            None => *known.entry(key).or_insert(run_tokens(run)?),
+            None => *known.entry(key).or_insert(run_tokens(&run.cell, run.seed)?),
         };
         let model = models.entry(name.to_string()).or_default();
         model.runs += 1;
@@ -161,9 +163,25 @@ fn token_settings(cell: &Cell) -> BTreeMap<&'static str, Value> {
     settings.map(|(key, value)| (*key, value.clone())).collect()
 }
 
-fn run_tokens(run: &PlannedRun) -> Result<RunTokens, ExperimentError> {
-    let cell = run.cell.config();
-    let message = MessageTokens::measure(cell, run.seed)?;
+/// The step in which the oldest exchanges of the cell's first run are first left out of a prompt;
+/// `None` if all fit, and without a model.
+///
+/// # Errors
+/// The cell has settings of the world that contradict each other.
+pub(super) fn first_dropped_step(
+    config: &Config,
+    cell: &Cell,
+) -> Result<Option<u64>, ExperimentError> {
+    if cell.model_name().is_none() {
+        return Ok(None);
+    }
+    let seed = world_seed(config.study().seed, 0, None);
+    Ok(run_tokens(cell, seed)?.first_dropped_step)
+}
+
+fn run_tokens(run_cell: &Cell, seed: u64) -> Result<RunTokens, ExperimentError> {
+    let cell = run_cell.config();
+    let message = MessageTokens::measure(cell, seed)?;
     let start = message.system + message.first_observation;
     let limits = cell.model.as_ref();
     let reply_max = limits.map_or(u64::MAX, |model| model.max_tokens_per_call) as f64;
@@ -179,12 +197,13 @@ fn run_tokens(run: &PlannedRun) -> Result<RunTokens, ExperimentError> {
         HistoryPolicy::Full => available,
     };
     let (mut tokens, mut prompt) = (RunTokens::default(), start);
-    for step in 0..run.cell.steps_max() {
+    for step in 0..run_cell.steps_max() {
         // Exchanges are dropped in groups; after a drop, all tokens after the system prompt must be
         // computed again.
         let new = match (step, prompt > prompt_max) {
             (0, _) => prompt,
             (_, true) => {
+                tokens.first_dropped_step.get_or_insert(step + 1);
                 prompt = match cell.agent.history {
                     HistoryPolicy::None => prompt_max,
                     _ => start.max(prompt_max * KEPT_AFTER_DROP),

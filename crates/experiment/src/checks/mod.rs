@@ -4,9 +4,14 @@
 mod audit;
 mod detect;
 mod estimate;
+mod qualification;
 mod replay;
 
-pub use audit::{AuditReport, DeadFactor, audit};
+pub use audit::{AuditReport, CellPlay, DeadFactor, WORLDS_MIN, audit, play_cells};
 pub use detect::{DetectionReport, rerun_detectors};
 pub use estimate::{CostRates, Estimate, ModelEstimate, estimate};
+pub use qualification::{
+    QUALIFYING_STEPS, QUALIFYING_WORLDS, Qualification, QualifyingRun, qualification,
+    qualification_name, qualifying_config,
+};
 pub use replay::{ReplayReport, replay, replay_all};

@@ -16,8 +16,8 @@ use results::{
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use warehouse::{
-    Card, CardProblem, CardValidator, Design, Exposure, Operator, OperatorSettings, PredictionMode,
-    StepRecord, ToolCall, Totals, Turn, World,
+    Card, CardProblem, CardValidator, Design, EpisodeEnd, Exposure, Operator, OperatorSettings,
+    PredictionMode, StepRecord, ToolCall, Totals, Turn, World,
 };
 
 /// All inputs of one step that the episode does not compute itself.
@@ -33,6 +33,18 @@ pub(crate) struct StepInput {
     pub similarity: Option<SimilarityRow>,
     /// The action of a scripted operator, equal to the action that parsing `text` would give.
     pub scripted: Option<AgentAction>,
+}
+
+/// The end of a game of a scripted operator.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct ScriptedEnd {
+    pub reached_horizon: bool,
+    pub net_worth: f64,
+    /// Numbers of shocks drawn and applied; 0 in design v1.
+    pub drawn: u64,
+    pub applied: u64,
+    /// Accumulated delivery errors.
+    pub exposure: f64,
 }
 
 /// The state of a run between two steps.
@@ -106,6 +118,29 @@ impl Episode {
             schema: model_in(ReplyMode::Json).then(|| prompt::reply_schema(&config)),
             tools: model_in(ReplyMode::Text).then(|| prompt::template_tools(&config)),
             world,
+        })
+    }
+
+    /// Plays a whole game of the cell's scripted operator without records.
+    ///
+    /// # Errors
+    /// As for [`Episode::new`]; a cell whose agent is a model is a bug and plays no step.
+    pub fn play_scripted(cell: &CellConfig, seed: u64) -> Result<ScriptedEnd, ExperimentError> {
+        let mut episode = Episode::of_cell("scripted", cell, seed)?;
+        if let Some(operator) = &mut episode.operator {
+            let world = &mut episode.world;
+            while world.ending().is_none() {
+                let turn = operator.act(world);
+                world.advance(&turn);
+            }
+        }
+        let world = &episode.world;
+        Ok(ScriptedEnd {
+            reached_horizon: world.ending() == Some(EpisodeEnd::Horizon),
+            net_worth: world.totals().net_worth,
+            drawn: world.dose().drawn.iter().sum(),
+            applied: world.dose().total(),
+            exposure: world.exposure().total(),
         })
     }
 

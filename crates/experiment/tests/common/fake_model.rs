@@ -151,7 +151,7 @@ pub fn random_reply(
 }
 
 const STUDY: &str = "experiment:\n  name: fake\n  replications: 2\nenv:\n  max_steps: 24\n  complexity_level: 0\ncrash_detector:\n  \
-                     continue_after_crash: 1000\ndemand:\n  max_failures: 1000\nmodel:\n  name: fake\n  max_tokens_per_call: 50\ngrid:\n  \
+                     continue_after_crash: 1000\ndemand:\n  max_lost_share: 1\nmodel:\n  name: fake\n  max_tokens_per_call: 50\ngrid:\n  \
                      pe_induction.p_shock: [0.2, 0.4]\n";
 
 pub fn study(sets: &[&str]) -> Config {

@@ -68,6 +68,7 @@ fn severity(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Strictness;
 
     fn step(call: &str, failed: bool, changed: bool) -> DetectorStep {
         DetectorStep {

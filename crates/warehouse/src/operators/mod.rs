@@ -27,6 +27,13 @@ pub struct OperatorSettings {
     pub beta: f64,
 }
 
+impl OperatorSettings {
+    /// Settings of an operator that never crashes by hazard.
+    pub fn seeded(seed: u64) -> OperatorSettings {
+        OperatorSettings { seed, hazard: 0.0, beta: 0.0 }
+    }
+}
+
 /// The operator of this name: careful, adaptive, greedy, random, looping, null or fragile; `None`
 /// for any other name.
 pub fn operator(name: &str, settings: &OperatorSettings) -> Option<Box<dyn Operator>> {

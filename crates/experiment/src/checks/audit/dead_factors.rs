@@ -1,5 +1,4 @@
-//! Audit of a configuration for dead factors: those whose levels change nothing in prompts,
-//! schemas, requests or the world.
+//! Dead factors: those whose levels change nothing in prompts, schemas, requests or the world.
 
 use crate::agent::{HistoryPolicy, prompt};
 use crate::config::{AgentPolicy, Cell, CellConfig, Config};
@@ -34,27 +33,12 @@ pub struct DeadFactor {
     pub entirely: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct AuditReport {
-    /// Dotted keys of all factors.
-    pub factors: Vec<String>,
-    /// Number of cells that were compared.
-    pub cells: usize,
-    pub dead: Vec<DeadFactor>,
-}
-
-impl AuditReport {
-    /// Whether some factor has levels without a difference in effect.
-    pub fn has_dead_factors(&self) -> bool {
-        !self.dead.is_empty()
-    }
-}
-
-/// Compares the effects of the levels of each factor.
+/// Compares the effects of the levels of each factor. Returns the number of cells that were compared,
+/// and the dead factors.
 ///
 /// # Errors
 /// A cell has settings that contradict each other.
-pub fn audit(config: &Config) -> Result<AuditReport, ExperimentError> {
+pub(super) fn dead_factors(config: &Config) -> Result<(usize, Vec<DeadFactor>), ExperimentError> {
     let mut fingerprints: BTreeMap<String, String> = BTreeMap::new();
     let mut dead = Vec::new();
     for (factor, levels) in config.grid().iter().filter(|(_, levels)| levels.len() > 1) {
@@ -73,7 +57,7 @@ pub fn audit(config: &Config) -> Result<AuditReport, ExperimentError> {
         }
         dead.extend(equal_levels(factor, levels, &effects));
     }
-    Ok(AuditReport { factors: config.factors(), cells: fingerprints.len(), dead })
+    Ok((fingerprints.len(), dead))
 }
 
 /// Combinations of the levels of all other factors; an evenly spaced sample if there are more than
