@@ -30,9 +30,9 @@ pub use agent::prompt::{reply_schema, system_prompt, template_tools};
 pub use agent::{AgentAction, HistoryPolicy, ReplyMode, read_reply};
 pub use checks::{
     AuditReport, CellPlay, CostRates, DeadFactor, DetectionReport, Estimate, ModelEstimate,
-    QUALIFYING_STEPS, QUALIFYING_WORLDS, Qualification, QualifyingRun, ReplayReport, WORLDS_MIN,
-    audit, estimate, play_cells, qualification, qualification_name, qualifying_config, replay,
-    replay_all, rerun_detectors,
+    PairedReplies, QUALIFYING_STEPS, QUALIFYING_WORLDS, Qualification, QualifyingRun, ReplayReport,
+    WORLDS_MIN, audit, estimate, paired_replies, play_cells, qualification, qualification_name,
+    qualifying_config, replay, replay_all, rerun_detectors,
 };
 pub use config::{Cell, Config, GridCounts, PlannedRun, describe_keys};
 pub use error::{ConfigProblem, ExperimentError, SourceLocation};

@@ -5,9 +5,10 @@ use crate::failure::{Failure, exit};
 use crate::provider::Engines;
 use base::unpoisoned;
 use experiment::{
-    Config, ExperimentOutcome, ExperimentSummary, RunEvent, RunOptions, StepFigures, run_experiment,
+    Config, ExperimentOutcome, ExperimentSummary, PairedReplies, RunEvent, RunOptions, StepFigures,
+    paired_replies, run_experiment,
 };
-use results::{Journal, Provenance, ResultsError};
+use results::{Journal, Provenance, ResultsError, Store};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -104,6 +105,9 @@ fn close(summary: &ExperimentSummary, options: &RunOptions, watch: &Watch) {
     if let Some(limit) = &summary.limit {
         watch.note(format!("stopped at a limit: {limit}"));
     }
+    if !summary.closing.is_empty() {
+        note_paired_replies(options, watch);
+    }
     let folder = options.folder.display();
     let done = summary.done_before + summary.done_now;
     watch.note(match summary.all_done() {
@@ -116,6 +120,17 @@ fn close(summary: &ExperimentSummary, options: &RunOptions, watch: &Watch) {
             summary.total
         ),
     });
+}
+
+/// Says how many replies differ between doses. It is only a note: a folder that cannot be read is
+/// reported by the commands that need it.
+fn note_paired_replies(options: &RunOptions, watch: &Watch) {
+    let found = Store::open(&options.folder).ok().and_then(|store| paired_replies(&store).ok());
+    if let Some(Some(PairedReplies { compared, differing })) = found {
+        watch.note(format!(
+            "{differing} of {compared} paired replies differ between doses, from the first applied shock on"
+        ));
+    }
 }
 
 /// Reports run events to the watch as stages, a progress bar and notes, and writes them to this

@@ -4,12 +4,14 @@
 mod audit;
 mod detect;
 mod estimate;
+mod paired_replies;
 mod qualification;
 mod replay;
 
 pub use audit::{AuditReport, CellPlay, DeadFactor, WORLDS_MIN, audit, play_cells};
 pub use detect::{DetectionReport, rerun_detectors};
 pub use estimate::{CostRates, Estimate, ModelEstimate, estimate};
+pub use paired_replies::{PairedReplies, paired_replies};
 pub use qualification::{
     QUALIFYING_STEPS, QUALIFYING_WORLDS, Qualification, QualifyingRun, qualification,
     qualification_name, qualifying_config,
