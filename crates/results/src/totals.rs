@@ -1,7 +1,6 @@
 //! Sums over the rows of a run.
 
 use crate::row::{DoseRow, ExposureRow, ParseFailure, StepRow};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Sums over the rows of a run.
@@ -23,7 +22,7 @@ pub struct RunTotals {
     pub cards_missing: u64,
     pub prompt_tokens: u64,
     pub reply_tokens: u64,
-    pe: BTreeMap<Cow<'static, str>, (f64, u64)>,
+    pe: BTreeMap<String, (f64, u64)>,
 }
 
 impl RunTotals {
@@ -45,10 +44,10 @@ impl RunTotals {
         }
     }
 
-    fn add_error(&mut self, name: &Cow<'static, str>, error: Option<f64>) {
+    fn add_error(&mut self, name: &str, error: Option<f64>) {
         // `entry` would clone the key for each row.
         if !self.pe.contains_key(name) {
-            self.pe.insert(name.clone(), Default::default());
+            self.pe.insert(name.to_string(), Default::default());
         }
         if let (Some((sum, count)), Some(error)) = (self.pe.get_mut(name), error) {
             *sum += error;
@@ -61,6 +60,6 @@ impl RunTotals {
     /// error.
     pub fn mean_pe(&self) -> BTreeMap<String, Option<f64>> {
         let mean = |&(sum, count): &(f64, u64)| (count > 0).then(|| sum / count as f64);
-        self.pe.iter().map(|(kind, parts)| (kind.to_string(), mean(parts))).collect()
+        self.pe.iter().map(|(kind, parts)| (kind.clone(), mean(parts))).collect()
     }
 }

@@ -55,6 +55,7 @@ fn row(run_id: &str, step: u64) -> StepRow {
         reply_tokens: 3,
         similarity: None,
         mixed_kernels: None,
+        ..StepRow::default()
     }
 }
 
@@ -69,7 +70,10 @@ fn record(run_id: &str, totals: &RunTotals) -> RunRecord {
         model_identity: "i".into(),
         dtype: "f32".into(),
         kernel_set: "scalar".into(),
+        design: None,
+        draw: 0,
         outcome: "horizon".into(),
+        risk: None,
         steps: totals.steps,
         days: totals.days,
         orders_shipped: 2,
@@ -78,6 +82,10 @@ fn record(run_id: &str, totals: &RunTotals) -> RunRecord {
         crash: None,
         crashes: vec![],
         shocks: 0,
+        dose: None,
+        exposure: None,
+        metrics: None,
+        context_length: None,
         parse_failures: BTreeMap::new(),
         cards_missing: 0,
         prompt_tokens: totals.prompt_tokens,

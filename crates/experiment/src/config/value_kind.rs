@@ -89,11 +89,8 @@ impl ValueKind {
             if !known(key) {
                 return Err(format!("{} (not {key})", self.expected()));
             }
-            let valid = counts.as_object().filter(|counts| {
-                let counts =
-                    counts.values().map(|count| ValueKind::Whole(1, COUNT_MAX).check(count));
-                counts.fold(true, |all, count| all && count.is_ok())
-            });
+            let is_count = |count: &Value| ValueKind::Whole(1, COUNT_MAX).check(count).is_ok();
+            let valid = counts.as_object().filter(|counts| counts.values().all(is_count));
             valid.ok_or_else(|| format!("{} (not {key}: {counts})", self.expected()))?;
         }
         Ok(value.clone())
