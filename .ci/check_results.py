@@ -15,9 +15,9 @@ for run in runs:
         for line in open(log):
             row = json.loads(line)
             replies += bool(row.get("reply"))
-            errors = [v for v in (row.get("pe") or {}).values() if v is not None]
+            errors = [pair.get("error", 0) for pair in row.get("pe_pairs", [])]
             scored += bool(errors)
-            nonzero += any(v != 0 for v in errors)
+            nonzero += any(errors)
 assert replies, "no row holds a reply of the model"
 assert scored, "no card was scored"
 assert nonzero, "every prediction error is zero"

@@ -282,7 +282,11 @@ fn an_audit_with_a_dead_factor_exits_with_2_and_names_it() {
     let file = folder.0.join("dead.yaml");
     let text = "agent: {policy: careful}\nenv: {max_steps: 30}\ngrid:\n  model.temperature: [0.1, 0.9]\n  env.complexity_level: [0, 1]\n";
     std::fs::write(&file, text).expect("a file");
-    let audit = vendomini(&["audit", "--config", file.to_str().expect("UTF-8")]);
+    let line = ["audit", "--force", "--config", file.to_str().expect("UTF-8")];
+    let refused = vendomini(&line[..1].iter().chain(&line[2..]).copied().collect::<Vec<_>>());
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("expected 10 worlds or more"), "{}", stderr(&refused));
+    let audit = vendomini(&line);
     assert_eq!(audit.status.code(), Some(2), "{}", stderr(&audit));
     let stdout = String::from_utf8_lossy(&audit.stdout).into_owned();
     assert!(
@@ -294,10 +298,7 @@ fn an_audit_with_a_dead_factor_exits_with_2_and_names_it() {
         text.replace("model.temperature: [0.1, 0.9]", "env.pressure_level: [low, high]"),
     )
     .expect("a file");
-    assert_eq!(
-        vendomini(&["audit", "--config", file.to_str().expect("UTF-8")]).status.code(),
-        Some(0)
-    );
+    assert_eq!(vendomini(&line).status.code(), Some(0));
 }
 
 #[test]

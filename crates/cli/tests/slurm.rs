@@ -407,7 +407,14 @@ fn a_phases_script_works_with_plain_sbatch() {
             "--set",
             "experiment.replications=1",
         ])
-        .args(["--set", "env.max_steps=5", "--out", out.to_str().expect("UTF-8")])
+        .args([
+            "--set",
+            "experiment.replications_by={}",
+            "--set",
+            "env.max_steps=5",
+            "--out",
+            out.to_str().expect("UTF-8"),
+        ])
         .env("SLURM_CONF", cluster.path("slurm.conf"))
         .env("VENDOMINI", env!("CARGO_BIN_EXE_vendomini"))
         .current_dir(repository)
@@ -431,7 +438,7 @@ fn a_phases_script_works_with_plain_sbatch() {
     );
     let status: Value = serde_json::from_str(&status).expect("JSON");
     assert_eq!(status["done"], status["total"], "{status}");
-    assert_eq!(status["total"], 42);
+    assert_eq!(status["total"], 14);
 }
 
 #[test]

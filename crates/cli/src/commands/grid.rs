@@ -45,6 +45,9 @@ pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     for (model, runs) in &c.models {
         output::line(&format!("  {model}: {runs} runs{}", cost_text(&estimate, model)))?;
     }
+    for warning in super::qualify::warnings(&config, &config.folder(None)) {
+        output::message(&warning);
+    }
     let (tokens, gpu_hours) = (estimate.prompt_tokens + estimate.reply_tokens, estimate.gpu_hours);
     output::line(&format!(
         "estimated: {:.1} million tokens, {:.1} hours, {gpu_hours:.1} GPU-hours",

@@ -5,10 +5,11 @@ use crate::args::QualifyArgs;
 use crate::failure::{Failure, exit};
 use crate::output;
 use experiment::{
-    ExperimentOutcome, QUALIFYING_STEPS, Qualification, RunOptions, qualification,
-    qualifying_config,
+    Config, ExperimentOutcome, QUALIFYING_STEPS, QUALIFYING_WORLDS, Qualification, RunOptions,
+    qualification, qualification_name, qualifying_config,
 };
 use results::Store;
+use std::path::Path;
 use std::time::Duration;
 use watch::Watch;
 
@@ -42,6 +43,33 @@ pub fn run(args: &QualifyArgs, watch: &Watch) -> Result<u8, Failure> {
         print(&found)?;
     }
     Ok(if found.qualified { 0 } else { exit::RUNS_FAILED })
+}
+
+/// Number of planned runs of a model from which on it should be qualified first.
+const GRID_RUNS_MIN: usize = 20;
+
+/// A warning for each model that a grid is planned for and that is not known to qualify, by the
+/// folders beside the experiment's own.
+pub(super) fn warnings(config: &Config, folder: &Path) -> Vec<String> {
+    let runs = config.counts().models;
+    let grid = |model: &String| runs.get(model).is_some_and(|count| *count >= GRID_RUNS_MIN);
+    let warning = |model: String| {
+        let place = folder.with_file_name(qualification_name(&model));
+        let known = Store::open(&place).ok();
+        let found =
+            known.and_then(|store| qualification(&store, &model, QUALIFYING_WORLDS as usize).ok());
+        match found {
+            Some(found) if found.qualified => None,
+            Some(_) => Some(format!(
+                "warning: {model} does not qualify ({}): its crashes will not show what caused them",
+                place.display()
+            )),
+            None => Some(format!(
+                "warning: {model} is not qualified; first try `vendomini qualify {model}`"
+            )),
+        }
+    };
+    config.model_names().into_iter().filter(grid).filter_map(warning).collect()
 }
 
 fn print(found: &Qualification) -> Result<(), Failure> {

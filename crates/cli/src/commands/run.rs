@@ -32,6 +32,9 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         claim_patience: if args.shared { CLAIM_PATIENCE } else { Duration::ZERO },
         provenance: provenance(),
     };
+    for warning in super::qualify::warnings(&config, &options.folder) {
+        watch.note(warning);
+    }
     let summary = carry_out(&config, &args.engine, &options, watch)?;
     close(&summary, &options, watch);
     Ok(match summary.outcome() {

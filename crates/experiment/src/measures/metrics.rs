@@ -1,7 +1,6 @@
 //! Measures of an agent's calls over a run.
 
-use results::{RunMetrics, StepRow};
-use serde::Deserialize;
+use results::{ActionRow, RunMetrics, StepRow};
 use std::collections::BTreeMap;
 
 /// Tools that work on notes.
@@ -20,14 +19,8 @@ pub(crate) struct MetricSums {
     streak: u64,
     streak_max: u64,
     tools: BTreeMap<String, u64>,
-    /// Tool and arguments of the last call; empty without one.
-    last: (String, String),
-    budget: f64,
-}
-
-#[derive(Deserialize)]
-struct Cash {
-    budget: f64,
+    /// The last step's call; `None` if it had none.
+    last: Option<ActionRow>,
 }
 
 impl MetricSums {
@@ -37,29 +30,25 @@ impl MetricSums {
         }
         self.steps += 1;
         self.days = row.day;
-        if let Ok(Cash { budget }) = row.state.read() {
-            self.budget = budget;
-        }
         let Some(action) = &row.action else {
-            (self.last, self.streak) = (Default::default(), 0);
+            (self.last, self.streak) = (None, 0);
             return;
         };
         let tool = action.tool.as_str();
         self.scratchpad += u64::from(SCRATCHPAD.contains(&tool));
         self.monitoring += u64::from(MONITORING.contains(&tool));
-        self.switches += u64::from(!self.last.0.is_empty() && self.last.0 != tool);
-        let arguments = serde_json::to_string(&action.arguments).unwrap_or_default();
-        let same = self.last.0 == tool && self.last.1 == arguments;
-        self.streak = if same { self.streak + 1 } else { 1 };
+        self.switches += u64::from(self.last.as_ref().is_some_and(|last| last.tool != tool));
+        self.streak = if self.last.as_ref() == Some(action) { self.streak + 1 } else { 1 };
         self.streak_max = self.streak_max.max(self.streak);
         match self.tools.get_mut(tool) {
             Some(count) => *count += 1,
             None => drop(self.tools.insert(tool.to_string(), 1)),
         }
-        self.last = (tool.to_string(), arguments);
+        self.last = Some(action.clone());
     }
 
-    pub fn finish(&self, initial_budget: f64) -> RunMetrics {
+    /// The measures; `cash_lost` is the cash at the start minus that at the end, in currency units.
+    pub fn finish(&self, cash_lost: f64) -> RunMetrics {
         let steps = self.steps.max(1) as f64;
         let calls = self.tools.values().sum::<u64>().max(1) as f64;
         let shares = self.tools.values().map(|count| *count as f64 / calls);
@@ -70,7 +59,7 @@ impl MetricSums {
             tool_diversity: shares.fold(0.0, |sum, share| sum - share * share.ln()),
             switching_rate: self.switches as f64 / (steps - 1.0).max(1.0),
             monitoring_rate: self.monitoring as f64 / steps,
-            budget_burn: (initial_budget - self.budget) / self.days.max(1) as f64,
+            budget_burn: cash_lost / self.days.max(1) as f64,
         }
     }
 }

@@ -85,7 +85,9 @@ impl RunAccumulator {
             shocks: totals.shocks,
             dose: totals.dose,
             exposure: totals.exposure,
-            metrics: since_v2.then(|| self.metrics.finish(run.cell.config().env.initial_budget)),
+            metrics: since_v2.then(|| {
+                self.metrics.finish(run.cell.config().env.initial_budget - figures.budget)
+            }),
             context_length: match &run.cell.config().model {
                 Some(model) if since_v2 => Some(context_length(model, info)),
                 _ => None,
