@@ -9,6 +9,7 @@
 //! measures/         measures of an agent's replies: calibration, similarity of summaries
 //! run/              `run_experiment`: the queue of runs, attempts, and the pure `Episode`
 //! checks/           audit and cost estimate of a configuration; replay and crash detection of runs
+//! tables/           tables of results with fixed columns, and their documentation
 //! slurm/            an experiment as Slurm jobs
 //! ```
 //!
@@ -25,6 +26,7 @@ mod measures;
 mod provider;
 mod run;
 pub mod slurm;
+mod tables;
 
 pub use agent::prompt::{reply_schema, system_prompt, template_tools};
 pub use agent::{AgentAction, HistoryPolicy, ReplyMode, read_reply};
@@ -47,3 +49,4 @@ pub use run::{
     EventSink, ExperimentOutcome, ExperimentSummary, RunEvent, RunOptions, SCRIPTED, StepFigures,
     prepare_experiment, run_experiment,
 };
+pub use tables::{ColumnDoc, ExportOptions, ExportSummary, ExportTable, TableDoc, export};

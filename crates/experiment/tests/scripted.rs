@@ -5,8 +5,8 @@ mod common;
 use common::{folder_options, quiet, run_to_end, steps_of};
 use error_kind::{ErrorKind, HasKind};
 use experiment::{
-    Config, ExperimentError, ExperimentOutcome, NoModels, RunEvent, replay, replay_all,
-    rerun_detectors, run_experiment,
+    Config, ExperimentError, ExperimentOutcome, ExportOptions, NoModels, RunEvent, export, replay,
+    replay_all, rerun_detectors, run_experiment,
 };
 use results::Store;
 use std::sync::Mutex;
@@ -229,9 +229,13 @@ fn defect_11_tables_have_every_recorded_run_and_step() {
     let store = Store::open(out.path()).unwrap();
     let lines = |table: &str| {
         let mut bytes = Vec::new();
-        let table = table.parse().unwrap();
-        results::export(&store, table, results::ExportFormat::Jsonl, &mut bytes, out.path())
-            .unwrap();
+        let options = ExportOptions {
+            table: table.parse().unwrap(),
+            format: results::ExportFormat::Jsonl,
+            with_text: false,
+            expand_controls: false,
+        };
+        export(&store, &options, &mut bytes, out.path()).unwrap();
         String::from_utf8(bytes).unwrap().lines().count()
     };
     assert_eq!((lines("runs"), lines("steps")), (4, 28));
@@ -317,48 +321,6 @@ fn rerun_detectors_do_not_depend_on_the_threshold_of_the_run() {
                     crashes(folder, &set).into_iter().map(|(crashes, _)| crashes).collect();
                 again.sort_by_key(|crashes| format!("{crashes:?}"));
                 assert_eq!(again, recorded, "{policy} {threshold}");
-            }
-        }
-    }
-}
-
-#[test]
-fn parquet_and_jsonl_tables_have_equal_names_types_and_values() {
-    use parquet::file::reader::{FileReader, SerializedFileReader};
-    let out = tempfile::tempdir().unwrap();
-    run_to_end(&study(&["env.max_steps=9"]), out.path(), 2);
-    let store = Store::open(out.path()).unwrap();
-    let written = |table: &str, format: &str| {
-        let file = out.path().join(format!("{table}.{format}"));
-        let mut to = std::fs::File::create(&file).unwrap();
-        let (table, format) = (table.parse().unwrap(), format.parse().unwrap());
-        let summary = results::export(&store, table, format, &mut to, &file).unwrap();
-        (file, summary.rows)
-    };
-    for (table, rows) in [("steps", 36), ("runs", 4)] {
-        let (lines, _) = written(table, "jsonl");
-        let (file, count) = written(table, "parquet");
-        let reader = SerializedFileReader::new(std::fs::File::open(file).unwrap()).unwrap();
-        assert_eq!((count, reader.metadata().file_metadata().num_rows()), (rows, rows as i64));
-        let lines = std::fs::read_to_string(lines).unwrap();
-        for (line, row) in lines.lines().zip(reader.get_row_iter(None).unwrap()) {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            let row = row.unwrap().to_json_value();
-            let names = |value: &serde_json::Value| {
-                value.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
-            };
-            assert_eq!(names(&line), names(&row));
-            for (name, value) in line.as_object().unwrap() {
-                let same = match &row[name] {
-                    serde_json::Value::String(text) if !value.is_string() => {
-                        value.to_string().eq(text)
-                    }
-                    other => {
-                        other == value
-                            || other.as_f64().is_some() && other.as_f64() == value.as_f64()
-                    }
-                };
-                assert!(same, "{table} {name}: {value} and {}", row[name]);
             }
         }
     }

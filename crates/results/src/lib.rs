@@ -21,7 +21,7 @@
 //!
 //! Modules in dependency order; each imports only from those listed earlier: schema, error, disk;
 //! chain, raw_json, records and rows; claim; attempt_writer, packed_log, run_folder; journal,
-//! throughput; store; status, export.
+//! throughput; store; status; sheet.
 mod attempt_writer;
 mod chain;
 mod claim;
@@ -29,15 +29,14 @@ mod closing_table;
 mod disk;
 mod error;
 mod experiment_record;
-mod export;
 mod journal;
 mod packed_log;
-mod parquet_sheet;
 mod raw_json;
 mod row;
 mod run_folder;
 mod run_record;
 mod schema;
+mod sheet;
 mod status;
 mod store;
 mod stored_row;
@@ -50,7 +49,6 @@ pub use claim::{Claim, ClaimOutcome, Owner};
 pub use closing_table::{ClosingRow, closing_table};
 pub use error::{ConfigDifference, ResultsError};
 pub use experiment_record::{ExperimentRecord, ModelRecord, Provenance};
-pub use export::{ExportFormat, ExportSummary, ExportTable, export};
 pub use journal::{Journal, JournalCounts, JournalEntry, JournalEvent, journals};
 pub use raw_json::RawJson;
 pub use row::{
@@ -62,6 +60,7 @@ pub use run_record::{
     CrashRecord, RiskRecord, RowsRecord, RunFailure, RunMetrics, RunRecord, Timing,
 };
 pub use schema::SCHEMA_VERSION;
+pub use sheet::{CellValue, ColumnKind, ExportFormat, Sheet, SheetColumn};
 pub use status::{RunState, Status, status};
 pub use store::Store;
 pub use throughput::Throughput;

@@ -21,9 +21,10 @@ pub(crate) use cell::{AgentConfig, AgentModelConfig, AgentPolicy, CellConfig};
 pub(crate) use grid::scripted_info;
 pub use grid::{GridCounts, PlannedRun};
 pub(crate) use study::{ExecutionConfig, StudyConfig, UsageLimits};
+pub(crate) use value_kind::ValueKind;
 
 use crate::error::{ConfigProblem, ExperimentError, SourceLocation};
-use keys::{KEYS, Scope};
+pub(crate) use keys::{KEYS, Key, Scope};
 use serde_json::Value;
 use source::Layer;
 use std::collections::{BTreeMap, BTreeSet};

@@ -117,7 +117,7 @@ fn outcome<'a>(episode: &'a Episode, risk: Option<&'a RiskRecord>) -> &'a str {
 }
 
 /// The error of a pair by the published definition, which rows since design v2 do not hold.
-fn error_published(pair: &PairRow) -> f64 {
+pub(crate) fn error_published(pair: &PairRow) -> f64 {
     pair.error_published.unwrap_or_else(|| {
         let truth = Truth::undisturbed(pair.actual);
         CardField::parse(&pair.field).map_or(f64::NAN, |field| {

@@ -1,0 +1,257 @@
+//! Tables of an experiment's results, with fixed columns and types. Each column has one definition,
+//! from which its file schema, its documentation and its values are made.
+//!
+//! `columns` defines columns; `run_keys` the columns that begin each table, and the copies of control
+//! runs; `series` what accumulates over the rows of a run. One file per table: `runs`, `steps`,
+//! `pairs`, `shocks`, `crashes`, `intervals`, and `rows`, the rows as stored.
+
+mod columns;
+mod crashes;
+mod intervals;
+mod pairs;
+mod rows;
+mod run_keys;
+mod runs;
+mod series;
+mod shocks;
+mod steps;
+
+pub use columns::ColumnDoc;
+
+use crate::error::ExperimentError;
+use columns::TableColumn;
+use results::{
+    CellValue, ExportFormat, ResultsError, RunFolder, RunRecord, Sheet, SheetColumn, StepRow, Store,
+};
+use run_keys::{ControlLevels, RunKeys, StudyKeys};
+use std::io::Write;
+use std::path::Path;
+use std::str::FromStr;
+
+/// A table that can be exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExportTable {
+    Runs,
+    Steps,
+    Pairs,
+    Shocks,
+    Crashes,
+    Intervals,
+    Rows,
+}
+
+/// The columns of a table, for people and programs.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct TableDoc {
+    pub name: &'static str,
+    /// What a row of the table is.
+    pub about: &'static str,
+    pub columns: Vec<ColumnDoc>,
+}
+
+/// What to export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExportOptions {
+    pub table: ExportTable,
+    pub format: ExportFormat,
+    /// Whether the table `steps` has prompts, replies, arguments and cards.
+    pub with_text: bool,
+    /// Whether a run without shocks is written for each combination of the study's shock levels.
+    pub expand_controls: bool,
+}
+
+/// Numbers of exported runs and rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExportSummary {
+    /// Number of exported runs.
+    pub runs: usize,
+    pub rows: usize,
+    /// Number of uncommitted runs, which are not exported.
+    pub left_out: usize,
+}
+
+impl ExportTable {
+    pub const ALL: [ExportTable; 7] = [
+        ExportTable::Runs,
+        ExportTable::Steps,
+        ExportTable::Pairs,
+        ExportTable::Shocks,
+        ExportTable::Crashes,
+        ExportTable::Intervals,
+        ExportTable::Rows,
+    ];
+    const NAMES: &str = "runs, steps, pairs, shocks, crashes, intervals, rows";
+
+    pub fn name(self) -> &'static str {
+        match self {
+            ExportTable::Runs => "runs",
+            ExportTable::Steps => "steps",
+            ExportTable::Pairs => "pairs",
+            ExportTable::Shocks => "shocks",
+            ExportTable::Crashes => "crashes",
+            ExportTable::Intervals => "intervals",
+            ExportTable::Rows => "rows",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            ExportTable::Runs => "One row per run, from its record.",
+            ExportTable::Steps => "One row per step.",
+            ExportTable::Pairs => "One row per scored field of a prediction card.",
+            ExportTable::Shocks => "One row per drawn shock.",
+            ExportTable::Crashes => "One row per crash, primary or not.",
+            ExportTable::Intervals => {
+                "Time at risk, for Cox models with covariates that vary in time: one row per \
+                 interval (start, stop] of steps, from the entry to the event. The covariates are \
+                 known before the interval. A new interval begins when an exposure, a dose, a lagged \
+                 value or history_dropped changes, and after 10 steps, since the leaky sum decays \
+                 in every step. Runs of design v1, and runs without an entry, have none."
+            }
+            ExportTable::Rows => "The rows of the logs as stored, one per step.",
+        }
+    }
+
+    /// The table's columns, including those of `--with-text`.
+    pub fn describe(self) -> TableDoc {
+        let keys = || docs(run_keys::columns());
+        let columns = match self {
+            ExportTable::Runs => [keys(), docs(runs::columns())].concat(),
+            ExportTable::Steps => {
+                [keys(), docs(steps::columns()), docs(steps::text_columns())].concat()
+            }
+            ExportTable::Pairs => [keys(), docs(pairs::columns())].concat(),
+            ExportTable::Shocks => [keys(), docs(shocks::columns())].concat(),
+            ExportTable::Crashes => [keys(), docs(crashes::columns())].concat(),
+            ExportTable::Intervals => [keys(), docs(intervals::columns())].concat(),
+            ExportTable::Rows => docs(rows::columns()),
+        };
+        TableDoc { name: self.name(), about: self.about(), columns }
+    }
+}
+
+fn docs<S>(columns: Vec<TableColumn<S>>) -> Vec<ColumnDoc> {
+    columns.into_iter().map(|column| column.doc).collect()
+}
+
+impl FromStr for ExportTable {
+    type Err = ResultsError;
+    fn from_str(text: &str) -> Result<Self, ResultsError> {
+        let unknown = ResultsError::UnknownChoice {
+            what: "table",
+            found: text.into(),
+            expected: ExportTable::NAMES,
+        };
+        ExportTable::ALL.into_iter().find(|table| table.name() == text).ok_or(unknown)
+    }
+}
+
+/// Writes a table of all committed runs, ordered by run id. Tables that are made from the rows of
+/// runs check the chain of each log.
+///
+/// `out_name` is the name of the output in error messages.
+///
+/// # Errors
+/// A run cannot be read, or the table cannot be written.
+pub fn export(
+    store: &Store,
+    options: &ExportOptions,
+    out: &mut dyn Write,
+    out_name: &Path,
+) -> Result<ExportSummary, ExperimentError> {
+    let export = TableExport::of(store, options)?;
+    let left_out = export.left_out;
+    let to = TableOutput { out, out_name, format: options.format };
+    let keyed = run_keys::columns;
+    let (runs, rows) = match options.table {
+        ExportTable::Runs => export.write(to, keyed(), runs::columns(), runs::rows),
+        ExportTable::Steps if options.with_text => {
+            let columns = steps::columns().into_iter().chain(steps::text_columns()).collect();
+            export.write(to, keyed(), columns, steps::rows)
+        }
+        ExportTable::Steps => export.write(to, keyed(), steps::columns(), steps::rows),
+        ExportTable::Pairs => export.write(to, keyed(), pairs::columns(), pairs::rows),
+        ExportTable::Shocks => export.write(to, keyed(), shocks::columns(), shocks::rows),
+        ExportTable::Crashes => export.write(to, keyed(), crashes::columns(), crashes::rows),
+        ExportTable::Intervals => export.write(to, keyed(), intervals::columns(), intervals::rows),
+        ExportTable::Rows => export.write(to, Vec::new(), rows::columns(), rows::rows),
+    }?;
+    Ok(ExportSummary { runs, rows, left_out })
+}
+
+/// A committed run.
+struct CommittedRun {
+    folder: RunFolder,
+    record: RunRecord,
+}
+
+impl CommittedRun {
+    fn steps(&self) -> Result<Vec<StepRow>, ExperimentError> {
+        Ok(self.folder.rows()?)
+    }
+
+    /// The error for a part of a row that cannot be read.
+    fn bad_row(&self, step: u64, part: &str, error: &serde_json::Error) -> ExperimentError {
+        ExperimentError::BadCell {
+            path: self.folder.path().to_path_buf(),
+            message: format!("line {step}: {part}: {error}"),
+        }
+    }
+}
+
+/// Where a table goes.
+struct TableOutput<'a> {
+    out: &'a mut dyn Write,
+    out_name: &'a Path,
+    format: ExportFormat,
+}
+
+/// The runs of an export.
+struct TableExport {
+    study: StudyKeys,
+    /// Levels of control runs, if these are written once for each of them.
+    controls: Option<ControlLevels>,
+    runs: Vec<CommittedRun>,
+    left_out: usize,
+}
+
+impl TableExport {
+    fn of(store: &Store, options: &ExportOptions) -> Result<TableExport, ExperimentError> {
+        let (mut runs, mut left_out) = (Vec::new(), 0);
+        for folder in store.runs()? {
+            match folder.committed()? {
+                Some(record) => runs.push(CommittedRun { folder, record }),
+                None => left_out += 1,
+            }
+        }
+        let experiment = store.experiment();
+        let expand = options.expand_controls && options.table != ExportTable::Rows;
+        let controls = expand.then(|| ControlLevels::of(experiment));
+        Ok(TableExport { study: StudyKeys::of(experiment), controls, runs, left_out })
+    }
+
+    /// Writes the rows of all runs; returns the numbers of runs and of rows.
+    fn write<S>(
+        self,
+        to: TableOutput<'_>,
+        keys: Vec<TableColumn<RunKeys>>,
+        columns: Vec<TableColumn<S>>,
+        rows_of: impl Fn(&CommittedRun) -> Result<Vec<S>, ExperimentError>,
+    ) -> Result<(usize, usize), ExperimentError> {
+        let docs = keys.iter().map(|c| &c.doc).chain(columns.iter().map(|c| &c.doc));
+        let named = docs.map(|doc| SheetColumn { name: doc.name.clone(), kind: doc.kind });
+        let mut sheet = Sheet::new(to.out, to.out_name, to.format, named.collect())?;
+        for run in &self.runs {
+            let rows = rows_of(run)?;
+            for run_keys in RunKeys::of(&self.study, &run.record, self.controls.as_ref()) {
+                let keys: Vec<CellValue<'_>> = keys.iter().map(|c| c.value_in(&run_keys)).collect();
+                for row in &rows {
+                    let mut values = keys.clone();
+                    values.extend(columns.iter().map(|column| column.value_in(row)));
+                    sheet.row(&values)?;
+                }
+            }
+        }
+        Ok((self.runs.len(), sheet.finish()?))
+    }
+}
