@@ -49,4 +49,6 @@ pub use run::{
     EventSink, ExperimentOutcome, ExperimentSummary, RunEvent, RunOptions, SCRIPTED, StepFigures,
     prepare_experiment, run_experiment,
 };
-pub use tables::{ColumnDoc, ExportOptions, ExportSummary, ExportTable, TableDoc, export};
+pub use tables::{
+    ColumnDoc, ExportOptions, ExportSummary, ExportTable, TableDoc, export, simulate,
+};

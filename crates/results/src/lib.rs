@@ -22,6 +22,7 @@
 //! Modules in dependency order; each imports only from those listed earlier: schema, error, disk;
 //! chain, raw_json, records and rows; claim; attempt_writer, packed_log, run_folder; journal,
 //! throughput; store; status; sheet.
+mod accumulated;
 mod attempt_writer;
 mod chain;
 mod claim;
@@ -43,6 +44,7 @@ mod stored_row;
 mod throughput;
 mod totals;
 
+pub use accumulated::{DoseRow, ExposureRow};
 pub use attempt_writer::{AttemptWriter, Committed};
 pub use chain::Chain;
 pub use claim::{Claim, ClaimOutcome, Owner};
@@ -52,7 +54,7 @@ pub use experiment_record::{ExperimentRecord, ModelRecord, Provenance};
 pub use journal::{Journal, JournalCounts, JournalEntry, JournalEvent, journals};
 pub use raw_json::RawJson;
 pub use row::{
-    ActionRow, DoseRow, ExposureRow, PairRow, ParseFailure, PromptMessage, ResultRow,
+    ActionRow, PairRow, ParseFailure, PromptMessage, ResultRow,
     SimilarityRow, StepRow,
 };
 pub use run_folder::{RunAttempt, RunFolder};

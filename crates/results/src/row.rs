@@ -1,5 +1,6 @@
 //! Rows of the log `steps.<attempt>.jsonl`, one per step, and their parts.
 
+use crate::accumulated::{DoseRow, ExposureRow};
 use crate::raw_json::RawJson;
 use crate::run_record::CrashRecord;
 use crate::stored_row::StoredRow;
@@ -78,31 +79,6 @@ pub struct SimilarityRow {
     /// mean of the first eight, and s their root mean square distance from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub centered: Option<f64>,
-}
-
-/// Accumulated errors of deliveries, by field: the sum, and the sum with a half-life of 50 steps.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct ExposureRow {
-    pub days: [f64; 2],
-    pub quantity: [f64; 2],
-    /// The parts of the sums of days and of quantity that shocks caused.
-    pub induced: [f64; 2],
-}
-
-impl ExposureRow {
-    /// Accumulated error of days and units.
-    pub fn total(&self) -> f64 {
-        self.days[0] + self.quantity[0]
-    }
-}
-
-/// Numbers of shocks so far by type: temporal, quantity, causal, rule.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DoseRow {
-    pub drawn: [u64; 4],
-    /// Shocks that changed something. Those drawn and not applied are pending.
-    pub applied: [u64; 4],
-    pub told: [u64; 4],
 }
 
 /// One step of a run. A row depends only on the run's configuration and seed and on the replies,

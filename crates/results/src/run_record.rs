@@ -1,6 +1,6 @@
 //! The record of a finished run, `run.json`, and of a failed attempt, `failed.<attempt>.json`.
 
-use crate::row::{DoseRow, ExposureRow};
+use crate::accumulated::{DoseRow, ExposureRow};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -84,8 +84,8 @@ pub struct RunRecord {
 pub struct RiskRecord {
     /// How the episode ended: `horizon`, `ruin`, `expired` or `crash`.
     pub ending: String,
-    /// The step after which the run is at risk: the last of its first twenty without a primary
-    /// crash, once a supplier order was delivered. `None` if the agent never was competent.
+    /// The step after which the run is at risk: the last of its first twenty that belong to no
+    /// primary crash, once a supplier order was delivered. `None` if the agent never was competent.
     pub entry_time: Option<u64>,
     /// Onset of the first primary crash after the entry, or the last step.
     pub event_time: u64,

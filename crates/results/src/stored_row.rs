@@ -1,9 +1,10 @@
 //! How rows are written and read: design v1 with every field, later designs without what is empty,
 //! 0 or told by another field.
 
+use crate::accumulated::{DoseRow, ExposureRow};
 use crate::raw_json::RawJson;
 use crate::row::{
-    ActionRow, DoseRow, ExposureRow, PairRow, ParseFailure, PromptMessage, ResultRow,
+    ActionRow, PairRow, ParseFailure, PromptMessage, ResultRow,
     SimilarityRow, StepRow,
 };
 use crate::run_record::CrashRecord;

@@ -1,6 +1,7 @@
 //! Sums over the rows of a run.
 
-use crate::row::{DoseRow, ExposureRow, ParseFailure, StepRow};
+use crate::accumulated::{DoseRow, ExposureRow};
+use crate::row::{ParseFailure, StepRow};
 use std::collections::BTreeMap;
 
 /// Sums over the rows of a run.

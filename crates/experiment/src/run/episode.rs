@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 use warehouse::{
     Card, CardProblem, CardValidator, Design, EpisodeEnd, Exposure, Operator, OperatorSettings,
-    PredictionMode, StepRecord, ToolCall, Totals, Turn, World,
+    PredictionMode, StepRecord, ToolCall, Totals, Turn, World, ShockDose,
 };
 
 /// All inputs of one step that the episode does not compute itself.
@@ -142,6 +142,31 @@ impl Episode {
             applied: world.dose().total(),
             exposure: world.exposure().total(),
         })
+    }
+
+    /// Takes a step of a scripted operator without writing an observation: a row with the dose and
+    /// the exposure alone. `None` if the world has ended or the agent is a model.
+    pub fn advance_scripted(&mut self) -> Option<StepRow> {
+        let operator = self.operator.as_mut().filter(|_| self.world.ending().is_none())?;
+        let (turn, day) = (operator.act(&self.world), self.world.day());
+        self.world.advance(&turn);
+        self.step += 1;
+        Some(StepRow {
+            design: Some(self.design.label().into()),
+            run_id: self.run_id.clone(),
+            step: self.step,
+            day,
+            dose: self.changed_dose(self.world.dose()),
+            exposure: Some(exposure_row(self.world.exposure())),
+            ..StepRow::default()
+        })
+    }
+
+    /// The shocks so far, if they are others than at the last row.
+    fn changed_dose(&mut self, dose: ShockDose) -> Option<DoseRow> {
+        let ShockDose { drawn, applied, told } = dose;
+        let dose = DoseRow { drawn, applied, told };
+        (std::mem::replace(&mut self.dose, dose) != dose).then_some(dose)
     }
 
     /// Marks the following rows with a kernel set that differs from the one recorded in the
@@ -300,13 +325,7 @@ impl Episode {
     }
 
     fn with_v2_fields(&mut self, row: StepRow, record: StepRecord) -> StepRow {
-        let dose = record.dose.map(|dose| DoseRow {
-            drawn: dose.drawn,
-            applied: dose.applied,
-            told: dose.told,
-        });
-        let changed = dose.filter(|dose| *dose != self.dose);
-        self.dose = changed.unwrap_or(self.dose);
+        let changed = record.dose.and_then(|dose| self.changed_dose(dose));
         StepRow {
             design: Some(self.design.label().into()),
             result: ResultRow {

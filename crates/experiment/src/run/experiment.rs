@@ -97,7 +97,10 @@ fn prepare(
         infos.insert(name.to_string(), info.clone());
         Ok::<_, ProviderError>(info)
     })?;
-    let store = Store::create(&options.folder, &experiment_record(config, &runs, options))?;
+    let store = Store::create(
+        &options.folder,
+        &experiment_record(config, &runs, options.provenance.clone()),
+    )?;
     Ok(Prepared { store, runs, infos })
 }
 
@@ -137,10 +140,10 @@ fn at_runs_max(summary: &ExperimentSummary, options: &RunOptions) -> bool {
 }
 
 /// The content of `experiment.json` in the experiment's folder.
-fn experiment_record(
+pub(crate) fn experiment_record(
     config: &Config,
     runs: &[PlannedRun],
-    options: &RunOptions,
+    provenance: Provenance,
 ) -> ExperimentRecord {
     let configuration = config.identity();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -156,7 +159,7 @@ fn experiment_record(
             config_file: Some(config.file().to_string()),
             notes: config.notes().to_vec(),
             begun_unix_s: now.map_or(0, |since| since.as_secs()),
-            ..options.provenance.clone()
+            ..provenance
         },
     }
 }

@@ -26,6 +26,7 @@ pub(crate) mod retrace;
 mod summary;
 
 pub use events::{EventSink, RunEvent, StepFigures};
+pub(crate) use experiment::experiment_record;
 pub use experiment::{prepare_experiment, run_experiment};
 pub use options::{RunOptions, SCRIPTED};
 pub use summary::{ExperimentOutcome, ExperimentSummary};

@@ -14,16 +14,20 @@ mod run_keys;
 mod runs;
 mod series;
 mod shocks;
+mod simulated;
 mod steps;
 
 pub use columns::ColumnDoc;
+pub use simulated::simulate;
 
 use crate::error::ExperimentError;
 use columns::TableColumn;
 use results::{
-    CellValue, ExportFormat, ResultsError, RunFolder, RunRecord, Sheet, SheetColumn, StepRow, Store,
+    CellValue, ExperimentRecord, ExportFormat, ResultsError, RunFolder, RunRecord, Sheet,
+    SheetColumn, StepRow, Store,
 };
 use run_keys::{ControlLevels, RunKeys, StudyKeys};
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
@@ -159,45 +163,57 @@ pub fn export(
     out: &mut dyn Write,
     out_name: &Path,
 ) -> Result<ExportSummary, ExperimentError> {
-    let export = TableExport::of(store, options)?;
-    let left_out = export.left_out;
-    let to = TableOutput { out, out_name, format: options.format };
-    let keyed = run_keys::columns;
-    let (runs, rows) = match options.table {
-        ExportTable::Runs => export.write(to, keyed(), runs::columns(), runs::rows),
-        ExportTable::Steps if options.with_text => {
-            let columns = steps::columns().into_iter().chain(steps::text_columns()).collect();
-            export.write(to, keyed(), columns, steps::rows)
+    let (mut runs, mut left_out) = (Vec::new(), 0);
+    for folder in store.runs()? {
+        match folder.committed()? {
+            Some(record) => runs.push(CommittedRun { record, rows: RunRows::Stored(folder) }),
+            None => left_out += 1,
         }
-        ExportTable::Steps => export.write(to, keyed(), steps::columns(), steps::rows),
-        ExportTable::Pairs => export.write(to, keyed(), pairs::columns(), pairs::rows),
-        ExportTable::Shocks => export.write(to, keyed(), shocks::columns(), shocks::rows),
-        ExportTable::Crashes => export.write(to, keyed(), crashes::columns(), crashes::rows),
-        ExportTable::Intervals => export.write(to, keyed(), intervals::columns(), intervals::rows),
-        ExportTable::Rows => export.write(to, Vec::new(), rows::columns(), rows::rows),
-    }?;
-    Ok(ExportSummary { runs, rows, left_out })
+    }
+    let export = TableExport::new(store.experiment(), options);
+    let to = TableOutput { out, out_name, format: options.format };
+    let summary = export.write_table(options, to, &mut runs.into_iter().map(Ok))?;
+    Ok(ExportSummary { left_out, ..summary })
+}
+/// A run that has ended.
+struct CommittedRun {
+    record: RunRecord,
+    rows: RunRows,
 }
 
-/// A committed run.
-struct CommittedRun {
-    folder: RunFolder,
-    record: RunRecord,
+/// Where the rows of a run are.
+enum RunRows {
+    /// In its log, whose chain is checked when it is read.
+    Stored(RunFolder),
+    /// In memory.
+    Played(Vec<StepRow>),
 }
+
+/// The runs of a table, in its order.
+type Runs<'a> = dyn Iterator<Item = Result<CommittedRun, ExperimentError>> + 'a;
 
 impl CommittedRun {
-    fn steps(&self) -> Result<Vec<StepRow>, ExperimentError> {
-        Ok(self.folder.rows()?)
+    fn steps(&self) -> Result<Cow<'_, [StepRow]>, ExperimentError> {
+        Ok(match &self.rows {
+            RunRows::Stored(folder) => Cow::Owned(folder.rows()?),
+            RunRows::Played(rows) => Cow::Borrowed(rows),
+        })
     }
 
     /// The error for a part of a row that cannot be read.
     fn bad_row(&self, step: u64, part: &str, error: &serde_json::Error) -> ExperimentError {
         ExperimentError::BadCell {
-            path: self.folder.path().to_path_buf(),
+            path: match &self.rows {
+                RunRows::Stored(folder) => folder.path().to_path_buf(),
+                RunRows::Played(_) => self.record.run_id.clone().into(),
+            },
             message: format!("line {step}: {part}: {error}"),
         }
     }
 }
+
+/// The rows of a table that a run has.
+type RowsOf<S> = fn(&CommittedRun) -> Result<Vec<S>, ExperimentError>;
 
 /// Where a table goes.
 struct TableOutput<'a> {
@@ -206,43 +222,63 @@ struct TableOutput<'a> {
     format: ExportFormat,
 }
 
-/// The runs of an export.
+/// What the rows of a table have in common.
 struct TableExport {
     study: StudyKeys,
     /// Levels of control runs, if these are written once for each of them.
     controls: Option<ControlLevels>,
-    runs: Vec<CommittedRun>,
-    left_out: usize,
 }
 
 impl TableExport {
-    fn of(store: &Store, options: &ExportOptions) -> Result<TableExport, ExperimentError> {
-        let (mut runs, mut left_out) = (Vec::new(), 0);
-        for folder in store.runs()? {
-            match folder.committed()? {
-                Some(record) => runs.push(CommittedRun { folder, record }),
-                None => left_out += 1,
-            }
-        }
-        let experiment = store.experiment();
+    fn new(experiment: &ExperimentRecord, options: &ExportOptions) -> TableExport {
         let expand = options.expand_controls && options.table != ExportTable::Rows;
         let controls = expand.then(|| ControlLevels::of(experiment));
-        Ok(TableExport { study: StudyKeys::of(experiment), controls, runs, left_out })
+        TableExport { study: StudyKeys::of(experiment), controls }
+    }
+
+    fn write_table(
+        self,
+        options: &ExportOptions,
+        to: TableOutput<'_>,
+        runs: &mut Runs<'_>,
+    ) -> Result<ExportSummary, ExperimentError> {
+        let keyed = run_keys::columns;
+        let (runs, rows) = match options.table {
+            ExportTable::Runs => self.write(to, runs, keyed(), (runs::columns(), runs::rows)),
+            ExportTable::Steps if options.with_text => {
+                let columns = steps::columns().into_iter().chain(steps::text_columns()).collect();
+                self.write(to, runs, keyed(), (columns, steps::rows))
+            }
+            ExportTable::Steps => self.write(to, runs, keyed(), (steps::columns(), steps::rows)),
+            ExportTable::Pairs => self.write(to, runs, keyed(), (pairs::columns(), pairs::rows)),
+            ExportTable::Shocks => self.write(to, runs, keyed(), (shocks::columns(), shocks::rows)),
+            ExportTable::Crashes => {
+                self.write(to, runs, keyed(), (crashes::columns(), crashes::rows))
+            }
+            ExportTable::Intervals => {
+                self.write(to, runs, keyed(), (intervals::columns(), intervals::rows))
+            }
+            ExportTable::Rows => self.write(to, runs, Vec::new(), (rows::columns(), rows::rows)),
+        }?;
+        Ok(ExportSummary { runs, rows, left_out: 0 })
     }
 
     /// Writes the rows of all runs; returns the numbers of runs and of rows.
     fn write<S>(
         self,
         to: TableOutput<'_>,
+        runs: &mut Runs<'_>,
         keys: Vec<TableColumn<RunKeys>>,
-        columns: Vec<TableColumn<S>>,
-        rows_of: impl Fn(&CommittedRun) -> Result<Vec<S>, ExperimentError>,
+        (columns, rows_of): (Vec<TableColumn<S>>, RowsOf<S>),
     ) -> Result<(usize, usize), ExperimentError> {
         let docs = keys.iter().map(|c| &c.doc).chain(columns.iter().map(|c| &c.doc));
         let named = docs.map(|doc| SheetColumn { name: doc.name.clone(), kind: doc.kind });
         let mut sheet = Sheet::new(to.out, to.out_name, to.format, named.collect())?;
-        for run in &self.runs {
-            let rows = rows_of(run)?;
+        let mut count = 0;
+        for run in runs {
+            let run = run?;
+            let rows = rows_of(&run)?;
+            count += 1;
             for run_keys in RunKeys::of(&self.study, &run.record, self.controls.as_ref()) {
                 let keys: Vec<CellValue<'_>> = keys.iter().map(|c| c.value_in(&run_keys)).collect();
                 for row in &rows {
@@ -252,6 +288,6 @@ impl TableExport {
                 }
             }
         }
-        Ok((self.runs.len(), sheet.finish()?))
+        Ok((count, sheet.finish()?))
     }
 }

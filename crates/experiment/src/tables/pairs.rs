@@ -26,9 +26,9 @@ impl ScoredField {
 
 pub(super) fn rows(run: &CommittedRun) -> Result<Vec<ScoredField>, ExperimentError> {
     let mut scored = Vec::new();
-    for row in run.steps()? {
+    for row in run.steps()?.iter() {
         let step = row.step;
-        scored.extend(row.pe_pairs.into_iter().map(|pair| ScoredField { step, pair }));
+        scored.extend(row.pe_pairs.iter().cloned().map(|pair| ScoredField { step, pair }));
     }
     Ok(scored)
 }

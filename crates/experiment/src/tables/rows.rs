@@ -15,7 +15,7 @@ pub(super) fn rows(run: &CommittedRun) -> Result<Vec<StoredFields>, ExperimentEr
         Ok(other) => Ok(Map::from_iter([("value".to_string(), other)])),
         Err(source) => Err(ResultsError::Unwritable { what: "a row", source }.into()),
     };
-    run.steps()?.into_iter().map(fields).collect()
+    run.steps()?.into_owned().into_iter().map(fields).collect()
 }
 
 const WITHOUT: &str = "without one";

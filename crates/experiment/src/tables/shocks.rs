@@ -73,7 +73,7 @@ impl ShockFacts {
 pub(super) fn rows(run: &CommittedRun) -> Result<Vec<ShockFacts>, ExperimentError> {
     let steps = run.steps()?;
     let mut shocks = Vec::new();
-    for row in &steps {
+    for row in steps.iter() {
         shocks.extend(acted_in(run, row)?);
     }
     let known: Vec<(u64, String)> =

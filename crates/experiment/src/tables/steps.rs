@@ -67,7 +67,7 @@ pub(super) fn rows(run: &CommittedRun) -> Result<Vec<StepFacts>, ExperimentError
         facts.averages = averages.map(|average| average.values());
         Ok(facts)
     };
-    run.steps()?.into_iter().map(facts).collect()
+    run.steps()?.into_owned().into_iter().map(facts).collect()
 }
 
 /// Mean error by field, of the pairs that became known in a step.

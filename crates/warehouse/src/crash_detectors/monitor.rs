@@ -57,10 +57,23 @@ impl CrashMonitor {
             .iter()
             .any(|kind| kind.is_primary() && self.detectors[*kind as usize].open.is_some());
         self.healthy_steps = if primary_open { 0 } else { self.healthy_steps + 1 };
+        self.void_entry(first_new);
         if self.entry_step.is_none() && self.delivered && self.healthy_steps >= HEALTHY_STEPS {
             self.entry_step = Some(self.steps.len() as u64);
         }
         self.crashes[first_new..].to_vec()
+    }
+
+    /// A crash whose onset is not after the entry shows that the steps before the entry were not
+    /// healthy: the run was not at risk of it, and enters after its recovery.
+    fn void_entry(&mut self, first_new: usize) {
+        let Some(entry) = self.entry_step else { return };
+        let new = &self.crashes[first_new..];
+        let early = new.iter().any(|crash| crash.kind.is_primary() && crash.onset_step <= entry);
+        let had_event = self.event_among(&self.crashes[..first_new], entry).is_some();
+        if early && !had_event {
+            self.entry_step = None;
+        }
     }
 
     fn update(&mut self, kind: CrashType) {
@@ -113,21 +126,23 @@ impl CrashMonitor {
         }
     }
 
-    /// The step after which the run is at risk: the end of its first twenty steps without a primary
-    /// crash, once a supplier order was delivered. `None` if the agent never was competent.
+    /// The step after which the run is at risk: the end of its first twenty steps that belong to no
+    /// primary crash, from onset to recovery, once a supplier order was delivered. `None` if the
+    /// agent never was competent.
     pub fn entry_step(&self) -> Option<u64> {
         self.entry_step
     }
 
-    /// The first primary crash after the entry, with the step of its onset. An onset in the healthy
-    /// steps before the entry counts as the first step at risk.
+    /// The first primary crash with an onset after the entry, and that onset.
     pub fn first_event(&self) -> Option<(u64, &Crash)> {
-        let entry = self.entry_step?;
-        let at_risk = self
-            .crashes
+        self.event_among(&self.crashes, self.entry_step?)
+    }
+
+    fn event_among<'a>(&self, crashes: &'a [Crash], entry: u64) -> Option<(u64, &'a Crash)> {
+        crashes
             .iter()
-            .filter(|crash| crash.kind.is_primary() && crash.detected_step > entry)
-            .map(|crash| (crash.onset_step.max(entry + 1), crash));
-        at_risk.min_by_key(|(onset, crash)| (*onset, crash.detected_step))
+            .filter(|crash| crash.kind.is_primary() && crash.onset_step > entry)
+            .map(|crash| (crash.onset_step, crash))
+            .min_by_key(|(onset, crash)| (*onset, crash.detected_step))
     }
 }
