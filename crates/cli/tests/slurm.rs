@@ -139,7 +139,7 @@ impl Cluster {
         let folder = self.path(folder);
         self.stdout_of(
             env!("CARGO_BIN_EXE_vendomini"),
-            &["export", folder.to_str().expect("UTF-8")],
+            &["export", folder.to_str().expect("UTF-8"), "--table", "rows"],
         )
     }
 

@@ -53,10 +53,7 @@ pub use error::{ConfigDifference, ResultsError};
 pub use experiment_record::{ExperimentRecord, ModelRecord, Provenance};
 pub use journal::{Journal, JournalCounts, JournalEntry, JournalEvent, journals};
 pub use raw_json::RawJson;
-pub use row::{
-    ActionRow, PairRow, ParseFailure, PromptMessage, ResultRow,
-    SimilarityRow, StepRow,
-};
+pub use row::{ActionRow, PairRow, ParseFailure, PromptMessage, ResultRow, SimilarityRow, StepRow};
 pub use run_folder::{RunAttempt, RunFolder};
 pub use run_record::{
     CrashRecord, RiskRecord, RowsRecord, RunFailure, RunMetrics, RunRecord, Timing,

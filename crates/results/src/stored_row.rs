@@ -4,8 +4,7 @@
 use crate::accumulated::{DoseRow, ExposureRow};
 use crate::raw_json::RawJson;
 use crate::row::{
-    ActionRow, PairRow, ParseFailure, PromptMessage, ResultRow,
-    SimilarityRow, StepRow,
+    ActionRow, PairRow, ParseFailure, PromptMessage, ResultRow, SimilarityRow, StepRow,
 };
 use crate::run_record::CrashRecord;
 use serde::ser::{SerializeSeq, SerializeStruct, Serializer};

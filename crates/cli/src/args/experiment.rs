@@ -114,7 +114,7 @@ pub struct SubmitArgs {
 pub struct ExportArgs {
     /// The folder of one experiment's results
     pub dir: PathBuf,
-    /// The table to write: steps or runs
+    /// The table to write: runs, steps, pairs, shocks, crashes, intervals or rows
     #[arg(long, default_value = "steps")]
     pub table: String,
     /// The file format: jsonl, csv or parquet
@@ -123,6 +123,23 @@ pub struct ExportArgs {
     /// The file to write, or - for stdout
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub out: String,
+    /// Add prompts, replies, arguments and cards to the table steps
+    #[arg(long)]
+    pub with_text: bool,
+    /// Write each run without shocks once for each combination of the study's levels of pe_mag,
+    /// pe_type_mix and observability
+    #[arg(long)]
+    pub expand_controls: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ColumnsArgs {
+    /// Only this table: runs, steps, pairs, shocks, crashes, intervals or rows
+    #[arg(long)]
+    pub table: Option<String>,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,8 +4,8 @@ mod experiment;
 mod model;
 
 pub use experiment::{
-    AuditArgs, DetectArgs, ExportArgs, QualifyArgs, ReplayArgs, RunArgs, RunEngineArgs, StatusArgs,
-    SubmitArgs,
+    AuditArgs, ColumnsArgs, DetectArgs, ExportArgs, QualifyArgs, ReplayArgs, RunArgs,
+    RunEngineArgs, StatusArgs, SubmitArgs,
 };
 pub use model::{
     BenchArgs, BringUpArgs, DoctorArgs, FetchArgs, GenerateArgs, LoadArgs, PlacementArgs, PlanArgs,
@@ -55,8 +55,10 @@ pub enum Command {
     /// Submit an experiment to Slurm as job arrays; each task takes runs from the shared results
     /// folder
     Submit(SubmitArgs),
-    /// Write the rows of all committed runs as one table
+    /// Write a table of all committed runs: runs, steps, pairs, shocks, crashes or intervals
     Export(ExportArgs),
+    /// Describe the columns of the exported tables: type, unit, meaning, and when they are null
+    Columns(ColumnsArgs),
     /// Show devices, limits and caches, and what would prevent a load
     Doctor(DoctorArgs),
     /// Check every GPU kernel against the CPU, and measure the GPU

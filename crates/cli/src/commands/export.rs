@@ -1,9 +1,10 @@
-//! `vendomini export`: writes the rows of all committed runs as one table.
+//! `vendomini export`: writes a table of all committed runs.
 
 use crate::args::ExportArgs;
 use crate::failure::Failure;
 use crate::output;
-use results::{ExportFormat, ExportTable, ResultsError, Store, export};
+use experiment::{ExperimentError, ExportOptions, ExportTable, export};
+use results::{ExportFormat, ResultsError, Store};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -11,6 +12,9 @@ use std::path::Path;
 pub fn run(args: &ExportArgs) -> Result<u8, Failure> {
     let table: ExportTable = args.table.parse()?;
     let format: ExportFormat = args.format.parse()?;
+    check_effect(args, table)?;
+    let (with_text, expand_controls) = (args.with_text, args.expand_controls);
+    let options = ExportOptions { table, format, with_text, expand_controls };
     let store = Store::open(&args.dir)?;
     let name = Path::new(&args.out);
     let broken = |e: std::io::Error| Failure::io(&format!("cannot write {}", name.display()), &e);
@@ -19,7 +23,7 @@ pub fn run(args: &ExportArgs) -> Result<u8, Failure> {
         file => Box::new(BufWriter::new(File::create(file).map_err(broken)?)),
     };
     // The export flushes its output.
-    let summary = export(&store, table, format, &mut out, name).map_err(failure)?;
+    let summary = export(&store, &options, &mut out, name).map_err(failure)?;
     drop(out);
     output::finish()?;
     output::message(&format!(
@@ -29,19 +33,28 @@ pub fn run(args: &ExportArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// Fails if an option has no effect on the table.
+fn check_effect(args: &ExportArgs, table: ExportTable) -> Result<(), Failure> {
+    if args.with_text && table != ExportTable::Steps {
+        return Err(Failure::usage("--with-text is only for --table steps"));
+    }
+    if args.expand_controls && table == ExportTable::Rows {
+        return Err(Failure::usage("--expand-controls is for all tables but rows"));
+    }
+    Ok(())
+}
+
 /// The name of stdout as `--out`.
 const STDOUT: &str = "-";
 
 /// An error of writing to stdout is reported as by every other command.
-fn failure(error: ResultsError) -> Failure {
+fn failure(error: ExperimentError) -> Failure {
     match error {
-        ResultsError::Io { path, source, .. }
-        | ResultsError::NoSpace { path, source, .. }
-        | ResultsError::ReadOnly { path, source }
-            if path == Path::new(STDOUT) =>
-        {
-            output::unwritable(&source)
-        }
+        ExperimentError::Results(
+            ResultsError::Io { path, source, .. }
+            | ResultsError::NoSpace { path, source, .. }
+            | ResultsError::ReadOnly { path, source },
+        ) if path == Path::new(STDOUT) => output::unwritable(&source),
         other => other.into(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bench;
+mod columns;
 mod detect;
 mod doctor;
 mod export;
@@ -42,6 +43,7 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Qualify(args) => qualify::run(&args, watch),
         Command::Submit(args) => submit::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Columns(args) => columns::run(&args),
         Command::Doctor(args) => doctor::run(&args, watch),
         Command::Selftest(args) => selftest::run(&args, watch),
         Command::Fetch(args) => fetch::run(&args, watch),

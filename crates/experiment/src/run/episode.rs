@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 use warehouse::{
     Card, CardProblem, CardValidator, Design, EpisodeEnd, Exposure, Operator, OperatorSettings,
-    PredictionMode, StepRecord, ToolCall, Totals, Turn, World, ShockDose,
+    PredictionMode, ShockDose, StepRecord, ToolCall, Totals, Turn, World,
 };
 
 /// All inputs of one step that the episode does not compute itself.

@@ -84,7 +84,7 @@ fn covariates(rows: &[StepRow], context_length: Option<u64>) -> Vec<Covariates> 
     (0..after.len()).map(covariates).collect()
 }
 
-/// The intervals from the entry to the event, `at_risk`; `after` has the covariates after each step.
+/// The intervals from the entry to the event, `at_risk`; `after` has the covariates by step.
 fn intervals(after: &[Covariates], at_risk: (u64, u64), event_type: &str) -> Vec<RiskInterval> {
     let (entry, event_time) = at_risk;
     let mut intervals = Vec::new();

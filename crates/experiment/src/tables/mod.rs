@@ -1,9 +1,9 @@
 //! Tables of an experiment's results, with fixed columns and types. Each column has one definition,
 //! from which its file schema, its documentation and its values are made.
 //!
-//! `columns` defines columns; `run_keys` the columns that begin each table, and the copies of control
-//! runs; `series` what accumulates over the rows of a run. One file per table: `runs`, `steps`,
-//! `pairs`, `shocks`, `crashes`, `intervals`, and `rows`, the rows as stored.
+//! `columns` defines columns; `run_keys` the columns that begin each table, and the copies of
+//! control runs; `series` what accumulates over the rows of a run. One file per table: `runs`,
+//! `steps`, `pairs`, `shocks`, `crashes`, `intervals`, and `rows`, the rows as stored.
 
 mod columns;
 mod crashes;
@@ -108,9 +108,9 @@ impl ExportTable {
             ExportTable::Intervals => {
                 "Time at risk, for Cox models with covariates that vary in time: one row per \
                  interval (start, stop] of steps, from the entry to the event. The covariates are \
-                 known before the interval. A new interval begins when an exposure, a dose, a lagged \
-                 value or history_dropped changes, and after 10 steps, since the leaky sum decays \
-                 in every step. Runs of design v1, and runs without an entry, have none."
+                 known before the interval. A new interval begins when an exposure, a dose, a \
+                 lagged value or history_dropped changes, and after 10 steps, since the leaky sum \
+                 decays in every step. Runs of design v1, and runs without an entry, have none."
             }
             ExportTable::Rows => "The rows of the logs as stored, one per step.",
         }

@@ -52,7 +52,7 @@ pub(super) fn columns() -> Vec<TableColumn<ScoredField>> {
         C::number("actual", "The actual value, in the same unit.", |p| p.pair.actual.into()),
         C::number(
             "error",
-            "|predicted - actual| / max(|actual|, 1), at most 2 since design v2; 0 or 1 for success.",
+            "|predicted - actual| / max(|actual|, 1), since v2 at most 2; for success 0 or 1.",
             |p| p.pair.error.into(),
         ),
         C::number("error_published", "The same divided by max(|predicted|, 1).", |p| {

@@ -202,7 +202,9 @@ enum ShockCount {
 
 impl ShockCount {
     fn by_type(self, record: &RunRecord) -> Option<[u64; 4]> {
-        let DoseRow { drawn, applied, told } = record.dose?;
+        record.design.as_ref()?;
+        // Records hold no dose if no shock was drawn.
+        let DoseRow { drawn, applied, told } = record.dose.unwrap_or_default();
         let observability = record.cell.get("pe_induction.observability");
         let sham = observability.is_some_and(|level| level == Observability::Sham.label());
         let over = if sham { told } else { applied };
@@ -382,7 +384,7 @@ fn structured() -> Vec<C> {
         C::json("dose", "Shocks drawn, applied and told, each by type.", |r| {
             CellValue::json(&r.dose)
         })
-        .null(IN_V1),
+        .null("in design v1, and if no shock was drawn"),
         C::json("exposure", "Accumulated delivery errors at the end.", |r| {
             CellValue::json(&r.exposure)
         })
