@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Fits simulated studies of the control operators with lifelines: the known effect is found, and no other.
+"""Fits simulated studies of the control operators with lifelines: the known effect is found, and no
+other.
 
 usage: controls.py FOLDER STUDIES
 
-FOLDER has fragile.parquet, null.parquet and random.parquet: the table `intervals` of the configurations in
-configs/controls, with STUDIES times 20 worlds each. Twenty successive worlds are one study.
+FOLDER has fragile.parquet, null.parquet and random.parquet: the table `intervals` of the
+configurations in configs/controls, with STUDIES times 20 worlds each. Twenty successive worlds are
+one study.
 """
 import sys
 import warnings
@@ -17,7 +19,8 @@ from scipy.stats import binom
 WORLDS = 20
 ENTERED_MIN, EVENTS_MIN = 200, 50
 BETA = 0.05
-# Exposure of the random operator is lagged by a window: an order is a trade, which abandonment reads.
+# Exposure of the random operator is lagged by a window: an order is a trade, which abandonment
+# reads.
 COVARIATES = {"fragile": "exposure", "null": "exposure", "random": "exposure_lag20"}
 
 

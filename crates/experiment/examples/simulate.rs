@@ -1,7 +1,7 @@
 //! Plays all runs of a configuration of scripted operators in memory, and writes one table of them.
 //!
-//! `cargo run --release -p experiment --example simulate CONFIG TABLE FILE [KEY=VALUE ...]`; the format
-//! is the extension of FILE: parquet, csv or jsonl.
+//! `cargo run --release -p experiment --example simulate CONFIG TABLE FILE [KEY=VALUE ...]`; the
+//! format is the extension of FILE: parquet, csv or jsonl.
 
 use experiment::{Config, ExportOptions, simulate};
 use std::io::{BufWriter, Write};

@@ -1,4 +1,5 @@
-//! The worlds of the study's phases can be won, their shocks arrive, and more of them are more error.
+//! The worlds of the study's phases can be won, their shocks arrive, and more of them are more
+//! error.
 #![allow(missing_docs)]
 
 use experiment::{CellPlay, Config, play_cells};

@@ -3,7 +3,6 @@
 use crate::accumulated::{DoseRow, ExposureRow};
 use crate::raw_json::RawJson;
 use crate::run_record::CrashRecord;
-use crate::stored_row::StoredRow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -52,7 +51,8 @@ pub struct PairRow {
     /// The step in which the card was given.
     pub card_step: u64,
     pub field: Cow<'static, str>,
-    /// `temporal`, `quantity`, `cost` or `causal`; `None` since design v2, where the field tells it.
+    /// `temporal`, `quantity`, `cost` or `causal`; `None` since design v2, where the field tells
+    /// it.
     pub kind: Option<Cow<'static, str>>,
     pub predicted: f64,
     pub actual: f64,
@@ -86,8 +86,7 @@ pub struct SimilarityRow {
 ///
 /// Rows of design v1 hold every field. Since design v2, a field that is empty, 0 or as in the row
 /// before is not written; `stored_row` has the forms of both.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(from = "StoredRow")]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct StepRow {
     /// Version of the experiment's design; `None` in design v1.
     pub design: Option<Cow<'static, str>>,
@@ -132,11 +131,11 @@ pub struct StepRow {
     pub dose: Option<DoseRow>,
     /// Accumulated delivery errors after this step; `None` in design v1.
     pub exposure: Option<ExposureRow>,
-    /// Crashes that were detected in this step, each with its onset; in design v1 only the first one
-    /// of each detector.
+    /// Crashes that were detected in this step, each with its onset; in design v1 only the first
+    /// one of each detector.
     pub crashes: Vec<CrashRecord>,
     /// Input of the crash detectors, for running them again on this log. Since design v2 without
-    /// what the row's action and day tell.
+    /// what the row's action and day hold.
     pub detector: RawJson,
     /// `None` for the first summaries, which form the reference, and if there is no embedding.
     pub similarity: Option<SimilarityRow>,

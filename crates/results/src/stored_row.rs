@@ -1,5 +1,5 @@
 //! How rows are written and read: design v1 with every field, later designs without what is empty,
-//! 0 or told by another field.
+//! 0 or derivable from another field.
 
 use crate::accumulated::{DoseRow, ExposureRow};
 use crate::raw_json::RawJson;
@@ -7,6 +7,7 @@ use crate::row::{
     ActionRow, PairRow, ParseFailure, PromptMessage, ResultRow, SimilarityRow, StepRow,
 };
 use crate::run_record::CrashRecord;
+use serde::de::Deserializer;
 use serde::ser::{SerializeSeq, SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,7 +19,7 @@ const STOP: &str = "stop";
 
 /// A row as it is read, of any design.
 #[derive(Deserialize)]
-pub(crate) struct StoredRow {
+struct StoredRow {
     #[serde(default)]
     design: Option<Cow<'static, str>>,
     run_id: String,
@@ -139,6 +140,12 @@ impl From<StoredRow> for StepRow {
             reply_tokens: row.reply_tokens,
             mixed_kernels: row.mixed_kernels,
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for StepRow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<StepRow, D::Error> {
+        StoredRow::deserialize(deserializer).map(StepRow::from)
     }
 }
 

@@ -23,8 +23,8 @@ pub(crate) enum News {
     Expired {
         id: u64,
     },
-    /// A supplier order arrived; `sent_back` units had not been ordered, and `spilled` units exceeded
-    /// the storage capacity.
+    /// A supplier order arrived; `sent_back` units had not been ordered, and `spilled` units
+    /// exceeded the storage capacity.
     Arrived {
         id: u64,
         sku: usize,

@@ -92,7 +92,8 @@ pub struct PredictionPair {
     pub kind: PeKind,
     pub predicted: f64,
     pub actual: f64,
-    /// |predicted - actual| / max(|actual|, 1), at most 2 since design v2; 0 or 1 for causal errors.
+    /// |predicted - actual| / max(|actual|, 1), at most 2 since design v2; 0 or 1 for causal
+    /// errors.
     pub error: f64,
     /// |predicted - actual| / max(|predicted|, 1), at most 2 since design v2: the published
     /// definition, which favors overprediction.

@@ -27,7 +27,7 @@ pub struct ShockEvent {
 }
 
 /// Shocks of a run so far, by type in the order of [`ShockType::ALL`]. Those drawn and not applied
-/// are pending; a sham shock is told and never applied.
+/// are pending; a sham shock is announced and never applied.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct ShockDose {
     pub drawn: [u64; 4],

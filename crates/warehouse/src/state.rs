@@ -53,7 +53,7 @@ pub(crate) struct PastCard {
     pub truths: Vec<PredictionPair>,
 }
 
-/// A delivery of a supplier order, as the agent is told of it.
+/// A delivery of a supplier order, as the agent's news report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
     pub id: u64,

@@ -1,5 +1,5 @@
-//! Tests the properties of design v2 on which the study depends: shocks arrive, each type breaks its
-//! own kind of prediction, exposure and crashes are measured apart.
+//! Tests the properties of design v2 on which the study depends: shocks arrive, each type breaks
+//! its own kind of prediction, exposure and crashes are measured apart.
 #![allow(missing_docs)]
 
 use serde_json::json;

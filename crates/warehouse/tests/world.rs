@@ -1,5 +1,5 @@
-//! Tests the properties of the world on which the study depends, mostly in design v1; those of design
-//! v2 are in design_v2.rs.
+//! Tests the properties of the world on which the study depends, mostly in design v1; those of
+//! design v2 are in design_v2.rs.
 #![allow(missing_docs)]
 
 use serde_json::{Value, json};

@@ -50,7 +50,7 @@ pub enum Command {
     Serve(ServeArgs),
     /// Run an experiment; run the same command again to resume it
     Run(RunArgs),
-    /// Check that a model runs the warehouse for 100 steps without shocks, before a grid is run on it
+    /// Check that a model runs the warehouse for 100 steps without shocks, before a grid is run
     Qualify(QualifyArgs),
     /// Submit an experiment to Slurm as job arrays; each task takes runs from the shared results
     /// folder

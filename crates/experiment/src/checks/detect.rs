@@ -87,8 +87,8 @@ fn detect(
     })
 }
 
-/// The input of the detectors in a row. Since design v2, tool, call and day are told by the row's
-/// action and day.
+/// The input of the detectors in a row. Since design v2, tool, call and day are in the row's action
+/// and day.
 fn detector_step(row: &StepRow) -> Result<DetectorStep, serde_json::Error> {
     if row.design.is_none() {
         return row.detector.read();

@@ -28,8 +28,8 @@ struct PairedRun {
     rows: Vec<StepRow>,
 }
 
-/// Compares the replies of all pairs of committed runs of models that share their world and draw and
-/// all settings but the dose. `None` if there are no such pairs, or more than a few dozen runs.
+/// Compares the replies of all pairs of committed runs of models that share their world and draw
+/// and all settings but the dose. `None` if there are no such pairs, or more than a few dozen runs.
 ///
 /// # Errors
 /// A run cannot be read.

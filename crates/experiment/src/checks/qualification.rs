@@ -1,5 +1,5 @@
-//! Qualification of a model: whether it runs the warehouse for 100 steps without shocks. A model that
-//! does not crashes at the floor, and says nothing about prediction error.
+//! Qualification of a model: whether it runs the warehouse for 100 steps without shocks. A model
+//! that does not crashes at the floor, and says nothing about prediction error.
 
 use crate::config::Config;
 use crate::error::ExperimentError;
@@ -35,7 +35,8 @@ pub struct QualifyingRun {
     pub world: u64,
     pub steps: u64,
     pub survived: bool,
-    /// How it ended: `survived`, `never_competent`, `ruin`, `expired`, or `crash:<detector> @ <onset>`.
+    /// How it ended: `survived`, `never_competent`, `ruin`, `expired`, or `crash:<detector> @
+    /// <onset>`.
     pub ended: String,
     pub entry_time: Option<u64>,
 }

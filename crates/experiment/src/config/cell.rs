@@ -258,7 +258,7 @@ impl CellConfig {
         })
     }
 
-    /// Fails if design v1 is asked for what only later designs have.
+    /// Fails if a setting needs a later design than v1.
     fn check_v1(&self) -> Result<(), ConfigProblem> {
         let policy = self.agent.policy;
         let later = [AgentPolicy::Adaptive, AgentPolicy::Null, AgentPolicy::Fragile];

@@ -1,6 +1,6 @@
 //! The two designs of the experiment: which keys each has, and their defaults. Cells of design v1
-//! have exactly the values that they had before there was another design, so that their run ids stay
-//! the same.
+//! have exactly the values that they had before there was another design, so that their run ids
+//! stay the same.
 
 use super::cell::CellValues;
 use serde_json::{Value, json};

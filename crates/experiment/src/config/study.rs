@@ -78,7 +78,8 @@ impl StudyConfig {
     }
 }
 
-/// The entries of `experiment.replications_by`. The keys of mappings are texts, whatever YAML wrote.
+/// The entries of `experiment.replications_by`. The keys of mappings are texts, whatever YAML
+/// wrote.
 fn replications_by(by_key: Map<String, Value>) -> Vec<(String, Value, u64)> {
     let level = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
     let entries = by_key.iter().flat_map(|(key, counts)| {

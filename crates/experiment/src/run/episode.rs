@@ -53,8 +53,8 @@ pub(crate) struct Episode {
     design: Design,
     /// Seed of the world.
     seed: u64,
-    /// Whether the run is the first draw of its world, which shares its sampling seeds with those of
-    /// other cells.
+    /// Whether the run is the first draw of its world, which shares its sampling seeds with those
+    /// of other cells.
     first_draw: bool,
     mode: ReplyMode,
     world: World,

@@ -47,7 +47,7 @@ pub struct DetectorStep {
     pub delivered: u64,
 }
 
-/// The part of a [`DetectorStep`] that is not told by a row's action and day, as rows of design v2
+/// The part of a [`DetectorStep`] that a row's action and day do not hold, as rows of design v2
 /// hold it: what is false, 0 or absent is not written.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -71,7 +71,7 @@ pub struct DetectorFlags {
 }
 
 impl DetectorFlags {
-    /// The whole input of the detectors, with the parts that the row's action and day tell: the
+    /// The whole input of the detectors, with the parts that the row's action and day hold: the
     /// tool (or the kind of parse failure) and the call in canonical form.
     pub fn with_call(self, tool: String, call: String, day: u64) -> DetectorStep {
         DetectorStep {

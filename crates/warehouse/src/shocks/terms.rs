@@ -17,8 +17,8 @@ impl WorldState {
     /// is replaced. `None` if the change is none, as for fees of 0.
     pub(super) fn change_terms(&mut self, shock: PendingShock) -> Option<String> {
         let supplier = self.shock_draw(shock, 6, 0, self.config.suppliers() as i64 - 1) as usize;
-        // Lead times are drawn less often: they change the days of all deliveries, which are the own
-        // field of temporal shocks.
+        // Lead times are drawn less often: they change the days of all deliveries, which are the
+        // own field of temporal shocks.
         let target = match self.shock_draw(shock, 5, 0, 4) {
             0 | 1 => TermsTarget::Prices(supplier),
             2 | 3 => TermsTarget::Fees,

@@ -1,7 +1,7 @@
 //! Design v2: a shock waits until there is something that it can change, and is never redrawn as
-//! another type. Each type breaks its own kind of prediction: temporal shocks the day of a delivery,
-//! quantity shocks its units, causal shocks the success of a legal order, rule shocks the terms of
-//! trade ([`super::terms`]).
+//! another type. Each type breaks its own kind of prediction: temporal shocks the day of a
+//! delivery, quantity shocks its units, causal shocks the success of a legal order, rule shocks the
+//! terms of trade ([`super::terms`]).
 
 use super::in_days;
 use crate::catalog::supplier_name;

@@ -1,5 +1,5 @@
-//! Audit of a configuration, without a model: are its factors alive, its worlds enough and winnable,
-//! and does a crash mean the same in each cell?
+//! Audit of a configuration, without a model: are its factors alive, its worlds enough and
+//! winnable, and does a crash mean the same in each cell?
 
 mod dead_factors;
 mod detector_reach;
