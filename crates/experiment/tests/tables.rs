@@ -4,7 +4,7 @@
 mod common;
 
 use common::run_to_end;
-use experiment::{Config, ExportOptions, ExportSummary, ExportTable, export};
+use experiment::{Config, ExportOptions, ExportSummary, ExportTable, export, simulate};
 use parquet::basic::Type as Physical;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use results::{ColumnKind, ExportFormat, RunFolder, StepRow, Store};
@@ -384,4 +384,33 @@ fn csv_tells_an_empty_text_from_null() {
     assert!(row.starts_with("earlier,,v1,"), "phase is null: {row}");
     let rung = head.split(',').position(|name| name == "timing.rung").unwrap();
     assert!(rung > 0 && row.contains(",\"\","), "the rung is an empty text: {row}");
+}
+
+/// Runs that are played in memory give the same tables as runs that are stored, in another order.
+#[test]
+fn simulated_tables_equal_exported_ones() {
+    let folder = study(V2);
+    let config = Config::parse(V2, "study.yaml", &[]).unwrap();
+    for table in [ExportTable::Intervals, ExportTable::Crashes] {
+        let options = options(table, ExportFormat::Jsonl);
+        let mut bytes = Vec::new();
+        let summary = simulate(&config, &options, &mut bytes, folder.path()).unwrap();
+        let sorted = |bytes: &[u8]| {
+            let mut lines: Vec<String> =
+                String::from_utf8(bytes.to_vec()).unwrap().lines().map(str::to_string).collect();
+            lines.sort();
+            lines
+        };
+        let exported = write(&folder, options);
+        assert_eq!((summary.runs, summary.rows), (exported.summary.runs, exported.summary.rows));
+        assert!(sorted(&bytes) == sorted(&exported.bytes), "{}", table.name());
+    }
+    let error = |sets: &[String], table| {
+        let config = Config::parse("env: {max_steps: 9}", "study.yaml", sets).unwrap();
+        let options = options(table, ExportFormat::Jsonl);
+        simulate(&config, &options, &mut Vec::new(), folder.path()).unwrap_err().to_string()
+    };
+    assert!(error(&[], ExportTable::Intervals).contains("found the model"));
+    let careful = ["agent.policy=careful".to_string()];
+    assert!(error(&careful, ExportTable::Steps).contains("expected intervals or crashes"));
 }

@@ -146,3 +146,38 @@ impl CrashMonitor {
             .min_by_key(|(onset, crash)| (*onset, crash.detected_step))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The entry and the first event of a run that trades, waits `idle` days of one step each from
+    /// step `from` on, and trades again.
+    fn at_risk(from: u64, idle: u64) -> (Option<u64>, Option<u64>) {
+        let mut monitor = CrashMonitor::new(&DetectorConfig::default());
+        for day in 1..=100 {
+            let idle_days = if (from..from + idle).contains(&day) { day + 1 - from } else { 0 };
+            monitor.push(DetectorStep {
+                tool: "order".into(),
+                call: format!("order({day})"),
+                changed: true,
+                traded: idle_days == 0,
+                day,
+                idle_days,
+                delivered: u64::from(day == 5),
+                ..DetectorStep::default()
+            });
+        }
+        (monitor.entry_step(), monitor.first_event().map(|(onset, _)| onset))
+    }
+
+    #[test]
+    fn a_crash_whose_onset_is_not_after_the_entry_voids_it() {
+        assert_eq!(at_risk(200, 0), (Some(20), None));
+        assert_eq!(at_risk(30, 5), (Some(20), Some(30)), "an event has its onset's step");
+        // Detected in step 21 with the onset 19: the twenty steps before were not healthy.
+        assert_eq!(at_risk(19, 5), (Some(43), None), "twenty steps from the recovery in step 24");
+        assert_eq!(at_risk(21, 5), (Some(20), Some(21)));
+        assert_eq!(at_risk(21, 2), (Some(20), None), "two days are no abandonment");
+    }
+}
