@@ -1,7 +1,10 @@
 //! The table that `run` prints when it finishes.
 
 use crate::run_record::RunRecord;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The fields of a card whose mean errors the table shows, since design v2.
+const FIELDS_SHOWN: [&str; 3] = ["delivery_days", "quantity", "success"];
 
 /// One row of the closing table.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,12 +49,13 @@ impl ClosingRow {
 
 /// The table as text with aligned columns.
 pub fn closing_table(rows: &[ClosingRow]) -> String {
-    let kinds: Vec<String> = rows
-        .iter()
-        .flat_map(|row| row.mean_pe.keys().cloned())
-        .collect::<std::collections::BTreeSet<_>>()
-        .into_iter()
-        .collect();
+    let known: BTreeSet<&String> = rows.iter().flat_map(|row| row.mean_pe.keys()).collect();
+    let of_deliveries = FIELDS_SHOWN.map(String::from);
+    // Since design v2 there are eight fields, more than a line holds.
+    let kinds: Vec<String> = match known.iter().any(|name| *name == "delivery_days") {
+        true => of_deliveries.to_vec(),
+        false => known.into_iter().cloned().collect(),
+    };
     let mut head: Vec<String> =
         ["run", "cell", "steps", "shipped", "net worth"].map(String::from).to_vec();
     head.extend(kinds.iter().map(|kind| format!("PE {kind}")));
