@@ -118,7 +118,7 @@ fn wrong_types_and_ranges_name_key_expected_and_found() {
 fn the_command_line_overrides_and_is_checked() {
     let config =
         set("pe_induction:\n  p_shock: 0.1\n", &["pe_induction.p_shock=0.7", "model.name=org/x"]);
-    assert_eq!(config.values()["pe_induction.p_shock"], json!(1.0));
+    assert_eq!(config.values()["pe_induction.p_shock"], json!(0.7));
     assert_eq!(config.values()["model.name"], json!("org/x"));
     let config = set("grid:\n  pe_induction.p_shock: [0.1, 0.2]\n", &["pe_induction.p_shock=0.7"]);
     assert!(config.grid().is_empty(), "--set replaces the factor");
@@ -178,7 +178,7 @@ fn keys_of_the_predecessor_are_mapped_with_a_note() {
     assert_eq!(value("interface.prediction_mode"), json!("optional"));
     assert_eq!(value("experiment.replications"), json!(3));
     assert_eq!(value("experiment.output_dir"), json!("out"));
-    assert_eq!(config.grid(), [("model.temperature", vec![json!(0.1), json!(1.0)])]);
+    assert_eq!(config.grid(), [("model.temperature", vec![json!(0.1), json!(0.7)])]);
     let notes = config.notes().join("\n");
     for part in [
         "simulation.max_steps is now env.max_steps",

@@ -87,7 +87,9 @@ struct StoredPair {
     #[serde(default)]
     kind: Option<Cow<'static, str>>,
     predicted: f64,
-    actual: f64,
+    /// `None`: as predicted.
+    #[serde(default)]
+    actual: Option<f64>,
     #[serde(default)]
     error: f64,
     #[serde(default)]
@@ -104,7 +106,7 @@ impl From<StoredRow> for StepRow {
             field: pair.field,
             kind: pair.kind,
             predicted: pair.predicted,
-            actual: pair.actual,
+            actual: pair.actual.unwrap_or(pair.predicted),
             error: pair.error,
             error_published: pair.error_published,
             induced: pair.induced.or(since_v2.then_some(0.0)),
@@ -261,7 +263,8 @@ impl Serialize for OutcomeOnly<'_> {
     }
 }
 
-/// The scored fields of a row, each without errors of 0 and without the row's own step.
+/// The scored fields of a row, each without an error of 0, an actual value as predicted, and the
+/// row's own step.
 struct PairsOf<'a>(&'a StepRow);
 
 impl Serialize for PairsOf<'_> {
@@ -273,7 +276,7 @@ impl Serialize for PairsOf<'_> {
                 card_step: (pair.card_step != *step).then_some(pair.card_step),
                 field: &pair.field,
                 predicted: pair.predicted,
-                actual: pair.actual,
+                actual: (pair.actual != pair.predicted).then_some(pair.actual),
                 error: (pair.error != 0.0).then_some(pair.error),
                 induced: pair.induced.filter(|induced| *induced != 0.0),
             })?;
@@ -288,7 +291,8 @@ struct ShortPair<'a> {
     card_step: Option<u64>,
     field: &'a str,
     predicted: f64,
-    actual: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actual: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
