@@ -338,6 +338,15 @@ fn worlds_can_be_set_by_level_and_draws_are_further_runs_of_a_world() {
     assert!(error.contains("(not pe_induction.p_shok)"), "{error}");
     let error = refused("experiment: {replications_by: {pe_induction.p_shock: {0: none}}}\n");
     assert!(error.contains("counts"), "{error}");
+    let error = refused("experiment: {replications_by: {pe_induction.p_shock: {0.7: 4}}}\n");
+    assert!(error.contains("no cell has pe_induction.p_shock: 0.7"), "{error}");
+    let operators = "experiment: {replications: 2, replications_by: {agent.policy: {\"null\": 4}}}\n\
+                     grid: {agent.policy: [careful, \"null\"]}\n";
+    assert_eq!(parse(operators).counts().runs, 6);
+    assert!(
+        refused("agent: {policy: }\n").contains("one of model"),
+        "an empty value is no operator"
+    );
 }
 
 #[test]

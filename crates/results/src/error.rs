@@ -64,9 +64,10 @@ pub enum ResultsError {
     /// The folder belongs to another configuration.
     #[error(
         "{} holds the results of another configuration. These keys differ:\n{}\nUse another experiment.name or --out, or restore \
-         the configuration",
+         the configuration{}",
         root.display(),
-        lines(differences)
+        lines(differences),
+        design_hint(differences)
     )]
     OtherConfiguration { root: PathBuf, differences: Vec<ConfigDifference> },
     /// The model of this name differs from the one recorded in the folder.
@@ -156,6 +157,19 @@ impl HasKind for ResultsError {
 
 fn at_byte(offset: Option<u64>) -> String {
     offset.map_or(String::new(), |bytes| format!(" at byte {bytes}"))
+}
+
+/// What to do if the folder holds another design of the experiment.
+fn design_hint(differences: &[ConfigDifference]) -> &'static str {
+    let design = differences.iter().find(|difference| difference.key == "experiment.design");
+    match design {
+        // Folders of design v1 do not name it.
+        Some(ConfigDifference { stored: None, .. }) => {
+            ". The folder holds design v1: experiment.design: v1 continues it"
+        }
+        Some(_) => ". The folder holds a later design than v1: leave experiment.design out",
+        None => "",
+    }
 }
 
 fn lines(differences: &[ConfigDifference]) -> String {

@@ -167,9 +167,7 @@ impl World {
         let mut step = self.detector_step(turn, &outcome, changed);
         let state = &mut self.state;
         state.traded_today |= step.traded;
-        if !outcome.refused {
-            state.actions_left = state.actions_left.saturating_sub(1);
-        }
+        state.actions_left = state.actions_left.saturating_sub(1);
         if state.actions_left == 0 || outcome.ends_day {
             state.evening();
             state.morning();

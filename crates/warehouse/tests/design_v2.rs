@@ -61,7 +61,7 @@ fn each_shock_type_breaks_its_own_kind_of_prediction_and_no_other() {
     let matrix: [(TypeMix, &[(CardField, f64)]); 4] = [
         (TypeMix::TemporalOnly, &[(CardField::DeliveryDays, 0.08)]),
         (TypeMix::QuantityOnly, &[(CardField::Quantity, 0.04)]),
-        (TypeMix::CausalOnly, &[(CardField::Success, 0.2)]),
+        (TypeMix::CausalOnly, &[(CardField::Success, 0.15)]),
         (
             TypeMix::RuleOnly,
             &[
@@ -187,7 +187,7 @@ fn hidden_changes_are_shown_by_no_quote_and_no_confirmation() {
 }
 
 #[test]
-fn terms_are_as_published_again_after_ten_days() {
+fn terms_are_as_published_again_after_five_days() {
     let config = config(TypeMix::RuleOnly, Magnitude::High, 0.02);
     let mut changes = [0, 0];
     let mut last_shock_day = 0;
@@ -200,7 +200,7 @@ fn terms_are_as_published_again_after_ten_days() {
             if let Some(shock) = record.shocks.last() {
                 last_shock_day = shock.day;
             }
-            let over = last_shock_day > 0 && world.day() > last_shock_day + 10;
+            let over = last_shock_day > 0 && world.day() > last_shock_day + 5;
             let as_published = world.catalog() == world.published_catalog();
             assert!(as_published || !over, "day {}", world.day());
             changes[usize::from(as_published)] += 1;
@@ -210,7 +210,7 @@ fn terms_are_as_published_again_after_ten_days() {
 }
 
 #[test]
-fn a_refused_order_is_legal_takes_no_action_of_the_day_and_breaks_success_alone() {
+fn a_refused_order_is_legal_and_breaks_success_alone() {
     let config = config(TypeMix::CausalOnly, Magnitude::Low, 1.0);
     let mut world = world(&config, 3);
     let from = |supplier: &str| {
@@ -229,8 +229,6 @@ fn a_refused_order_is_legal_takes_no_action_of_the_day_and_breaks_success_alone(
         "what it would have cost is unknown"
     );
     assert_eq!((record.totals, record.dose.expect("v2").applied), (before, [0, 0, 1, 0]));
-    let left = |record: &StepRecord| record.observation.contains("6 actions left");
-    assert!(left(&record), "of seven actions one was used: {}", record.observation);
 }
 
 #[test]
@@ -239,9 +237,10 @@ fn a_sham_announces_shocks_and_changes_nothing() {
     sham.shocks.observability = Observability::Sham;
     let quiet = config(TypeMix::Realistic, Magnitude::High, 0.0);
     for seed in 0..10 {
-        let (mut told, mut totals) = (0, Vec::new());
+        let (mut told, mut ended, mut totals) = (0, 0, Vec::new());
         let world = play(&sham, seed, "careful", |record| {
             told += record.observation.matches("disturbance: ").count() as u64;
+            ended += record.observation.matches("as published again").count();
             totals.push(record.totals);
         });
         let mut undisturbed = Vec::new();
@@ -249,7 +248,7 @@ fn a_sham_announces_shocks_and_changes_nothing() {
         assert_eq!(totals, undisturbed, "seed {seed}");
         let dose = world.dose();
         assert_eq!((dose.applied, dose.told.iter().sum::<u64>()), ([0; 4], told));
-        assert!(told > 20, "{told}");
+        assert!(told > 20 && ended > 0, "{told} {ended}");
     }
 }
 

@@ -7,6 +7,7 @@ use experiment::{AuditReport, CellPlay, Config, WORLDS_MIN};
 
 pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     let config = Config::load(&args.config, &args.set)?;
+    config.notes().iter().for_each(|note| output::message(note));
     require_worlds(&config, args.force)?;
     let report = experiment::audit(&config)?;
     if args.json {

@@ -21,6 +21,7 @@ struct GridDocument {
 
 pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
     let config = Config::load(&args.config, &args.set)?;
+    config.notes().iter().for_each(|note| output::message(note));
     require_worlds(&config, args.force)?;
     let (c, estimate) = (config.counts(), experiment::estimate(&config, &CostRates::default())?);
     if args.json {

@@ -32,6 +32,7 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         claim_patience: if args.shared { CLAIM_PATIENCE } else { Duration::ZERO },
         provenance: provenance(),
     };
+    config.notes().iter().for_each(|note| watch.note(note.clone()));
     for warning in super::qualify::warnings(&config, &options.folder) {
         watch.note(warning);
     }

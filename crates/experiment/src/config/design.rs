@@ -10,7 +10,7 @@ use warehouse::Design;
 pub(super) const DESIGN_KEY: &str = "experiment.design";
 
 /// Keys of cells that design v1 does not have.
-const SINCE_V2: [&str; 5] = [
+pub(super) const SINCE_V2: [&str; 5] = [
     DESIGN_KEY,
     "demand.max_lost_share",
     "crash_detector.divergence_below",

@@ -134,7 +134,10 @@ impl Config {
         let identifying = |key: &&keys::Key| {
             key.scope != Scope::Execution
                 && key.name != "experiment.description"
-                && (!v1 || design::is_v1_key(key.name))
+                && (!v1
+                    || design::is_v1_key(key.name)
+                    || design::STUDY_SINCE_V2.contains(&key.name)
+                        && self.values[key.name] != key.default_value())
         };
         let mut identity: BTreeMap<String, Value> = KEYS
             .iter()
@@ -244,6 +247,7 @@ fn resolve(
     check_design(&mut values, &given, &grid, &mut notes)?;
     let (study, execution) = (StudyConfig::read(&values)?, ExecutionConfig::read(&values)?);
     let cells = grid::resolve_cells(cell_values(&values), &grid)?;
+    study.check_levels(cells.iter().map(Cell::values))?;
     Ok(Config { file, values, grid, notes, study, execution, cells })
 }
 
@@ -262,6 +266,10 @@ fn check_design(
         return Err(ConfigProblem::Contradiction { key, why: why.into() });
     }
     if design::design_of(values) == warehouse::Design::V1 {
+        let later = design::SINCE_V2.iter().filter(|key| **key != design::DESIGN_KEY);
+        for key in later.filter(|key| given.contains(*key) || varied(key)) {
+            notes.push(format!("{key} has no effect in design v1"));
+        }
         for (key, default) in design::v1_defaults() {
             if !given.contains(key) {
                 values.insert(key, default);

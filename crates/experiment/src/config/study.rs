@@ -15,8 +15,8 @@ pub(crate) struct StudyConfig {
     pub name: String,
     /// Number of worlds of each cell.
     pub replications: u64,
-    /// Other numbers of worlds: key, level, number.
-    pub replications_by: Vec<(String, Value, u64)>,
+    /// Other numbers of worlds, of cells with a level of a key.
+    pub replications_by: Vec<LevelCount>,
     /// Number of runs of each cell in each world.
     pub draws: u64,
     pub seed: u64,
@@ -78,13 +78,33 @@ impl StudyConfig {
     }
 }
 
-/// The entries of `experiment.replications_by`. The keys of mappings are texts, whatever YAML
-/// wrote.
-fn replications_by(by_key: Map<String, Value>) -> Vec<(String, Value, u64)> {
-    let level = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text));
+/// An entry of `experiment.replications_by`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LevelCount {
+    pub key: String,
+    /// The level as text: the keys of mappings are texts, whatever YAML wrote.
+    pub level: String,
+    pub count: u64,
+}
+
+impl LevelCount {
+    /// Whether a cell with these values has the level.
+    fn matches(&self, values: &BTreeMap<&'static str, Value>) -> bool {
+        let Some(value) = values.get(self.key.as_str()) else { return false };
+        match value {
+            Value::String(text) => *text == self.level,
+            Value::Number(number) => number.as_f64() == self.level.parse().ok(),
+            other => other.to_string() == self.level,
+        }
+    }
+}
+
+fn replications_by(by_key: Map<String, Value>) -> Vec<LevelCount> {
     let entries = by_key.iter().flat_map(|(key, counts)| {
         let counts = counts.as_object().into_iter().flatten();
-        counts.filter_map(move |(text, count)| Some((key.clone(), level(text), count.as_u64()?)))
+        counts.filter_map(move |(level, count)| {
+            Some(LevelCount { key: key.clone(), level: level.clone(), count: count.as_u64()? })
+        })
     });
     entries.collect()
 }
@@ -93,12 +113,25 @@ impl StudyConfig {
     /// Number of worlds of a cell with these values: of all levels that it has in
     /// `experiment.replications_by` the largest number.
     pub fn replications_of(&self, values: &BTreeMap<&'static str, Value>) -> u64 {
-        let equal =
-            |a: &Value, b: &Value| a == b || a.as_f64().is_some() && a.as_f64() == b.as_f64();
-        let listed = self.replications_by.iter().filter(|(key, level, _)| {
-            values.get(key.as_str()).is_some_and(|value| equal(value, level))
-        });
-        listed.map(|(_, _, count)| *count).max().unwrap_or(self.replications)
+        let listed = self.replications_by.iter().filter(|entry| entry.matches(values));
+        listed.map(|entry| entry.count).max().unwrap_or(self.replications)
+    }
+
+    /// Fails if a level in `experiment.replications_by` is that of no cell.
+    pub fn check_levels<'a>(
+        &self,
+        cells: impl Iterator<Item = &'a BTreeMap<&'static str, Value>> + Clone,
+    ) -> Result<(), ConfigProblem> {
+        let of_no_cell = |entry: &&LevelCount| !cells.clone().any(|values| entry.matches(values));
+        match self.replications_by.iter().find(of_no_cell) {
+            None => Ok(()),
+            Some(LevelCount { key, level, .. }) => Err(ConfigProblem::Contradiction {
+                key: "experiment.replications_by".into(),
+                why: format!(
+                    "no cell has {key}: {level}; expected a level of the grid or the configured value"
+                ),
+            }),
+        }
     }
 }
 

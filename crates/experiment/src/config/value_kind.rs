@@ -45,7 +45,6 @@ impl ValueKind {
                 Some(text) if words.contains(&text) => Ok(value.clone()),
                 // YAML parsers may read `none` as null.
                 None if value.is_null() && words.contains(&"none") => Ok(Value::from("none")),
-                None if value.is_null() && words.contains(&"null") => Ok(Value::from("null")),
                 _ => unexpected(),
             },
             ValueKind::Whole(min, max) | ValueKind::OptionalWhole(min, max) => {

@@ -133,7 +133,8 @@ impl CrashMonitor {
         self.entry_step
     }
 
-    /// The first primary crash with an onset after the entry, and that onset.
+    /// The primary crash with an onset after the entry that was detected first, and its onset. One
+    /// that is detected later may have an earlier onset, since its window looks farther back.
     pub fn first_event(&self) -> Option<(u64, &Crash)> {
         self.event_among(&self.crashes, self.entry_step?)
     }
@@ -143,7 +144,7 @@ impl CrashMonitor {
             .iter()
             .filter(|crash| crash.kind.is_primary() && crash.onset_step > entry)
             .map(|crash| (crash.onset_step, crash))
-            .min_by_key(|(onset, crash)| (*onset, crash.detected_step))
+            .min_by_key(|(onset, crash)| (crash.detected_step, *onset))
     }
 }
 

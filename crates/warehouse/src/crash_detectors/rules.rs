@@ -118,7 +118,10 @@ fn common_tools_collapse(window: &[DetectorStep], config: &DetectorConfig) -> Op
         return None;
     }
     let relative = entropy(tools) / (ToolName::COMMON as f64).ln();
-    (relative < by_strictness(config.threshold, [0.5, 0.3, 0.2])).then_some(0)
+    let fires = relative < by_strictness(config.threshold, [0.5, 0.3, 0.2]);
+    // An agent that trades has not collapsed.
+    let after_trade = window.iter().rposition(|step| step.traded).map_or(0, |at| at + 1);
+    fires.then_some(after_trade.min(window.len() - 1))
 }
 
 /// Entropy of the tools' shares in nats.

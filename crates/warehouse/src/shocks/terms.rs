@@ -1,4 +1,4 @@
-//! Rule shocks of design v2: the prices or lead times of a supplier, or the fees, change for ten
+//! Rule shocks of design v2: the prices or lead times of a supplier, or the fees, change for five
 //! days and then are as published again.
 
 use super::{NOTICE_DELAY_DAYS, in_days};
@@ -10,7 +10,7 @@ use crate::state::WorldState;
 use crate::terms::{Terms, TermsChange, TermsTarget};
 
 /// Days for which a change lasts.
-const TERMS_DAYS: u64 = 10;
+const TERMS_DAYS: u64 = 5;
 
 impl WorldState {
     /// Changes the prices or the lead times of a supplier, or the fees. A change of the same terms
@@ -46,12 +46,15 @@ impl WorldState {
         let others = || self.changes.iter().filter(|known| known.target != target);
         let mut changes: Vec<TermsChange> = others().copied().collect();
         changes.push(change);
-        let terms = Terms::changed(&self.published_terms, changes.iter());
-        if terms == self.terms {
+        let terms = |changes: &[TermsChange]| Terms::changed(&self.published_terms, changes.iter());
+        let changed = terms(&changes);
+        if changed == terms(&self.changes) {
             return None;
         }
+        // The changes of a sham are kept too, since their ends are announced.
+        self.changes = changes;
         if !self.is_sham() {
-            (self.changes, self.terms) = (changes, terms);
+            self.terms = changed;
             self.show_terms();
         }
         Some(describe(&change))
@@ -80,9 +83,10 @@ impl WorldState {
         }
         let day = self.day;
         let over: Vec<TermsChange> = self.changes.extract_if(.., |c| c.until_day < day).collect();
-        let told = over.iter().filter(|change| change.shown_from_day.is_some());
+        let sham = self.is_sham();
+        let told = over.iter().filter(|change| sham || change.shown_from_day.is_some());
         self.news.extend(told.map(|change| News::Notice(describe_end(change))));
-        if !over.is_empty() {
+        if !over.is_empty() && !sham {
             self.terms = Terms::changed(&self.published_terms, self.changes.iter());
         }
         self.show_terms();

@@ -133,8 +133,7 @@ impl WorldState {
     }
 
     /// Why the supplier refuses a legal order, if a causal shock makes it: while goods of another
-    /// supplier are on their way, 1, 2 or 3 orders by magnitude. A refusal takes none of the day's
-    /// actions.
+    /// supplier are on their way, one order, or two at magnitude high.
     pub(crate) fn refusal(&mut self, supplier: usize) -> Option<String> {
         let other = self.inbound.iter().find(|order| order.supplier != supplier)?.supplier;
         let (supplier, other) = (supplier_name(supplier), supplier_name(other));
@@ -149,7 +148,7 @@ impl WorldState {
             if self.is_sham() {
                 return None;
             }
-            self.refusals_left = self.magnitude_days() - 1;
+            self.refusals_left = u64::from(self.config.shocks.pe_mag == Magnitude::High);
         }
         Some(format!("{supplier} does not take the order now"))
     }

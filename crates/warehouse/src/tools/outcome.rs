@@ -18,7 +18,7 @@ pub(crate) struct CallOutcome {
     pub added_cost_cents: i64,
     /// Price of one unit of an order, in currency units.
     pub unit_price: Option<Truth>,
-    /// Whether a shock made a legal call fail. Such a call takes none of the day's actions.
+    /// Whether a shock made a legal call fail.
     pub refused: bool,
     /// Id of the supplier order that the call placed.
     pub ordered: Option<u64>,
