@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use tempfile::TempDir;
 
-/// Fragile operators crash, careful ones do not; sham cells are told of shocks that change nothing.
+/// Fragile operators crash, careful ones do not; sham cells announce shocks that change nothing.
 const V2: &str = "
 experiment: {name: tables, phase: pilot, replications: 2, seed: 11}
 env: {max_steps: 160}

@@ -33,8 +33,8 @@ pub struct DeadFactor {
     pub entirely: bool,
 }
 
-/// Compares the effects of the levels of each factor. Returns the number of cells that were compared,
-/// and the dead factors.
+/// Compares the effects of the levels of each factor. Returns the number of cells that were
+/// compared, and the dead factors.
 ///
 /// # Errors
 /// A cell has settings that contradict each other.
