@@ -94,7 +94,8 @@ impl LevelCount {
         match value {
             Value::String(text) => *text == self.level,
             Value::Number(number) => number.as_f64() == self.level.parse().ok(),
-            other => other.to_string() == self.level,
+            Value::Bool(flag) => self.level == if *flag { "true" } else { "false" },
+            _ => self.level == "null",
         }
     }
 }
