@@ -4,6 +4,7 @@ use super::beliefs::Beliefs;
 use super::careful::{Expectation, ship_oldest, wait};
 use super::{Operator, turn};
 use crate::catalog::{money, sku_name, supplier_name};
+use crate::config::Design;
 use crate::random::RandomStream;
 use crate::tool_call::ToolCall;
 use crate::turn::Turn;
@@ -62,12 +63,25 @@ impl Operator for RandomOperator {
         let draw = |salt: u64, high: i64| self.draws.within(&[self.step, salt], 0, high);
         let tool = world.tools()[draw(0, world.tools().len() as i64 - 1) as usize];
         let latest = (world.totals().orders_open + world.totals().orders_shipped + 5) as i64;
+        // Since design v2 half of the ids are valid, if there are any, so that the chance of a trade
+        // does not depend on how many ids were given before.
+        let drawn_id = |salt: u64, ids: Vec<u64>| {
+            let index = draw(salt, 2 * ids.len() as i64) as usize;
+            ids.get(index).copied().unwrap_or(0)
+        };
+        let (customer, order) = match world.config().design {
+            Design::V1 => (draw(4, latest) as u64, draw(5, latest) as u64),
+            Design::V2 => (
+                drawn_id(4, world.customer_orders().iter().map(|order| order.id).collect()),
+                drawn_id(5, world.supplier_orders().iter().map(|order| order.id).collect()),
+            ),
+        };
         let arguments = json!({
             "supplier_id": supplier_name(draw(1, world.config().suppliers() as i64) as usize),
             "sku": sku_name(draw(2, world.config().skus() as i64) as usize),
             "quantity": draw(3, 60),
-            "customer_order_id": format!("C{}", draw(4, latest)),
-            "order_id": format!("O{}", draw(5, latest)),
+            "customer_order_id": format!("C{}", customer),
+            "order_id": format!("O{}", order),
             "key": "note",
             "text": format!("step {}", self.step),
         });
