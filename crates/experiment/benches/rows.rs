@@ -8,11 +8,11 @@ use experiment::{Config, NoModels, RunEvent, RunOptions, replay_all, run_experim
 use std::time::Instant;
 
 fn main() {
-    for level in [0, 4] {
+    for (design, level) in [("v1", 0), ("v2", 0), ("v1", 4), ("v2", 4)] {
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
             "env: {{max_steps: 5000, complexity_level: {level}, initial_budget: 1000000}}\nagent: {{policy: careful}}\ncrash_detector: \
-             {{continue_after_crash: 1000000}}\ndemand: {{max_lost_share: 1}}\nexperiment: {{replications: 4, compress_logs: false}}\n"
+             {{continue_after_crash: 1000000}}\ndemand: {{max_failures: 1000000, max_lost_share: 1}}\nexperiment: {{design: {design}, replications: 4, compress_logs: false}}\n"
         );
         let config = Config::parse(&text, "bench", &[]).unwrap();
         let options = RunOptions {
@@ -33,7 +33,7 @@ fn main() {
             let rate = |seconds: f64| steps as f64 / seconds;
             let (clock, core) = (rate(begun.elapsed().as_secs_f64()), rate(cpu_s() - cpu_begun));
             println!(
-                "level {level}: {steps} steps {what}, {clock:.0} steps/s in wall time, {core:.0} steps/s in CPU time"
+                "design {design}, level {level}: {steps} steps {what}, {clock:.0} steps/s in wall time, {core:.0} steps/s in CPU time"
             );
         };
         report("with rows", begun, cpu_begun);
