@@ -1,7 +1,10 @@
 //! Experiments of design v1 give the same bytes as before there was another design.
 #![allow(missing_docs)]
 
-use experiment::{Config, NoModels, RunEvent, RunOptions, replay_all, run_experiment};
+mod common;
+
+use common::run_to_end;
+use experiment::{Config, replay_all};
 use results::{RunRecord, Store, Timing};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -34,19 +37,7 @@ fn digests(root: &Path) -> [String; 2] {
 fn the_bytes_of_version_0_2_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config::parse(CONFIG, "v1", &[]).unwrap();
-    let options = RunOptions {
-        folder: folder.path().to_path_buf(),
-        jobs: 2,
-        runs_max: None,
-        accept_mixed: false,
-        model: None,
-        stop_at: None,
-        claim_patience: std::time::Duration::ZERO,
-        provenance: results::Provenance::default(),
-    };
-    let summary =
-        run_experiment(&config, &NoModels, &options, &|_: &RunEvent| (), &|| false).unwrap();
-    assert_eq!((summary.total, summary.left), (18, 0));
+    assert_eq!(run_to_end(&config, folder.path(), 2).total, 18);
     let expected = [
         "d397bab1f41e8ed21cae2a80bccc500117922fedc9ab321c440448fe1209ed6e",
         "29f442e4ea4ca0b921b3c85f68ed173443d84bff5ee08c76ced9e145d289a61d",

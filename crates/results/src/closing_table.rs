@@ -83,7 +83,8 @@ fn cells(row: &ClosingRow, kinds: &[String]) -> Vec<String> {
     cells
 }
 
-fn aligned(table: &[Vec<String>]) -> String {
+/// A table as lines with aligned columns.
+pub fn aligned(table: &[Vec<String>]) -> String {
     let columns = table.first().map_or(0, Vec::len);
     let width = |column: usize| {
         table.iter().filter_map(|row| Some(row.get(column)?.chars().count())).max().unwrap_or(0)

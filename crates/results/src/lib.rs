@@ -48,7 +48,7 @@ pub use accumulated::{DoseRow, ExposureRow};
 pub use attempt_writer::{AttemptWriter, Committed};
 pub use chain::Chain;
 pub use claim::{Claim, ClaimOutcome, Owner};
-pub use closing_table::{ClosingRow, closing_table};
+pub use closing_table::{ClosingRow, aligned, closing_table};
 pub use error::{ConfigDifference, ResultsError};
 pub use experiment_record::{ExperimentRecord, ModelRecord, Provenance};
 pub use journal::{Journal, JournalCounts, JournalEntry, JournalEvent, journals};

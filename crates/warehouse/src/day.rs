@@ -58,15 +58,13 @@ impl WorldState {
         self.traded_today = false;
     }
 
-    /// Units of an arriving order that are kept. In design v2 the units beyond the ordered ones are
-    /// sent back, so that no shock is a gift.
-    fn kept_units(&self, order: &SupplierOrder) -> u32 {
-        let room = u64::from(self.config.storage_capacity).saturating_sub(self.stock_units());
-        let owned = match self.config.design {
-            Design::V1 => order.arriving,
-            Design::V2 => order.arriving.min(order.quantity),
-        };
-        owned.min(room.min(u64::from(u32::MAX)) as u32)
+    /// Units of an arriving order that are sent back: in design v2 those beyond the ordered ones, so
+    /// that no shock is a gift.
+    fn sent_back_units(&self, order: &SupplierOrder) -> u32 {
+        match self.config.design {
+            Design::V1 => 0,
+            Design::V2 => order.arriving.saturating_sub(order.quantity),
+        }
     }
 
     /// The fee for a delivery that comes after the promised day, in cents. Without it a delay would
@@ -83,7 +81,9 @@ impl WorldState {
         let day = self.day;
         while let Some(index) = self.inbound.iter().position(|order| order.arrives_day <= day) {
             let order = self.inbound.remove(index);
-            let units = self.kept_units(&order);
+            let room = u64::from(self.config.storage_capacity).saturating_sub(self.stock_units());
+            let sent_back = self.sent_back_units(&order);
+            let units = (order.arriving - sent_back).min(room.min(u64::from(u32::MAX)) as u32);
             self.stock[order.sku] += units;
             let days = self.day - order.placed_day;
             let facts = DeliveryFacts {
@@ -100,10 +100,6 @@ impl WorldState {
             self.arrivals.push(Arrival { id: order.id, days, units: order.arriving });
             let late_cents = self.late_fee_cents(&order);
             self.cash_cents -= late_cents;
-            let sent_back = match self.config.design {
-                Design::V1 => 0,
-                Design::V2 => order.arriving.saturating_sub(order.quantity),
-            };
             self.news.push(News::Arrived {
                 id: order.id,
                 sku: order.sku,

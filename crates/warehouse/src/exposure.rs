@@ -62,7 +62,7 @@ pub(crate) struct NewErrors {
     pub induced_quantity: f64,
 }
 
-/// |predicted - actual| / max(|actual|, 1), at most [`ERROR_MAX`].
-pub(crate) fn capped_error(predicted: f64, actual: f64) -> f64 {
-    ((predicted - actual).abs() / actual.abs().max(1.0)).min(ERROR_MAX)
+/// |value - reference| / max(|reference|, 1).
+pub(crate) fn relative_error(value: f64, reference: f64) -> f64 {
+    (value - reference).abs() / reference.abs().max(1.0)
 }

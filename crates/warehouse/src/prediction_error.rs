@@ -3,7 +3,7 @@
 
 use crate::card::Card;
 use crate::config::Design;
-use crate::exposure::{ERROR_MAX, Exposure, NewErrors, capped_error};
+use crate::exposure::{ERROR_MAX, Exposure, NewErrors, relative_error};
 use crate::labels::labeled_enum;
 use crate::orders::SupplierOrder;
 use serde::Serialize;
@@ -119,17 +119,14 @@ impl Truth {
 }
 
 impl PredictionPair {
-    pub fn new(
-        card_step: u64,
-        field: CardField,
-        kind: PeKind,
-        predicted: f64,
-        actual: f64,
-    ) -> PredictionPair {
-        let gap = (predicted - actual).abs();
+    pub fn new(card_step: u64, field: CardField, predicted: f64, actual: f64) -> PredictionPair {
+        let kind = field.kind();
         let (error, error_published) = match kind {
-            PeKind::Causal => (gap.min(1.0), gap.min(1.0)),
-            _ => (gap / actual.abs().max(1.0), gap / predicted.abs().max(1.0)),
+            PeKind::Causal => {
+                let differs = (predicted - actual).abs().min(1.0);
+                (differs, differs)
+            }
+            _ => (relative_error(predicted, actual), relative_error(actual, predicted)),
         };
         PredictionPair {
             card_step,
@@ -150,9 +147,8 @@ impl PredictionPair {
         predicted: f64,
         truth: Truth,
     ) -> PredictionPair {
-        let pair = PredictionPair::new(card_step, field, field.kind(), predicted, truth.actual);
-        let undisturbed =
-            PredictionPair::new(card_step, field, field.kind(), predicted, truth.without_shocks);
+        let pair = PredictionPair::new(card_step, field, predicted, truth.actual);
+        let undisturbed = PredictionPair::new(card_step, field, predicted, truth.without_shocks);
         let error = pair.error.min(ERROR_MAX);
         PredictionPair {
             error,
@@ -282,13 +278,13 @@ impl PeTracker {
     fn score_call_alone(&self, step: u64, card: &Card, facts: &CallFacts) -> Vec<PredictionPair> {
         let truth = |yes: bool| f64::from(u8::from(yes));
         let fields = [
-            (CardField::Success, PeKind::Causal, card.success.map(truth), truth(facts.success)),
-            (CardField::Cost, PeKind::Cost, card.cost, facts.cost),
-            (CardField::StorageAfter, PeKind::Quantity, card.storage_after, facts.stock_units),
-            (CardField::BudgetAfter, PeKind::Cost, card.budget_after, facts.budget),
+            (CardField::Success, card.success.map(truth), truth(facts.success)),
+            (CardField::Cost, card.cost, facts.cost),
+            (CardField::StorageAfter, card.storage_after, facts.stock_units),
+            (CardField::BudgetAfter, card.budget_after, facts.budget),
         ];
-        let score = |(field, kind, predicted, actual): (CardField, PeKind, Option<f64>, f64)| {
-            predicted.map(|predicted| PredictionPair::new(step, field, kind, predicted, actual))
+        let score = |(field, predicted, actual): (CardField, Option<f64>, f64)| {
+            predicted.map(|predicted| PredictionPair::new(step, field, predicted, actual))
         };
         fields.into_iter().filter_map(score).collect()
     }
@@ -312,9 +308,7 @@ impl PeTracker {
         let Some(expected) = self.pending.remove(&order) else { return Vec::new() };
         let design = self.design;
         let pair = |field: CardField, predicted, truth: Truth| match design {
-            Design::V1 => {
-                PredictionPair::new(expected.step, field, field.kind(), predicted, truth.actual)
-            }
+            Design::V1 => PredictionPair::new(expected.step, field, predicted, truth.actual),
             Design::V2 => PredictionPair::capped(expected.step, field, predicted, truth),
         };
         let days = expected.days.map(|p| pair(CardField::DeliveryDays, p, facts.days));
@@ -337,9 +331,9 @@ impl PeTracker {
             let Some(expected) = self.pending.get_mut(&order.id) else { continue };
             let elapsed = (day - order.placed_day) as f64;
             let Some(days) = expected.days.filter(|days| *days < elapsed) else { continue };
-            let error = capped_error(days, elapsed);
+            let error = relative_error(days, elapsed).min(ERROR_MAX);
             let undisturbed = (order.undisturbed_day.min(day) - order.placed_day) as f64;
-            let induced = error - capped_error(days, undisturbed);
+            let induced = error - relative_error(days, undisturbed).min(ERROR_MAX);
             self.new_errors.days += error - expected.overdue;
             self.new_errors.induced_days += induced - expected.overdue_induced;
             (expected.overdue, expected.overdue_induced) = (error, induced);
@@ -453,7 +447,7 @@ mod tests {
     use super::*;
 
     fn pair(error: f64) -> PredictionPair {
-        PredictionPair::new(1, CardField::Cost, PeKind::Cost, error, 0.0)
+        PredictionPair::new(1, CardField::Cost, error, 0.0)
     }
 
     #[test]

@@ -50,8 +50,8 @@ fn print(report: &AuditReport) -> Result<(), Failure> {
         "{} worlds or more in each cell; played by scripted operators, share that reaches the horizon:",
         report.worlds
     ))?;
-    for line in aligned(&play_table(&report.played)) {
-        output::line(&line)?;
+    for line in results::aligned(&play_table(&report.played)).lines() {
+        output::line(&format!("  {line}"))?;
     }
     print_detectors(report)
 }
@@ -84,17 +84,6 @@ fn play_table(played: &[CellPlay]) -> Vec<Vec<String>> {
         ]
     }));
     table
-}
-
-fn aligned(table: &[Vec<String>]) -> Vec<String> {
-    let columns = table.first().map_or(0, Vec::len);
-    let width = |column: usize| table.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        format!("  {}", cells.collect::<Vec<_>>().join("  ").trim_end())
-    };
-    table.iter().map(line).collect()
 }
 
 fn print_detectors(report: &AuditReport) -> Result<(), Failure> {

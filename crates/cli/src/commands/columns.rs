@@ -26,22 +26,18 @@ pub fn run(args: &ColumnsArgs) -> Result<u8, Failure> {
 }
 
 fn print(tables: &[TableDoc]) -> Result<(), Failure> {
-    let mut lines = vec![["table", "name", "type", "unit", "meaning", "null"]];
+    let head = ["table", "name", "type", "unit", "meaning", "null"].map(String::from);
+    let mut lines = vec![head.to_vec()];
     for table in tables {
         lines.extend(table.columns.iter().map(|column| cells(table, column)));
     }
-    let width = |at: usize| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
-    // The last column is not padded.
-    let widths: Vec<usize> = (0..5).map(width).chain([0]).collect();
-    for line in &lines {
-        let cells: Vec<String> =
-            line.iter().zip(&widths).map(|(text, width)| format!("{text:width$}")).collect();
-        output::line(cells.join("  ").trim_end())?;
+    for line in results::aligned(&lines).lines() {
+        output::line(line)?;
     }
     Ok(())
 }
 
-fn cells<'a>(table: &'a TableDoc, column: &'a ColumnDoc) -> [&'a str; 6] {
+fn cells(table: &TableDoc, column: &ColumnDoc) -> Vec<String> {
     let ColumnDoc { name, kind, unit, meaning, null } = column;
-    [table.name, name, kind.label(), unit, meaning, null]
+    [table.name, name, kind.label(), unit, meaning, null].map(String::from).to_vec()
 }

@@ -59,8 +59,8 @@ const FIELDS: [(ColumnKind, &str, &str, &str); 29] = [
     (
         Json,
         "pe_pairs",
-        "Scored fields: field, predicted, actual; card_step, error, induced (since design v2 \
-         unless the row's step, 0, 0); kind, error_published (design v1).",
+        "Scored fields: field, predicted; actual, card_step, error, induced (since design v2 \
+         unless as predicted, the row's step, 0, 0); kind, error_published (design v1).",
         NONE,
     ),
     (Json, "pe_scales", "EWMA and window means of the errors, by kind.", SINCE_V2),

@@ -70,8 +70,7 @@ impl CrashMonitor {
         let Some(entry) = self.entry_step else { return };
         let new = &self.crashes[first_new..];
         let early = new.iter().any(|crash| crash.kind.is_primary() && crash.onset_step <= entry);
-        let had_event = self.event_among(&self.crashes[..first_new], entry).is_some();
-        if early && !had_event {
+        if early && self.event_among(&self.crashes[..first_new], entry).is_none() {
             self.entry_step = None;
         }
     }

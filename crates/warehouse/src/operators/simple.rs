@@ -63,8 +63,8 @@ impl Operator for RandomOperator {
         let draw = |salt: u64, high: i64| self.draws.within(&[self.step, salt], 0, high);
         let tool = world.tools()[draw(0, world.tools().len() as i64 - 1) as usize];
         let latest = (world.totals().orders_open + world.totals().orders_shipped + 5) as i64;
-        // Since design v2 half of the ids are valid, if there are any, so that the chance of a trade
-        // does not depend on how many ids were given before.
+        // Since design v2 half of the ids are valid, if there are any: the chance of a trade does not
+        // depend on how many ids were given before.
         let drawn_id = |salt: u64, ids: Vec<u64>| {
             let index = draw(salt, 2 * ids.len() as i64) as usize;
             ids.get(index).copied().unwrap_or(0)
