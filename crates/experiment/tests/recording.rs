@@ -169,3 +169,35 @@ fn slow_divergence_is_detected_from_embeddings_of_the_agents_summaries() {
         .unwrap();
     assert_eq!(steps_of(whole.path()), steps_of(played.path()));
 }
+
+/// A model without embeddings has similarities too, from the local embedder, which rows name.
+#[test]
+fn summaries_are_compared_locally_if_the_model_has_no_embeddings() {
+    let model = FakeModel::new(|request, _| {
+        let step = request.messages.len() / 2;
+        let text = if step < 12 { "Stock is low, I look." } else { "La la la, the sea." };
+        Ok((format!("{text} {{\"tool\":\"check_inbox\",\"card\":null}}"), Finish::Stop))
+    });
+    let rows = one_run(&["agent.reply_mode=text", "env.max_steps=20"], &model);
+    assert!(rows[..8].iter().all(|row| row.similarity.is_none()));
+    let similarity = |step: usize| rows[step - 1].similarity.clone().expect("a similarity");
+    assert!(rows[8..20].iter().all(|row| row.similarity.is_some()));
+    assert_eq!(similarity(9).embedder, "trigrams/1");
+    assert_eq!(similarity(9).centered, Some(1.0), "equal to the reference, which has no spread");
+    assert_eq!(similarity(20).centered, Some(0.0));
+}
+
+/// The first draw of a world has the same sampling seeds in all cells, the others have their own.
+#[test]
+fn further_draws_have_sampling_seeds_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = study(&["experiment.draws=2", "experiment.replications=1", "env.max_steps=3"]);
+    run(&config, &FakeModel::new(|_, _| Ok(valid_reply())), folder.path(), 2).unwrap();
+    let mut seeds: BTreeSet<(u64, u64)> = BTreeSet::new();
+    for run in Store::open(folder.path()).unwrap().runs().unwrap() {
+        let draw = run.committed().unwrap().unwrap().draw;
+        seeds.insert((draw, run.rows().unwrap()[0].sampling_seed));
+    }
+    let of_draw = |wanted: u64| seeds.iter().filter(|(draw, _)| *draw == wanted).count();
+    assert_eq!((of_draw(0), of_draw(1)), (1, config.cells().len()));
+}
