@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::api_error::ApiError;
 use crate::state::{AppState, Permit};
@@ -20,9 +21,40 @@ pub(crate) async fn admit<T: DeserializeOwned>(
     let (parts, body) = request.into_parts();
     check_content_type(&parts.headers)?;
     let bytes = read_body(app, &parts.headers, body).await?;
-    let body =
-        serde_json::from_slice(&bytes).map_err(|e| ApiError::bad_request(invalid_body(&e)))?;
+    let body = serde_json::from_slice(&bytes).map_err(|error| {
+        let text = invalid_body(&error);
+        match invalid_field::<T>(&bytes) {
+            Some(field) => ApiError::field(field, text),
+            None => ApiError::bad_request(text),
+        }
+    })?;
     Ok((permit, body))
+}
+
+/// Most fields of a body in which an invalid one is looked for; each is a further parse.
+const FIELDS_MAX: usize = 64;
+
+/// The field of a body for which it is not a valid request: without it the body is valid, or
+/// invalid for another reason. `None` if the body is not an object, or if a field is missing.
+fn invalid_field<T: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
+    let mut body: Map<String, Value> = serde_json::from_slice(bytes).ok()?;
+    let error_of = |body: &Map<String, Value>| T::deserialize(body).err().map(|e| e.to_string());
+    let error = error_of(&body).filter(|_| body.len() <= FIELDS_MAX)?;
+    let mut required = None;
+    for name in body.keys().cloned().collect::<Vec<_>>() {
+        let value = body.remove(&name)?;
+        match error_of(&body) {
+            Some(same) if same == error => {}
+            // Without a required field no other one is looked at: it is the invalid one only if no
+            // optional one is.
+            Some(other) if other == format!("missing field `{name}`") => {
+                required = Some(name.clone())
+            }
+            _ => return Some(name),
+        }
+        body.insert(name, value);
+    }
+    required
 }
 
 fn invalid_body(error: &serde_json::Error) -> String {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::api_error::ApiError;
-use crate::request_fields::refuse_unsupported;
+use crate::request_fields::{refuse_unsupported, refuse_unsupported_in};
 use crate::state::AppState;
 
 const STOP_STRINGS_MAX: usize = 16;
@@ -45,7 +45,7 @@ struct StreamOptions {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "stop: expected a string or a list of strings")]
 enum OneOrMany {
     One(String),
     Many(Vec<String>),
@@ -55,19 +55,36 @@ enum OneOrMany {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum ResponseFormat {
-    Text,
-    /// `schema` is llama.cpp's extension.
+    Text {
+        #[serde(flatten)]
+        unsupported: Map<String, Value>,
+    },
     JsonObject {
+        /// llama.cpp's extension.
         schema: Option<Value>,
+        #[serde(flatten)]
+        unsupported: Map<String, Value>,
     },
     JsonSchema {
         json_schema: NamedSchema,
+        #[serde(flatten)]
+        unsupported: Map<String, Value>,
     },
 }
 
+/// A schema with OpenAI's fields about it. The reply always matches the schema, so that `strict` is
+/// true of every one; the name and the description only tell readers what it is.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct NamedSchema {
     schema: Option<Value>,
+    #[serde(rename = "name")]
+    _name: Option<String>,
+    #[serde(rename = "description")]
+    _description: Option<String>,
+    #[serde(rename = "strict")]
+    _strict: Option<bool>,
+    #[serde(flatten)]
+    unsupported: Map<String, Value>,
 }
 
 impl CommonParams {
@@ -88,7 +105,10 @@ impl CommonParams {
                 let text = "expected stream_options with stream: true only";
                 return Err(ApiError::field("stream_options", text));
             }
-            refuse_unsupported(&options.unsupported)?;
+            refuse_unsupported_in("stream_options", &options.unsupported)?;
+        }
+        if let Some(format) = &self.response_format {
+            format.check()?;
         }
         refuse_unsupported(&self.unsupported)
     }
@@ -115,17 +135,19 @@ impl CommonParams {
     /// Most tokens that the reply may have; `default` if the request sets no limit.
     pub fn reply_tokens_max(&self, app: &AppState, default: usize) -> Result<usize, ApiError> {
         let limit = app.options.reply_tokens_max.unwrap_or(usize::MAX);
-        let Some(requested) = self.max_completion_tokens.or(self.max_tokens) else {
-            return Ok(default.min(limit));
+        let (name, requested) = match (self.max_completion_tokens, self.max_tokens) {
+            (Some(tokens), _) => ("max_completion_tokens", tokens),
+            (None, Some(tokens)) => ("max_tokens", tokens),
+            (None, None) => return Ok(default.min(limit)),
         };
         let requested = usize::try_from(requested).unwrap_or(usize::MAX);
         if requested == 0 {
-            return Err(ApiError::field("max_tokens", "expected at least 1, found 0"));
+            return Err(ApiError::field(name, format!("{name}: expected at least 1, found 0")));
         }
         if requested > limit {
             return Err(ApiError::field(
-                "max_tokens",
-                format!("expected at most {limit}, the server's limit, found {requested}"),
+                name,
+                format!("{name}: expected at most {limit}, the server's limit, found {requested}"),
             ));
         }
         Ok(requested)
@@ -147,16 +169,16 @@ impl CommonParams {
     }
 
     pub fn constraint(&self) -> Result<Option<Constraint>, ApiError> {
-        match &self.response_format {
-            None | Some(ResponseFormat::Text) => Ok(None),
-            Some(ResponseFormat::JsonObject { schema: None }) => Ok(Some(Constraint::JsonObject)),
-            Some(ResponseFormat::JsonObject { schema: Some(schema) }) => {
-                Ok(Some(Constraint::JsonSchema(schema.clone())))
-            }
-            Some(ResponseFormat::JsonSchema {
-                json_schema: NamedSchema { schema: Some(schema) },
-            }) => Ok(Some(Constraint::JsonSchema(schema.clone()))),
-            Some(ResponseFormat::JsonSchema { .. }) => Err(ApiError::field(
+        let Some(format) = &self.response_format else { return Ok(None) };
+        match format {
+            ResponseFormat::Text { .. } => Ok(None),
+            ResponseFormat::JsonObject { schema: None, .. } => Ok(Some(Constraint::JsonObject)),
+            ResponseFormat::JsonObject { schema: Some(schema), .. }
+            | ResponseFormat::JsonSchema {
+                json_schema: NamedSchema { schema: Some(schema), .. },
+                ..
+            } => Ok(Some(Constraint::JsonSchema(schema.clone()))),
+            ResponseFormat::JsonSchema { .. } => Err(ApiError::field(
                 "response_format",
                 "json_schema: expected a member \"schema\", found none",
             )),
@@ -170,5 +192,21 @@ impl CommonParams {
     /// Whether a stream ends with a chunk that has the token counts.
     pub fn include_usage(&self) -> bool {
         self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
+    }
+}
+
+impl ResponseFormat {
+    /// Refuses members that this server does not read.
+    fn check(&self) -> Result<(), ApiError> {
+        let (ResponseFormat::Text { unsupported }
+        | ResponseFormat::JsonObject { unsupported, .. }
+        | ResponseFormat::JsonSchema { unsupported, .. }) = self;
+        refuse_unsupported_in("response_format", unsupported)?;
+        match self {
+            ResponseFormat::JsonSchema { json_schema, .. } => {
+                refuse_unsupported_in("response_format.json_schema", &json_schema.unsupported)
+            }
+            ResponseFormat::Text { .. } | ResponseFormat::JsonObject { .. } => Ok(()),
+        }
     }
 }

@@ -7,7 +7,10 @@ use crate::api_error::ApiError;
 use crate::state::AppState;
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a text, a list of texts, a list of token ids, or a list of such lists"
+)]
 pub(crate) enum PromptInput {
     Text(String),
     Tokens(Vec<u32>),

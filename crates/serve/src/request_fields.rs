@@ -7,7 +7,8 @@ use crate::api_error::ApiError;
 
 /// Fields that say who asks, or advise a service about speed and style. They promise nothing about
 /// the text of a reply, and OpenAI accepts them for models that cannot follow them.
-const HINTS: [&str; 9] = [
+const HINTS: [&str; 10] = [
+    "cache_control",
     "metadata",
     "prediction",
     "prompt_cache_key",
@@ -19,19 +20,29 @@ const HINTS: [&str; 9] = [
     "verbosity",
 ];
 
-/// Refuses the first field that has an effect elsewhere. `fields`: the fields of a request, or of
-/// an object within it, that this server does not read.
+/// Refuses the first field that has an effect elsewhere. `fields`: the fields of a request that
+/// this server does not read.
 pub(crate) fn refuse_unsupported(fields: &Map<String, Value>) -> Result<(), ApiError> {
+    refuse_unsupported_in("", fields)
+}
+
+/// As [`refuse_unsupported`], for an object within the request. `path`: the object's place, such as
+/// `tools[0].function`.
+pub(crate) fn refuse_unsupported_in(
+    path: &str,
+    fields: &Map<String, Value>,
+) -> Result<(), ApiError> {
     for (name, value) in fields {
         if value.is_null() || HINTS.contains(&name.as_str()) {
             continue;
         }
+        let at = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         let text = match neutral(name) {
             Some(neutral) if same(&neutral, value) => continue,
-            Some(neutral) => format!("{name}: expected {neutral}, the only supported value"),
-            None => format!("{name} is not supported by this server; leave it out"),
+            Some(neutral) => format!("{at}: expected {neutral}, the only supported value"),
+            None => format!("{at} is not supported by this server; leave it out"),
         };
-        return Err(ApiError::field(name.clone(), text));
+        return Err(ApiError::field(at, text));
     }
     Ok(())
 }

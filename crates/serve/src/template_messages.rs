@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::api_error::ApiError;
+use crate::request_fields::refuse_unsupported_in;
 
 /// A chat message of a request. Members that OpenAI does not define are passed to the template, as
 /// transformers does.
@@ -19,7 +20,7 @@ pub(crate) struct RequestMessage {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "content: expected a text or a list of parts")]
 enum MessageContent {
     Text(String),
     Parts(Vec<ContentPart>),
@@ -30,6 +31,8 @@ struct ContentPart {
     #[serde(rename = "type")]
     kind: String,
     text: Option<String>,
+    #[serde(flatten)]
+    unsupported: Map<String, Value>,
 }
 
 /// The two names of an earlier reply's reasoning. Clients send either, templates read either.
@@ -116,7 +119,10 @@ impl RequestMessage {
 impl ContentPart {
     fn text(&self) -> Result<&str, ApiError> {
         match (&self.text, self.kind.as_str()) {
-            (Some(text), "text") => Ok(text),
+            (Some(text), "text") => {
+                refuse_unsupported_in("messages.content", &self.unsupported)?;
+                Ok(text)
+            }
             (_, kind) => {
                 let text = format!(
                     "only text is supported; expected parts of type \"text\", found \"{kind}\""

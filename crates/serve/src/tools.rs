@@ -2,9 +2,10 @@
 //! schema that forces a tool call.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::api_error::ApiError;
+use crate::request_fields::refuse_unsupported_in;
 
 const TOOLS_MAX: usize = 128;
 /// Longest name of a function in OpenAI's API, in bytes.
@@ -16,6 +17,8 @@ pub(crate) struct Tool {
     #[serde(rename = "type")]
     kind: String,
     function: Option<ToolFunction>,
+    #[serde(flatten)]
+    unsupported: Map<String, Value>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -23,6 +26,9 @@ struct ToolFunction {
     name: String,
     description: Option<String>,
     parameters: Option<Value>,
+    strict: Option<bool>,
+    #[serde(flatten)]
+    unsupported: Map<String, Value>,
 }
 
 /// Which tool calls a request allows: `tool_choice` in OpenAI's API.
@@ -38,6 +44,29 @@ pub(crate) enum ToolChoice {
     Named(String),
 }
 
+/// A `tool_choice` that names a function.
+#[derive(Debug, Deserialize)]
+struct NamedChoice {
+    #[serde(rename = "type")]
+    _kind: FunctionKind,
+    function: NamedFunction,
+    #[serde(flatten)]
+    unsupported: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FunctionKind {
+    Function,
+}
+
+#[derive(Debug, Deserialize)]
+struct NamedFunction {
+    name: String,
+    #[serde(flatten)]
+    unsupported: Map<String, Value>,
+}
+
 /// The validated tools of a request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tools(Vec<FunctionTool>);
@@ -48,6 +77,8 @@ struct FunctionTool {
     description: Option<String>,
     /// The JSON schema of the arguments, which are an object.
     parameters: Value,
+    /// Whether the arguments of every call must match the schema.
+    is_strict: bool,
 }
 
 impl Tools {
@@ -59,7 +90,7 @@ impl Tools {
                 format!("expected at most {TOOLS_MAX}, found {}", tools.len()),
             ));
         }
-        tools.into_iter().map(checked).collect::<Result<_, _>>().map(Tools)
+        tools.into_iter().enumerate().map(checked).collect::<Result<_, _>>().map(Tools)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -73,7 +104,7 @@ impl Tools {
     /// The tools in the format that chat templates expect.
     pub fn for_template(&self) -> Value {
         let tool = |tool: &FunctionTool| {
-            let FunctionTool { name, description, parameters } = tool;
+            let FunctionTool { name, description, parameters, .. } = tool;
             let description = description.clone().unwrap_or_default();
             json!({"type": "function", "function": {"name": name, "description": description, "parameters": parameters}})
         };
@@ -132,7 +163,8 @@ fn rebase_references(schema: &mut Value, pointer: &str) {
     }
 }
 
-fn checked(tool: Tool) -> Result<FunctionTool, ApiError> {
+fn checked((index, tool): (usize, Tool)) -> Result<FunctionTool, ApiError> {
+    refuse_unsupported_in(&format!("tools[{index}]"), &tool.unsupported)?;
     let function = match (tool.kind.as_str(), tool.function) {
         ("function", Some(function)) => function,
         (kind, _) => {
@@ -142,6 +174,7 @@ fn checked(tool: Tool) -> Result<FunctionTool, ApiError> {
             return Err(ApiError::field("tools", text));
         }
     };
+    refuse_unsupported_in(&format!("tools[{index}].function"), &function.unsupported)?;
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if function.name.is_empty()
         || function.name.len() > NAME_BYTES_MAX
@@ -170,7 +203,13 @@ fn checked(tool: Tool) -> Result<FunctionTool, ApiError> {
             ));
         }
     };
-    Ok(FunctionTool { name: function.name, description: function.description, parameters })
+    let is_strict = function.strict.unwrap_or(false);
+    Ok(FunctionTool {
+        name: function.name,
+        description: function.description,
+        parameters,
+        is_strict,
+    })
 }
 
 impl ToolChoice {
@@ -190,18 +229,28 @@ impl ToolChoice {
                     )));
                 }
             },
-            Some(object) => match object.pointer("/function/name").and_then(Value::as_str) {
-                Some(name) if tools.has(name) => ToolChoice::Named(name.to_owned()),
-                Some(name) => {
+            Some(object) => {
+                let named = NamedChoice::deserialize(object).map_err(|_| {
+                    let expected = json!({"type": "function", "function": {"name": "..."}});
+                    invalid(format!("expected none, auto, required or {expected}, found {object}"))
+                })?;
+                refuse_unsupported_in("tool_choice", &named.unsupported)?;
+                refuse_unsupported_in("tool_choice.function", &named.function.unsupported)?;
+                let name = named.function.name;
+                if !tools.has(&name) {
                     return Err(invalid(format!("the function '{name}' is not among the tools")));
                 }
-                None => {
-                    return Err(invalid(
-                        "expected {\"type\": \"function\", \"function\": {\"name\": ...}}".into(),
-                    ));
-                }
-            },
+                ToolChoice::Named(name)
+            }
         };
+        // Only a call that the reply must make is constrained; one that it may make is free text.
+        if choice == ToolChoice::Auto
+            && let Some(index) = tools.0.iter().position(|tool| tool.is_strict)
+        {
+            let text = "strict holds for calls that tool_choice requires or names; \
+                leave it out with tool_choice auto";
+            return Err(ApiError::field(format!("tools[{index}].function.strict"), text));
+        }
         match choice {
             ToolChoice::Required if tools.is_empty() => {
                 Err(invalid("tool_choice is required, but there are no tools".into()))

@@ -117,11 +117,105 @@ fn a_field_has_an_effect_or_is_refused_by_name() {
     let (status, reply) = server.post(CHAT, &chat(neutral));
     assert_eq!(status, 200, "{reply}");
     let options = json!({"stream": true, "stream_options": {"continuous_usage_stats": true}});
-    assert_eq!(server.post(CHAT, &chat(options)).1["error"]["param"], "continuous_usage_stats");
+    assert_eq!(
+        server.post(CHAT, &chat(options)).1["error"]["param"],
+        "stream_options.continuous_usage_stats"
+    );
     let options = json!({"stream_options": {"include_usage": true}});
     assert_eq!(server.post(CHAT, &chat(options)).1["error"]["param"], "stream_options");
     let body = json!({"input": "a", "user": "me", "truncate": 1});
     assert_eq!(server.post("/v1/embeddings", &body).1["error"]["param"], "truncate");
+}
+
+/// A tool with some members changed.
+fn tool(more: Value, function: Value) -> Value {
+    let mut tool = json!({"type": "function", "function": {"name": "look", "parameters": {}}});
+    for (object, changes) in [("", more), ("/function", function)] {
+        let object = tool.pointer_mut(object).and_then(Value::as_object_mut).expect("an object");
+        object.extend(changes.as_object().expect("an object").clone());
+    }
+    tool
+}
+
+#[test]
+fn a_nested_field_has_an_effect_or_is_refused_by_its_path() {
+    let server = TestServer::new();
+    let schema = |more: Value| {
+        let mut named = json!({"name": "n", "schema": {"type": "object"}});
+        named.as_object_mut().expect("an object").extend(more.as_object().expect("one").clone());
+        named
+    };
+    let user = |part: Value| json!([{"role": "user", "content": [part]}]);
+    let named = json!({"type": "function", "function": {"name": "look"}});
+    for (param, more) in [
+        ("tools[0].function.strict", json!({"tools": [tool(json!({}), json!({"strict": true}))]})),
+        ("tools[0].defer", json!({"tools": [tool(json!({"defer": 1}), json!({}))]})),
+        (
+            "tools[0].function.examples",
+            json!({"tools": [tool(json!({}), json!({"examples": []}))]}),
+        ),
+        ("response_format.schema", json!({"response_format": {"type": "text", "schema": {}}})),
+        (
+            "response_format.json_schema.grammar",
+            json!({"response_format": {"type": "json_schema", "json_schema": schema(json!({"grammar": "x"}))}}),
+        ),
+        (
+            "messages.content.image_url",
+            json!({"messages": user(json!({"type": "text", "text": "a", "image_url": {"url": "x"}}))}),
+        ),
+        (
+            "tool_choice.only",
+            json!({"tools": [tool(json!({}), json!({}))], "tool_choice": {"type": "function", "function": {"name": "look"}, "only": 1}}),
+        ),
+        ("tool_choice", json!({"tools": [tool(json!({}), json!({}))], "tool_choice": 7})),
+        (
+            "tool_choice",
+            json!({"tools": [tool(json!({}), json!({}))], "tool_choice": {"type": "custom", "function": {"name": "look"}}}),
+        ),
+        ("max_completion_tokens", json!({"max_completion_tokens": 0})),
+    ] {
+        let (status, reply) = server.post(CHAT, &chat(more.clone()));
+        assert_eq!((status, &reply["error"]["param"]), (400, &json!(param)), "{more} {reply}");
+    }
+    for more in [
+        json!({"tools": [tool(json!({}), json!({"strict": false}))]}),
+        json!({"tools": [tool(json!({}), json!({"strict": true}))], "tool_choice": named, "max_tokens": 40}),
+        json!({"response_format": {"type": "json_schema", "json_schema": schema(json!({"strict": true, "description": "d"}))}}),
+        json!({"messages": user(json!({"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}))}),
+    ] {
+        let (status, reply) = server.post(CHAT, &chat(more.clone()));
+        assert_eq!(status, 200, "{more} {reply}");
+    }
+}
+
+#[test]
+fn a_field_of_the_wrong_type_is_named() {
+    let server = TestServer::new();
+    for (name, value) in [
+        ("temperature", json!("hot")),
+        ("max_tokens", json!(-1)),
+        ("messages", json!("hello")),
+        ("messages", json!([{"role": "user", "content": 5}])),
+        ("stop", json!(5)),
+        ("stream", json!("yes")),
+        ("tools", json!({"name": "look"})),
+        ("response_format", json!({"type": "xml"})),
+        ("response_format", json!("json")),
+    ] {
+        let mut body = chat(json!({}));
+        body[name] = value;
+        let (status, reply) = server.post(CHAT, &body);
+        assert_eq!((status, &reply["error"]["param"]), (400, &json!(name)), "{reply}");
+    }
+    for (path, name, body) in [
+        ("/v1/completions", "prompt", json!({"prompt": {"text": "a"}})),
+        ("/v1/embeddings", "input", json!({"input": 1, "encoding_format": "float"})),
+        ("/v1/embeddings", "encoding_format", json!({"input": "a", "encoding_format": "int8"})),
+    ] {
+        assert_eq!(server.post(path, &body).1["error"]["param"], name);
+    }
+    let (_, reply) = server.post(CHAT, &json!({"temperature": 0}));
+    assert_eq!(reply["error"]["param"], Value::Null);
 }
 
 #[test]
