@@ -77,6 +77,13 @@ fn tokenizer() -> Value {
     })
 }
 
+fn vendomini(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vendomini"))
+        .args(arguments)
+        .output()
+        .expect("the program starts")
+}
+
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -147,6 +154,57 @@ fn a_malformed_template_stops_only_what_needs_it() {
     assert_code(&model.run_with_stdin("template", &[], conversation), 65, "chat_template.jinja");
     let arguments = ["-", "--chat-template", &good];
     assert_code(&model.run_with_stdin("template", &arguments, conversation), 0, "");
+}
+
+/// Runs a study of one step on the model; returns the identity of its run and the number of prompt
+/// tokens.
+fn study(model: &Model, name: &str, more: &[&str]) -> (String, u64) {
+    let folder = model.0.path().display();
+    let config = model.write(
+        "study.yaml",
+        &format!(
+            "experiment: {{name: {name}, replications: 1, output_dir: {folder}/out}}\n\
+             env: {{max_steps: 1, complexity_level: 0}}\n\
+             model: {{name: {folder}, max_tokens_per_call: 4, context_length: 30000}}\n"
+        ),
+    );
+    let out = model.file("out").join(name);
+    let table = out.join("steps.jsonl");
+    assert_code(&vendomini(&[&["run", "--config", &config], more].concat()), 0, "");
+    let table_name = table.display().to_string();
+    assert_code(
+        &vendomini(&[
+            "export",
+            &out.display().to_string(),
+            "--table",
+            "steps",
+            "--out",
+            &table_name,
+        ]),
+        0,
+        "",
+    );
+    let table = std::fs::read_to_string(&table).expect("a table");
+    let row: Value = serde_json::from_str(table.lines().next().expect("a row")).expect("JSON");
+    let text = |name: &str| row[name].as_str().expect("a text").to_owned();
+    (text("run_id"), row["prompt_tokens"].as_u64().expect("a number"))
+}
+
+#[test]
+fn a_study_renders_prompts_with_the_template_that_it_names() {
+    let model = Model::new();
+    let mut config: Value =
+        serde_json::from_slice(&std::fs::read(model.file("config.json")).expect("a file"))
+            .expect("JSON");
+    config["max_position_embeddings"] = json!(30_000);
+    model.write("config.json", &config.to_string());
+    let longer = model.write("longer.jinja", &format!("{TEMPLATE}12345"));
+    let own = study(&model, "own", &[]);
+    let flag = study(&model, "flag", &["--chat-template", &longer]);
+    let key = study(&model, "key", &["--set", &format!("model.chat_template={longer}")]);
+    assert_eq!(flag, key);
+    assert_eq!(flag.1, own.1 + 5);
+    assert_ne!(flag.0, own.0);
 }
 
 #[test]

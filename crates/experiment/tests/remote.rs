@@ -289,6 +289,11 @@ fn provider_settings_are_checked() {
         problem("provider: {base_url: 'http://localhost:1/v1'}")
             .contains("provider.kind is engine")
     );
+    for model in ["chat_template: a.jinja", "kv_dtype: int8"] {
+        let served = "provider: {kind: openai, base_url: 'http://localhost:1/v1'}";
+        let text = problem(&format!("{served}\nmodel: {{{model}}}"));
+        assert!(text.contains("the server decides this"), "{text}");
+    }
     assert!(problem("provider: {kind: openia}").contains("engine, openai"));
     assert!(problem("provider: {retrys: 3}").contains("did you mean provider.retries"));
     assert!(problem("provider: {retries: -1}").contains("from 0 to 1000"));

@@ -52,6 +52,14 @@ pub(super) fn carry_out(
     options: &RunOptions,
     watch: &Watch,
 ) -> Result<ExperimentSummary, Failure> {
+    for (flag, is_set) in [
+        ("--chat-template", engine.chat_template.is_some()),
+        ("--kv-dtype", engine.kv_dtype != "auto"),
+    ] {
+        if let Some(why) = config.server_decides().filter(|_| is_set) {
+            return Err(Failure::usage(format!("{flag}: {why}")));
+        }
+    }
     let models = Engines {
         time: engine.time.clone(),
         fallback: engine.fallback.clone().unwrap_or_else(|| "keep".into()),

@@ -130,3 +130,40 @@ fn note_panics(watch: Watch) {
         *unpoisoned(LAST_PANIC.lock()) = Some(text);
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::exit;
+    use watch::WatchEvent;
+
+    #[test]
+    fn a_panic_is_noted_and_ends_the_command_if_it_reaches_the_main_thread() {
+        let notes = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&notes);
+        let before = std::panic::take_hook();
+        note_panics(Watch::new(Box::new(move |event| {
+            if let WatchEvent::Note { text, .. } = event {
+                unpoisoned(seen.lock()).push(text);
+            }
+        })));
+        let request = || {
+            std::thread::scope(|scope| {
+                let thread = std::thread::Builder::new().name("request".into());
+                let thread = thread.spawn_scoped(scope, || panic!("no such schema"));
+                thread.expect("a thread").join()
+            })
+        };
+        let survived = catch_panic(|| Ok(u8::from(request().is_err())));
+        let ended = catch_panic(|| panic!("no such layer"));
+        std::panic::set_hook(before);
+        assert_eq!(survived.map_err(|failure| failure.text), Ok(1));
+        let notes = unpoisoned(notes.lock()).join("\n");
+        assert!(notes.contains("please report it: thread request"), "{notes}");
+        assert!(notes.contains("no such schema"), "{notes}");
+        let failure = ended.expect_err("a panic");
+        assert_eq!(failure.exit(), exit::SOFTWARE);
+        assert!(failure.text.contains("please report it"), "{}", failure.text);
+        assert!(failure.text.contains("no such layer"), "{}", failure.text);
+    }
+}

@@ -123,6 +123,11 @@ impl Config {
         &self.study
     }
 
+    /// Why flags that change replies are refused; `None` unless a server computes the replies.
+    pub fn server_decides(&self) -> Option<&'static str> {
+        self.execution.server.as_ref().map(|_| study::SERVER_DECIDES)
+    }
+
     pub(crate) fn execution(&self) -> &ExecutionConfig {
         &self.execution
     }

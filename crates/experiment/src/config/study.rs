@@ -174,6 +174,10 @@ impl ExecutionConfig {
     }
 }
 
+/// Why a setting that changes replies is refused if a server computes them.
+pub(super) const SERVER_DECIDES: &str = "provider.kind is openai, and the server decides this; \
+    configure the server, and leave this out";
+
 /// Settings of the server; `None` if models are loaded in this process. The provider `openai`
 /// requires a server address, and the provider `engine` allows none.
 fn server(settings: &Settings<'_>) -> Result<Option<ServerSettings>, ConfigProblem> {
@@ -196,6 +200,17 @@ fn server(settings: &Settings<'_>) -> Result<Option<ServerSettings>, ConfigProbl
         }
         (ProviderKind::OpenAi, url) => url,
     };
+    for (key, is_set) in [
+        ("model.chat_template", settings.get::<Option<String>>("model.chat_template")?.is_some()),
+        ("model.kv_dtype", settings.get::<String>("model.kv_dtype")? != "auto"),
+    ] {
+        if is_set {
+            return Err(ConfigProblem::Contradiction {
+                key: key.into(),
+                why: SERVER_DECIDES.into(),
+            });
+        }
+    }
     if !["http://", "https://"].iter().any(|scheme| base_url.starts_with(scheme)) {
         return contradiction("expected an address that begins with http:// or https://");
     }
