@@ -302,6 +302,58 @@ fn an_audit_with_a_dead_factor_exits_with_2_and_names_it() {
 }
 
 #[test]
+fn a_plan_of_many_runs_warns_of_a_model_that_is_not_qualified() {
+    let folder = TestFolder::new("qualify");
+    let file = folder.0.join("grid.yaml");
+    let text = |replications: u64| {
+        format!(
+            "experiment: {{replications: {replications}, output_dir: {0}}}\nmodel: {{name: some/7b}}\n",
+            folder.0.display()
+        )
+    };
+    std::fs::write(&file, text(20)).expect("a file");
+    let grid = ["grid", "--config", file.to_str().expect("UTF-8")];
+    let warning = "some/7b is not qualified; first try `vendomini qualify some/7b`";
+    assert!(stderr(&vendomini(&grid)).contains(warning));
+    std::fs::write(&file, text(19)).expect("a file");
+    assert!(!stderr(&vendomini(&grid)).contains("qualif"), "few runs need no qualification");
+    let audit = vendomini(&[&["audit"], &grid[1..]].concat());
+    assert!(String::from_utf8_lossy(&audit.stdout).contains("no factors: the grid has one cell"));
+}
+
+#[test]
+fn columns_are_described_as_text_and_as_json() {
+    let text =
+        String::from_utf8_lossy(&vendomini(&["columns", "--table", "runs"]).stdout).into_owned();
+    let document = vendomini(&["columns", "--table", "runs", "--json"]).stdout;
+    let document: Value = serde_json::from_slice(&document).expect("JSON");
+    let columns = document["tables"][0]["columns"].as_array().expect("columns");
+    assert_eq!(text.lines().count(), columns.len() + 1, "a head and a line for each column");
+    for (line, column) in text.lines().skip(1).zip(columns) {
+        let words: Vec<&str> = line.split_whitespace().take(3).collect();
+        let shown = ["name", "type"].map(|key| column[key].as_str().expect("a text"));
+        assert_eq!(words, ["runs", shown[0], shown[1]], "{line}");
+        assert!(line.contains(column["meaning"].as_str().expect("a text")), "{line}");
+    }
+}
+
+#[test]
+fn a_folder_of_the_earlier_design_is_refused_with_the_key_that_continues_it() {
+    let folder = TestFolder::new("design");
+    let out = folder.0.to_str().expect("UTF-8");
+    let config = folder.0.join("s.yaml");
+    let text =
+        "experiment: {name: s, replications: 1}\nagent: {policy: careful}\nenv: {max_steps: 5}\n";
+    std::fs::write(&config, text).expect("a file");
+    let run = ["run", "--config", config.to_str().expect("UTF-8"), "--out", out];
+    let earlier = [&run[..], &["--set", "experiment.design=v1"]].concat();
+    assert_eq!(vendomini(&earlier).status.code(), Some(0));
+    let hint = "The folder holds design v1: experiment.design: v1 continues it";
+    assert_exit(&run, 2, &[hint]);
+    assert_eq!(vendomini(&earlier).status.code(), Some(0));
+}
+
+#[test]
 fn a_pipe_in_place_of_a_shard_never_hangs() {
     let folder = TestFolder::of_golden("fifo");
     let file = folder.0.join("model.safetensors");

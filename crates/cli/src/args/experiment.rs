@@ -117,9 +117,9 @@ pub struct ExportArgs {
     /// The table to write: runs, steps, pairs, shocks, crashes, intervals or rows
     #[arg(long, default_value = "steps")]
     pub table: String,
-    /// The file format: jsonl, csv or parquet
-    #[arg(long, default_value = "jsonl")]
-    pub format: String,
+    /// The file format, jsonl, csv or parquet [default: by the ending of --out, else jsonl]
+    #[arg(long)]
+    pub format: Option<String>,
     /// The file to write, or - for stdout
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub out: String,

@@ -32,12 +32,12 @@ pub(super) fn require_worlds(config: &Config, force: bool) -> Result<(), Failure
 }
 
 fn print(report: &AuditReport) -> Result<(), Failure> {
-    output::line(&format!(
-        "{} factors over {} cells: {}",
-        report.factors.len(),
-        report.cells,
-        report.factors.join(", ")
-    ))?;
+    output::line(&match report.factors.len() {
+        0 => "no factors: the grid has one cell".to_owned(),
+        count => {
+            format!("{count} factors over {} cells: {}", report.cells, report.factors.join(", "))
+        }
+    })?;
     for dead in &report.dead {
         let levels: Vec<String> = dead.levels.iter().map(ToString::to_string).collect();
         output::line(&format!(
@@ -72,18 +72,43 @@ fn play_table(played: &[CellPlay]) -> Vec<Vec<String>> {
         "cell",
     ];
     let mut table = vec![head.map(String::from).to_vec()];
-    table.extend(played.iter().map(|cell| {
-        vec![
+    let rows = played.iter().map(|cell| {
+        let values = vec![
             percent(Some(cell.careful)),
             percent(cell.adaptive),
             percent(cell.applied),
             cell.exposure.map_or("-".to_owned(), |exposure| format!("{exposure:.1}")),
             format!("{:.0}", cell.net_worth),
             cell.first_dropped_step.map_or("-".to_owned(), |step| step.to_string()),
-            cell.cell.clone(),
-        ]
-    }));
+        ];
+        (values, cell.cell.as_str())
+    });
+    for (mut values, label) in alike(rows) {
+        values.push(label);
+        table.push(values);
+    }
     table
+}
+
+/// Merges rows with the same values, such as cells that differ in the agent alone: the label
+/// keeps the levels that they share, and says how many cells they are.
+fn alike<'a>(rows: impl Iterator<Item = (Vec<String>, &'a str)>) -> Vec<(Vec<String>, String)> {
+    let mut merged: Vec<(Vec<String>, Vec<&str>, usize)> = Vec::new();
+    for (values, label) in rows {
+        let levels: Vec<&str> = label.split(' ').collect();
+        match merged.iter_mut().find(|(same, ..)| *same == values) {
+            Some((_, shared, count)) => {
+                shared.retain(|level| levels.contains(level));
+                *count += 1;
+            }
+            None => merged.push((values, levels, 1)),
+        }
+    }
+    let label = |shared: Vec<&str>, count| match count {
+        1 => shared.join(" "),
+        _ => format!("{} ({count} cells)", shared.join(" ")).trim_start().to_owned(),
+    };
+    merged.into_iter().map(|(values, shared, count)| (values, label(shared, count))).collect()
 }
 
 fn print_detectors(report: &AuditReport) -> Result<(), Failure> {

@@ -11,7 +11,7 @@ use std::path::Path;
 
 pub fn run(args: &ExportArgs) -> Result<u8, Failure> {
     let table: ExportTable = args.table.parse()?;
-    let format: ExportFormat = args.format.parse()?;
+    let format = format(args)?;
     check_effect(args, table)?;
     let (with_text, expand_controls) = (args.with_text, args.expand_controls);
     let options = ExportOptions { table, format, with_text, expand_controls };
@@ -30,7 +30,21 @@ pub fn run(args: &ExportArgs) -> Result<u8, Failure> {
         "{} rows of {} runs written, {} unfinished runs left out",
         summary.rows, summary.runs, summary.left_out
     ));
+    if table == ExportTable::Intervals && summary.rows == 0 && summary.runs > 0 {
+        output::message(
+            "no run has intervals: they begin at a run's entry, and runs of design v1 have none",
+        );
+    }
     Ok(0)
+}
+
+/// The format given, or else the one that the file name ends with.
+fn format(args: &ExportArgs) -> Result<ExportFormat, Failure> {
+    let ending = || Path::new(&args.out).extension()?.to_str()?.parse().ok();
+    match &args.format {
+        Some(format) => Ok(format.parse()?),
+        None => Ok(ending().unwrap_or(ExportFormat::Jsonl)),
+    }
 }
 
 /// Fails if an option has no effect on the table.
@@ -56,5 +70,32 @@ fn failure(error: ExperimentError) -> Failure {
             | ResultsError::ReadOnly { path, source },
         ) if path == Path::new(STDOUT) => output::unwritable(&source),
         other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ending_of_the_file_stands_for_the_format() {
+        for (out, asked, expected) in [
+            ("a.csv", None, ExportFormat::Csv),
+            ("a/b.parquet", None, ExportFormat::Parquet),
+            ("a.csv.jsonl", None, ExportFormat::Jsonl),
+            ("-", None, ExportFormat::Jsonl),
+            ("a.txt", None, ExportFormat::Jsonl),
+            ("a.csv", Some("parquet"), ExportFormat::Parquet),
+        ] {
+            let args = ExportArgs {
+                dir: "results".into(),
+                table: "steps".into(),
+                format: asked.map(str::to_owned),
+                out: out.into(),
+                with_text: false,
+                expand_controls: false,
+            };
+            assert_eq!(format(&args).ok(), Some(expected), "{out}");
+        }
     }
 }
