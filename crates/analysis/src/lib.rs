@@ -1,0 +1,14 @@
+//! Statistics of a study. Pure: rows in, numbers out; no files, no clock, no global randomness.
+//!
+//! - [`survival`]: Kaplan-Meier, log-rank, Cox, Aalen-Johansen, discrete-time hazards.
+//! - [`inference`]: paired and permutation tests, bootstraps, contingency tables, corrections for
+//!   several tests, regressions.
+//! - [`document`]: tables and figures as values, for a renderer.
+
+pub mod document;
+pub mod error;
+pub mod frame;
+pub mod inference;
+pub mod survival;
+
+pub use error::AnalysisError;
