@@ -50,5 +50,6 @@ pub use run::{
     prepare_experiment, run_experiment,
 };
 pub use tables::{
-    ColumnDoc, ExportOptions, ExportSummary, ExportTable, TableDoc, export, simulate,
+    ColumnDoc, ExportOptions, ExportSummary, ExportTable, TableDoc, export, observed_study,
+    simulate, simulated_study,
 };

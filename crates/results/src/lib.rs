@@ -39,6 +39,7 @@ mod run_record;
 mod schema;
 mod sheet;
 mod status;
+mod step_outline;
 mod store;
 mod stored_row;
 mod throughput;
@@ -61,6 +62,7 @@ pub use run_record::{
 pub use schema::SCHEMA_VERSION;
 pub use sheet::{CellValue, ColumnKind, ExportFormat, Sheet, SheetColumn};
 pub use status::{RunState, Status, status};
+pub use step_outline::{StepOutline, Success, ToolName};
 pub use store::Store;
 pub use throughput::Throughput;
 pub use totals::RunTotals;

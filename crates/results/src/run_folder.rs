@@ -7,7 +7,9 @@ use crate::claim::{Claim, ClaimOutcome, Owner};
 use crate::error::ResultsError;
 use crate::row::StepRow;
 use crate::run_record::{RunFailure, RunRecord};
+use crate::step_outline::StepOutline;
 use crate::{disk, packed_log};
+use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
 /// The folder `runs/<ab>/<run_id>` of one run, where `<ab>` are the first two characters of the run
@@ -120,31 +122,33 @@ impl RunFolder {
     pub fn committed_attempt(&self) -> Result<RunAttempt, ResultsError> {
         let missing = || ResultsError::NotARun { path: self.path.clone(), expected: "run.json" };
         let record = self.committed()?.ok_or_else(missing)?;
+        let (path, bytes) = self.committed_log(&record)?;
+        let mut lines = Vec::new();
+        let rows = checked_rows(&record, &path, &bytes, |line| lines.push(line.to_string()))?;
+        Ok(RunAttempt { number: record.timing.attempt, path, lines, rows, note: None })
+    }
+
+    /// The rows of the committed attempt in outline. Its log is checked as by [`RunFolder::rows`].
+    /// `record`: the run's committed record.
+    pub fn outline(&self, record: &RunRecord) -> Result<Vec<StepOutline>, ResultsError> {
+        let (path, bytes) = self.committed_log(record)?;
+        checked_rows(record, &path, &bytes, |_| ())
+    }
+
+    /// Path and bytes of the committed attempt's log.
+    fn committed_log(&self, record: &RunRecord) -> Result<(PathBuf, Vec<u8>), ResultsError> {
         let missing = || ResultsError::NotARun { path: self.path.clone(), expected: "its log" };
-        let (path, bytes) =
-            packed_log::read(&self.log(record.timing.attempt))?.ok_or_else(missing)?;
-        let mut scan = LogScan::of(record.timing.attempt, &path, &bytes);
-        if let Some(error) = scan.error.take() {
-            return Err(error);
-        }
-        let (lines, chain) = (scan.attempt.lines.len(), scan.chain.to_string());
-        if (lines as u64, &chain) != (record.rows.lines, &record.rows.chain) {
-            let expected =
-                format!("{} rows ending in chain {}", record.rows.lines, record.rows.chain);
-            let found = format!("{lines} rows ending in chain {chain}");
-            return Err(ResultsError::BadLine { path, line: lines + 1, expected, found });
-        }
-        Ok(scan.attempt)
+        packed_log::read(&self.log(record.timing.attempt))?.ok_or_else(missing)
     }
 
     /// The valid rows of an attempt, committed or not; a torn or damaged end is dropped and noted.
     pub fn read_attempt(&self, number: u64) -> Result<RunAttempt, ResultsError> {
         let log = self.log(number);
         let (path, bytes) = packed_log::read(&log)?.unwrap_or((log, Vec::new()));
-        let scan = LogScan::of(number, &path, &bytes);
-        let mut attempt = scan.attempt;
-        attempt.note = scan.error.map(|error| error.to_string());
-        Ok(attempt)
+        let mut lines = Vec::new();
+        let scan = LogScan::of(&path, &bytes, |line| lines.push(line.to_string()));
+        let note = scan.error.map(|error| error.to_string());
+        Ok(RunAttempt { number, path, lines, rows: scan.rows, note })
     }
 
     /// Compresses the log of a committed run if it is long, and returns whether it did. Readers get
@@ -161,50 +165,65 @@ impl RunFolder {
     }
 }
 
+/// All rows of a committed log, which must be those of the record.
+fn checked_rows<R: DeserializeOwned>(
+    record: &RunRecord,
+    path: &Path,
+    bytes: &[u8],
+    on_line: impl FnMut(&str),
+) -> Result<Vec<R>, ResultsError> {
+    let scan = LogScan::of(path, bytes, on_line);
+    if let Some(error) = scan.error {
+        return Err(error);
+    }
+    let (lines, chain) = (scan.rows.len(), scan.chain.to_string());
+    if (lines as u64, &chain) == (record.rows.lines, &record.rows.chain) {
+        return Ok(scan.rows);
+    }
+    let expected = format!("{} rows ending in chain {}", record.rows.lines, record.rows.chain);
+    let found = format!("{lines} rows ending in chain {chain}");
+    Err(ResultsError::BadLine { path: path.to_path_buf(), line: lines + 1, expected, found })
+}
+
 /// A log, parsed up to the first invalid line.
-struct LogScan {
-    attempt: RunAttempt,
+struct LogScan<R> {
+    rows: Vec<R>,
     chain: Chain,
     error: Option<ResultsError>,
 }
 
-impl LogScan {
-    fn of(number: u64, path: &Path, bytes: &[u8]) -> LogScan {
-        let attempt = RunAttempt {
-            number,
-            path: path.to_path_buf(),
-            lines: Vec::new(),
-            rows: Vec::new(),
-            note: None,
-        };
-        let mut scan = LogScan { attempt, chain: Chain::default(), error: None };
+impl<R: DeserializeOwned> LogScan<R> {
+    /// `on_line` gets each valid line with its chain value, without the newline.
+    fn of(path: &Path, bytes: &[u8], mut on_line: impl FnMut(&str)) -> LogScan<R> {
+        let mut scan = LogScan { rows: Vec::new(), chain: Chain::default(), error: None };
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if let Err((expected, found)) = scan.push(line) {
-                let line = scan.attempt.lines.len() + 1;
-                scan.error =
-                    Some(ResultsError::BadLine { path: path.to_path_buf(), line, expected, found });
-                break;
+            match scan.push(line) {
+                Ok(line) => on_line(line),
+                Err((expected, found)) => {
+                    let line = scan.rows.len() + 1;
+                    let path = path.to_path_buf();
+                    scan.error = Some(ResultsError::BadLine { path, line, expected, found });
+                    break;
+                }
             }
         }
         scan
     }
 
-    fn push(&mut self, bytes: &[u8]) -> Result<(), (String, String)> {
+    fn push<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a str, (String, String)> {
         let complete = "a complete line".to_string();
         let Some(line) = bytes.strip_suffix(b"\n") else {
             return Err((complete, format!("a torn line of {} bytes", bytes.len())));
         };
         let line = std::str::from_utf8(line).map_err(|error| (complete, error.to_string()))?;
-        let body = self.chain.open(line).ok_or_else(|| (self.expected_chain(), excerpt(line)))?;
-        let row: StepRow =
+        let body = self
+            .chain
+            .open(line)
+            .ok_or_else(|| (format!("a row that follows chain {}", self.chain), excerpt(line)))?;
+        let row =
             serde_json::from_str(&body).map_err(|e| ("a step row".to_string(), e.to_string()))?;
-        self.attempt.lines.push(line.to_string());
-        self.attempt.rows.push(row);
-        Ok(())
-    }
-
-    fn expected_chain(&self) -> String {
-        format!("a row that follows chain {}", self.chain)
+        self.rows.push(row);
+        Ok(line)
     }
 }
 

@@ -283,6 +283,11 @@ impl ModelEstimate {
     }
 }
 
+/// Number of parameters in billions, as the model's name tells it.
+pub(crate) fn parameters_b(name: &str) -> Option<f64> {
+    ModelSize::from_name(name).map(|size| size.total_b)
+}
+
 /// Number of parameters of a model in billions: in total, and active. The two differ for mixtures
 /// of experts.
 #[derive(Debug, Clone, Copy, PartialEq)]

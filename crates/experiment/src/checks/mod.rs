@@ -10,6 +10,7 @@ mod replay;
 
 pub use audit::{AuditReport, CellPlay, DeadFactor, WORLDS_MIN, audit, play_cells};
 pub use detect::{DetectionReport, rerun_detectors};
+pub(crate) use estimate::parameters_b;
 pub use estimate::{CostRates, Estimate, ModelEstimate, estimate};
 pub use paired_replies::{PairedReplies, paired_replies};
 pub use qualification::{

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 /// Tools that work on notes.
 const SCRATCHPAD: [&str; 3] = ["write_scratchpad", "read_scratchpad", "delete_scratchpad"];
 /// Tools that only read the state of the warehouse.
-const MONITORING: [&str; 4] = ["quote", "check_inbox", "check_storage", "check_budget"];
+pub(crate) const MONITORING: [&str; 4] = ["quote", "check_inbox", "check_storage", "check_budget"];
 
 /// Sums over the rows of a run, from which its measures are computed.
 #[derive(Debug, Clone, Default)]

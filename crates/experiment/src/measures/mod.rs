@@ -8,5 +8,5 @@ mod similarity;
 
 pub(crate) use calibration::CalibrationSums;
 pub use calibration::{Calibration, CalibrationBin};
-pub(crate) use metrics::MetricSums;
+pub(crate) use metrics::{MONITORING, MetricSums};
 pub(crate) use similarity::SummarySimilarity;

@@ -8,7 +8,9 @@
 mod columns;
 mod crashes;
 mod intervals;
+mod observed;
 mod pairs;
+mod parallel;
 mod rows;
 mod run_keys;
 mod runs;
@@ -18,13 +20,14 @@ mod simulated;
 mod steps;
 
 pub use columns::ColumnDoc;
+pub use observed::{observed_study, simulated_study};
 pub use simulated::simulate;
 
 use crate::error::ExperimentError;
 use columns::TableColumn;
 use results::{
     CellValue, ExperimentRecord, ExportFormat, ResultsError, RunFolder, RunRecord, Sheet,
-    SheetColumn, StepRow, Store,
+    SheetColumn, StepOutline, StepRow, Store,
 };
 use run_keys::{ControlLevels, RunKeys, StudyKeys};
 use std::borrow::Cow;
@@ -197,6 +200,13 @@ impl CommittedRun {
         Ok(match &self.rows {
             RunRows::Stored(folder) => Cow::Owned(folder.rows()?),
             RunRows::Played(rows) => Cow::Borrowed(rows),
+        })
+    }
+
+    fn outline(&self) -> Result<Vec<StepOutline>, ExperimentError> {
+        Ok(match &self.rows {
+            RunRows::Stored(folder) => folder.outline(&self.record)?,
+            RunRows::Played(rows) => rows.iter().map(StepOutline::from).collect(),
         })
     }
 

@@ -1,6 +1,7 @@
 //! Tables of runs that are played in memory, without a store: studies of scripted operators are
 //! simulated by the thousand.
 
+use super::parallel::in_parallel;
 use super::{
     CommittedRun, ExportOptions, ExportSummary, ExportTable, RunRows, TableExport, TableOutput,
 };
@@ -32,12 +33,7 @@ pub fn simulate(
     let runs = config.runs_by_name();
     check(config, options, &runs)?;
     let experiment = experiment_record(config, &runs, Provenance::default());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let batches = runs.chunks(BATCH_RUNS).map(|batch| play_batch(batch, threads));
-    let mut played = batches.flat_map(|batch| match batch {
-        Ok(runs) => runs.into_iter().map(Ok).collect::<Vec<_>>(),
-        Err(error) => vec![Err(error)],
-    });
+    let mut played = runs.chunks(BATCH_RUNS).flat_map(|batch| in_parallel(batch, play));
     let export = TableExport::new(&experiment, options);
     let to = TableOutput { out, out_name, format: options.format };
     export.write_table(options, to, &mut played)
@@ -48,38 +44,28 @@ fn check(
     options: &ExportOptions,
     runs: &[PlannedRun],
 ) -> Result<(), ExperimentError> {
+    check_scripted(config, runs)?;
+    if matches!(options.table, ExportTable::Intervals | ExportTable::Crashes) {
+        return Ok(());
+    }
+    let found = options.table.name();
+    let why = format!("expected intervals or crashes for a simulation, found {found}");
+    Err(ConfigProblem::Contradiction { key: "table".into(), why }.into())
+}
+
+/// Fails unless all runs can be played in memory.
+pub(super) fn check_scripted(config: &Config, runs: &[PlannedRun]) -> Result<(), ExperimentError> {
     let (key, why) = if let Some(model) = runs.iter().find_map(|run| run.cell.model_name()) {
         ("agent.policy", format!("expected a scripted operator, found the model {model}"))
     } else if config.design() == Design::V1.label() {
         ("experiment.design", "expected v2, found v1".to_string())
-    } else if !matches!(options.table, ExportTable::Intervals | ExportTable::Crashes) {
-        let found = options.table.name();
-        ("table", format!("expected intervals or crashes for a simulation, found {found}"))
     } else {
         return Ok(());
     };
     Err(ConfigProblem::Contradiction { key: key.into(), why }.into())
 }
 
-/// Plays runs on several threads; returns them in their order.
-fn play_batch(runs: &[PlannedRun], threads: usize) -> Result<Vec<CommittedRun>, ExperimentError> {
-    let share = runs.len().div_ceil(threads).max(1);
-    std::thread::scope(|scope| {
-        let play_all = |runs: &[PlannedRun]| runs.iter().map(play).collect::<Result<Vec<_>, _>>();
-        let threads: Vec<_> =
-            runs.chunks(share).map(|share| scope.spawn(move || play_all(share))).collect();
-        let mut played = Vec::with_capacity(runs.len());
-        for thread in threads {
-            match thread.join() {
-                Ok(runs) => played.extend(runs?),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        Ok(played)
-    })
-}
-
-fn play(run: &PlannedRun) -> Result<CommittedRun, ExperimentError> {
+pub(super) fn play(run: &PlannedRun) -> Result<CommittedRun, ExperimentError> {
     let mut episode = Episode::new(run)?;
     let (mut accumulator, mut rows) = (RunAccumulator::default(), Vec::new());
     while let Some(row) = episode.advance_scripted() {

@@ -1,0 +1,20 @@
+//! Work on all cores.
+
+/// Applies `work` to all items on all cores; the results are in the order of the items.
+pub(super) fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = items.len().div_ceil(threads).max(1);
+    let work_all = |items: &[T]| items.iter().map(&work).collect::<Vec<R>>();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            items.chunks(share).map(|share| scope.spawn(|| work_all(share))).collect();
+        let mut results = Vec::with_capacity(items.len());
+        for thread in threads {
+            match thread.join() {
+                Ok(done) => results.extend(done),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        results
+    })
+}
