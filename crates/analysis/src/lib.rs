@@ -3,12 +3,14 @@
 //! - [`survival`]: Kaplan-Meier, log-rank, Cox, Aalen-Johansen, discrete-time hazards.
 //! - [`inference`]: paired and permutation tests, bootstraps, contingency tables, corrections for
 //!   several tests, regressions.
+//! - [`numeric`]: maximization, distributions, splines.
 //! - [`document`]: tables and figures as values, for a renderer.
 
 pub mod document;
 pub mod error;
 pub mod frame;
 pub mod inference;
+pub mod numeric;
 pub mod survival;
 
 pub use error::AnalysisError;
