@@ -4,12 +4,14 @@
 //! - [`inference`]: paired and permutation tests, bootstraps, contingency tables, corrections for
 //!   several tests, regressions.
 //! - [`study`]: the runs of a study, and their analysis.
+//! - [`numeric`]: maximization, distributions, splines.
 //! - [`document`]: tables and figures as values, for a renderer.
 
 pub mod document;
 pub mod error;
 pub mod frame;
 pub mod inference;
+pub mod numeric;
 pub mod study;
 pub mod survival;
 
