@@ -40,7 +40,13 @@ pub fn section(studies: &[ObservedStudy]) -> Section {
         tables.push(unreadable(studies));
     }
     tables.push(provenance(studies));
-    Section { id: "flow".into(), title: "Design and flow of runs".into(), text, tables, figures: Vec::new() }
+    Section {
+        id: "flow".into(),
+        title: "Design and flow of runs".into(),
+        text,
+        tables,
+        figures: Vec::new(),
+    }
 }
 
 /// The numbers of [`COUNTS`].
@@ -65,11 +71,8 @@ fn counts(runs: &[&ObservedRun]) -> Vec<Value> {
 
 fn by_dose(runs: &[&ObservedRun]) -> Table {
     let head = [("model", "model", Format::Text), ("p_shock", "p(shock)", Format::Digits(3))];
-    let mut table = table(
-        "t1_flow",
-        "Runs by model and assigned dose",
-        &[&head[..], &COUNTS[..]].concat(),
-    );
+    let mut table =
+        table("t1_flow", "Runs by model and assigned dose", &[&head[..], &COUNTS[..]].concat());
     let mut groups: BTreeMap<(&str, u64), Vec<&ObservedRun>> = BTreeMap::new();
     for run in runs {
         groups.entry((&run.model, run.p_shock.to_bits())).or_default().push(run);
@@ -118,7 +121,11 @@ fn unreadable(studies: &[ObservedStudy]) -> Table {
     let mut table = table("unreadable", "Runs that cannot be read, and are left out", &columns);
     for study in studies {
         for (run, reason) in &study.unreadable {
-            table.rows.push(vec![study.name.clone().into(), run.clone().into(), reason.clone().into()]);
+            table.rows.push(vec![
+                study.name.clone().into(),
+                run.clone().into(),
+                reason.clone().into(),
+            ]);
         }
     }
     table
@@ -133,7 +140,11 @@ fn provenance(studies: &[ObservedStudy]) -> Table {
     let mut table = table("provenance", "Provenance", &columns);
     for study in studies {
         for (name, value) in &study.provenance {
-            table.rows.push(vec![study.name.clone().into(), name.clone().into(), value.clone().into()]);
+            table.rows.push(vec![
+                study.name.clone().into(),
+                name.clone().into(),
+                value.clone().into(),
+            ]);
         }
     }
     table

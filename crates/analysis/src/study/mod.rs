@@ -1,8 +1,76 @@
 //! The analysis of a study: from its runs to the document of a report.
+//!
+//! Each section has a file. `run` has what is read, `cohort` the runs at risk, `context` what
+//! sections share. The definitions of event, exposure and dose are in `docs/experiment.md`.
 
+mod answer;
+pub mod cohort;
+mod context;
+mod cost;
+mod crash_types;
+mod dose;
+mod families;
+mod flow;
+mod hazard;
+mod incidence;
+mod pairs;
+mod refusals;
+mod robustness;
 mod run;
+mod sheet;
+mod survival;
+mod trajectories;
+mod worlds;
 
+pub use context::AnalysisOptions;
 pub use run::{
     Behavior, ObservedBin, ObservedCrash, ObservedRun, ObservedStudy, PathPoint, RunEnd,
     SHOCK_TYPES, ShockCounts,
 };
+
+use crate::document::Document;
+use cohort::Cohort;
+use context::{Context, Findings};
+use hazard::Headline;
+
+/// Analyzes one or several studies, whose runs are taken together. The document is always complete:
+/// what cannot be computed is said in it.
+pub fn analyze(studies: &[ObservedStudy], options: &AnalysisOptions) -> Document {
+    let context = Context { studies, cohort: Cohort::of(studies), options };
+    let mut findings = Findings::default();
+    findings.sections.push(flow::section(studies));
+    let mut headline = Headline::default();
+    if !context.cohort.runs.is_empty() {
+        dose::section(&context, &mut findings);
+        survival::section(&context, &mut findings);
+        headline = hazard::section(&context, &mut findings);
+        incidence::section(&context, &mut findings);
+        pairs::section(&context, &mut findings);
+        crash_types::section(&context, &mut findings);
+        trajectories::section(&context, &mut findings);
+        robustness::section(&context, &mut findings);
+        worlds::section(&context, &mut findings);
+        families::section(&context, &mut findings);
+    }
+    cost::section(&context, &mut findings);
+    refusals::check(&context, &headline, &mut findings);
+    findings.refusals.sort_by_key(|refusal| refusal.severity);
+    let names: Vec<&str> = studies.iter().map(|study| study.name.as_str()).collect();
+    Document {
+        title: names.join(", "),
+        subtitle: subtitle(studies, &context),
+        answer: answer::sentences(&context, &headline, &findings.refusals),
+        refusals: findings.refusals,
+        sections: findings.sections,
+    }
+}
+
+fn subtitle(studies: &[ObservedStudy], context: &Context<'_>) -> String {
+    let done: usize = studies.iter().map(|study| study.runs.len()).sum();
+    let planned: usize = studies.iter().map(|study| study.planned).sum();
+    format!(
+        "{done} of {planned} runs done, {} at risk in {} worlds",
+        context.cohort.runs.len(),
+        context.cohort.worlds_count
+    )
+}

@@ -63,6 +63,8 @@ pub struct ObservedRun {
     pub reply_seconds: f64,
     /// Cards with a confidence, and how often they were right, by bin of confidence.
     pub calibration: Vec<ObservedBin>,
+    /// Log hazard ratio of a unit of exposure that a scripted operator has by its construction.
+    pub known_effect: Option<f64>,
     /// What the agent did in the steps up to the event; `None` without an event.
     pub before_event: Option<Behavior>,
 }
@@ -85,6 +87,8 @@ pub struct ObservedCrash {
     pub primary: bool,
     pub onset: u64,
     pub detected: u64,
+    /// The first step in which the detector no longer fired; `None` if it fired until the end.
+    pub recovered: Option<u64>,
     /// `soft`, `hard` or `abandoned`, if known.
     pub severity: Option<String>,
 }
@@ -175,6 +179,40 @@ impl ObservedRun {
 
     pub fn crashed(&self) -> bool {
         self.is_at_risk() && self.end.is_crash()
+    }
+
+    /// The times at risk of any primary crash, (start, stop] and whether a crash ends it: from the
+    /// entry, and again from each recovery.
+    pub fn risk_spans(&self) -> Vec<(u64, u64, bool)> {
+        let Some(entry) = self.entry else { return Vec::new() };
+        let mut crashes: Vec<&ObservedCrash> =
+            self.crashes.iter().filter(|crash| crash.primary && crash.onset > entry).collect();
+        crashes.sort_by_key(|crash| (crash.onset, crash.detected));
+        let (mut spans, mut start) = (Vec::new(), Some(entry));
+        for crash in crashes {
+            if let Some(from) = start.filter(|from| *from < crash.onset) {
+                spans.push((from, crash.onset, true));
+            } else if spans.is_empty() {
+                continue;
+            }
+            // Crashes may overlap: the run is at risk again when all have ended.
+            start = match (start, crash.recovered) {
+                (Some(from), Some(recovered)) => Some(from.max(recovered)),
+                _ => None,
+            };
+        }
+        if let Some(from) = start.filter(|from| *from < self.steps) {
+            spans.push((from, self.steps, false));
+        }
+        spans
+    }
+
+    /// The end of a span that a crash ends, whatever its detector.
+    pub fn end_of_crash(&self) -> RunEnd {
+        match &self.end {
+            RunEnd::Crash(detector) => RunEnd::Crash(detector.clone()),
+            _ => RunEnd::Crash(String::new()),
+        }
     }
 }
 

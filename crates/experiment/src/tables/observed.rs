@@ -124,12 +124,22 @@ fn observed(run: &CommittedRun, factors: &[String]) -> Result<ObservedRun, Exper
         reply_tokens: record.reply_tokens,
         reply_seconds: record.timing.reply_seconds,
         calibration: calibration(record),
+        known_effect: known_effect(record),
         before_event: None,
     };
     if observed.crashed() {
         observed.before_event = Some(behavior(&observed, &outline));
     }
     Ok(observed)
+}
+
+/// The effect of exposure on the hazard of the operators that are built for it.
+fn known_effect(record: &RunRecord) -> Option<f64> {
+    match record.cell.get("agent.policy")?.as_str()? {
+        "null" => Some(0.0),
+        "fragile" => record.cell.get("agent.beta")?.as_f64(),
+        _ => None,
+    }
 }
 
 /// Entry, end and what ended the time at risk. Runs of design v1 are at risk from the start.
@@ -154,6 +164,7 @@ fn crash(crash: &CrashRecord) -> ObservedCrash {
         primary: kind.is_some_and(|kind| kind.is_primary()),
         onset: crash.onset_step,
         detected: crash.detected_step,
+        recovered: crash.recovered_step,
         severity: crash.severity.clone(),
     }
 }
