@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::session;
 use engine::bench::{
-    BenchOptions, BenchReport, Figure, StepsOptions, StepsReport, bench, bench_steps,
+    BenchOptions, BenchReport, SpeedFigure, StepsOptions, StepsReport, bench, bench_steps,
 };
 use error_kind::ErrorKind;
 use serde::{Deserialize, Serialize};
@@ -134,7 +134,7 @@ fn read(file: &Path) -> Result<BenchDocument, Failure> {
 }
 
 fn compare(earlier: &BenchReport, now: &BenchReport) -> Vec<FigureComparison> {
-    let pair = |figure: &Figure| {
+    let pair = |figure: &SpeedFigure| {
         let before = earlier.figures.iter().find(|f| f.name == figure.name)?;
         Some(FigureComparison {
             name: figure.name.clone(),
@@ -195,7 +195,7 @@ fn print(d: &BenchDocument) -> Result<(), Failure> {
 }
 
 /// The resource that limits a figure; for memory, with the bandwidth that was reached.
-fn bound(figure: &Figure) -> String {
+fn bound(figure: &SpeedFigure) -> String {
     if figure.bound_by == "memory" {
         format!("memory at {:.1} GB/s", figure.read_bytes_per_s / 1e9)
     } else {

@@ -14,7 +14,7 @@ use cost::BenchCost;
 use roofline::{MeasuredDevices, Roofline};
 use run::BenchRun;
 
-pub use report::{BenchError, BenchOptions, BenchReport, Figure};
+pub use report::{BenchError, BenchOptions, BenchReport, SpeedFigure};
 pub use steps::{StepPoint, StepsOptions, StepsReport, bench_steps};
 
 /// Measures the model's throughput and, between the passes, the machine's roofline.

@@ -38,7 +38,7 @@ pub struct BenchReport {
     /// Bytes of weights that every pass reads.
     pub weights_read_bytes: f64,
     /// The measurement of prefill, then one for each of [`BenchOptions::batches`].
-    pub figures: Vec<Figure>,
+    pub figures: Vec<SpeedFigure>,
     /// Time to first token.
     pub ttft_s: f64,
     /// Time per output token of one sequence.
@@ -47,7 +47,7 @@ pub struct BenchReport {
 
 /// One measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Figure {
+pub struct SpeedFigure {
     /// For example `prefill 512` (tokens), `decode` (one sequence) or `decode x8` (8 sequences).
     pub name: String,
     /// Tokens per second of all sequences together, the median of the repetitions.

@@ -7,7 +7,7 @@ use watch::Watch;
 
 use super::cost::{BenchCost, PassCost};
 use super::roofline::{MeasuredDevices, Roofline};
-use super::{BenchError, BenchOptions, Figure, median};
+use super::{BenchError, BenchOptions, SpeedFigure, median};
 use crate::batch::{Batch, SequenceSpan};
 use crate::kv::{BLOCK_TOKENS, BlockId};
 use crate::load::Loaded;
@@ -28,7 +28,7 @@ const STEPS_BETWEEN: usize = 4;
 
 impl BenchRun<'_> {
     /// Measures the prefill of the prompt.
-    pub fn prefill(&mut self) -> Result<Figure, BenchError> {
+    pub fn prefill(&mut self) -> Result<SpeedFigure, BenchError> {
         let (tokens, first) = (self.options.prompt_tokens, self.rooflines.len());
         let mut seconds = Vec::new();
         for round in 0..=self.options.rounds {
@@ -52,7 +52,7 @@ impl BenchRun<'_> {
     }
 
     /// Measures decoding of `sequences` sequences together.
-    pub fn decode(&mut self, sequences: usize) -> Result<Figure, BenchError> {
+    pub fn decode(&mut self, sequences: usize) -> Result<SpeedFigure, BenchError> {
         let (prompt, new) = (self.options.prompt_tokens, self.options.new_tokens);
         let first = self.rooflines.len();
         let blocks_each = (prompt + new).div_ceil(BLOCK_TOKENS);
@@ -182,13 +182,13 @@ fn figure(
     seconds: &[f64],
     cost: PassCost,
     rooflines: &[Roofline],
-) -> Figure {
+) -> SpeedFigure {
     let roofline = Roofline::median(rooflines);
     let memory_s = cost.bytes / roofline.read_bytes_per_s;
     let arithmetic_s = cost.ops / roofline.dot_ops_per_s;
     let tok_s = tokens / median(seconds);
     let limit_tok_s = tokens / memory_s.max(arithmetic_s);
-    Figure {
+    SpeedFigure {
         name,
         tok_s,
         best_tok_s: tokens / seconds.iter().copied().fold(f64::INFINITY, f64::min),

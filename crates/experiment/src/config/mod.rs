@@ -26,7 +26,7 @@ pub(crate) use value_kind::ValueKind;
 use crate::error::{ConfigProblem, ExperimentError, SourceLocation};
 pub(crate) use keys::{KEYS, Key, Scope};
 use serde_json::Value;
-use source::Layer;
+use source::ConfigLayer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -191,7 +191,7 @@ pub fn describe_keys() -> Vec<[String; 4]> {
     KEYS.iter().map(describe).collect()
 }
 
-fn read_layer(path: &Path) -> Result<Layer, ExperimentError> {
+fn read_layer(path: &Path) -> Result<ConfigLayer, ExperimentError> {
     let unreadable = |source| ExperimentError::Unreadable {
         what: "the configuration",
         path: path.to_path_buf(),
@@ -201,22 +201,22 @@ fn read_layer(path: &Path) -> Result<Layer, ExperimentError> {
     Ok(parse_layer(&text, &path.display().to_string())?)
 }
 
-fn parse_layer(text: &str, file: &str) -> Result<Layer, ConfigProblem> {
+fn parse_layer(text: &str, file: &str) -> Result<ConfigLayer, ConfigProblem> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-        return Ok(Layer::default());
+        return Ok(ConfigLayer::default());
     }
     let root = yaml::parse(text).map_err(|error| ConfigProblem::NotYaml {
         at: SourceLocation { file: file.to_string(), line: error.line.unwrap_or(0) },
         message: error.message,
     })?;
-    Layer::read(&root, file)
+    ConfigLayer::read(&root, file)
 }
 
 /// Merges the layers, where later layers override earlier ones and `sets` override all layers; then
 /// reads the typed settings and validates them.
 fn resolve(
     file: String,
-    layers: Vec<(String, Layer)>,
+    layers: Vec<(String, ConfigLayer)>,
     sets: &[String],
 ) -> Result<Config, ConfigProblem> {
     let mut values: BTreeMap<&'static str, Value> =
@@ -241,7 +241,7 @@ fn resolve(
     }
     values.extend(fixed);
     for text in sets {
-        let mut layer = Layer::default();
+        let mut layer = ConfigLayer::default();
         layer.set(text)?;
         grid.retain(|(key, _)| !layer.plain.contains_key(key));
         given.extend(layer.plain.keys().copied());

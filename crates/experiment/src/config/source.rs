@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The checked settings of one source.
 #[derive(Debug, Default)]
-pub(crate) struct Layer {
+pub(crate) struct ConfigLayer {
     pub inherit: Option<(String, SourceLocation)>,
     pub plain: BTreeMap<&'static str, Value>,
     pub fixed: BTreeMap<&'static str, Value>,
@@ -25,18 +25,20 @@ pub(crate) struct Layer {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Section {
+enum ConfigSection {
     Plain,
     Fixed,
     Grid,
 }
 
-impl Layer {
+impl ConfigLayer {
     /// Reads the settings of a parsed file.
-    pub fn read(root: &YamlNode, file: &str) -> Result<Layer, ConfigProblem> {
-        let mut layer = Layer::default();
+    pub fn read(root: &YamlNode, file: &str) -> Result<ConfigLayer, ConfigProblem> {
+        let mut layer = ConfigLayer::default();
         match &root.tree {
-            YamlValue::Map(entries) => layer.read_section(entries, "", Section::Plain, file)?,
+            YamlValue::Map(entries) => {
+                layer.read_section(entries, "", ConfigSection::Plain, file)?
+            }
             YamlValue::Scalar(Value::Null) => {}
             _ => {
                 return Err(ConfigProblem::WrongType {
@@ -61,8 +63,8 @@ impl Layer {
         let value = super::yaml::parse(value)
             .map_err(|error| ConfigProblem::NotYaml { at: at(), message: error.message })?;
         let (name, section) = match name.trim().strip_prefix("grid.") {
-            Some(name) => (name, Section::Grid),
-            None => (name.trim(), Section::Plain),
+            Some(name) => (name, ConfigSection::Grid),
+            None => (name.trim(), ConfigSection::Plain),
         };
         self.read_key(name, &value, section, at())
     }
@@ -71,7 +73,7 @@ impl Layer {
         &mut self,
         entries: &[YamlEntry],
         prefix: &str,
-        section: Section,
+        section: ConfigSection,
         file: &str,
     ) -> Result<(), ConfigProblem> {
         for entry in entries {
@@ -82,12 +84,14 @@ impl Layer {
                 format!("{prefix}.{}", entry.key)
             };
             let inner = match (prefix, entry.key.as_str()) {
-                ("", "inherit") if section == Section::Plain => {
+                ("", "inherit") if section == ConfigSection::Plain => {
                     self.inherit = Some((file_name(&entry.value, &at)?, at));
                     continue;
                 }
-                ("", "grid") if section == Section::Plain => Some(("", Section::Grid)),
-                ("", "fixed") if section == Section::Plain => Some(("", Section::Fixed)),
+                ("", "grid") if section == ConfigSection::Plain => Some(("", ConfigSection::Grid)),
+                ("", "fixed") if section == ConfigSection::Plain => {
+                    Some(("", ConfigSection::Fixed))
+                }
                 // The name of an ignored section counts as a section only if its value is a
                 // mapping.
                 _ if (matches!(entry.value.tree, YamlValue::Map(_)) || !is_ignored(&name))
@@ -106,10 +110,10 @@ impl Layer {
                 (Some(("model" | "agent.model", section)), YamlValue::Scalar(Value::String(_))) => {
                     self.read_key("model.name", &entry.value, section, at)?;
                 }
-                (Some((prefix, Section::Grid)), YamlValue::List(_))
+                (Some((prefix, ConfigSection::Grid)), YamlValue::List(_))
                     if prefix == "model" || prefix == "agent.model" =>
                 {
-                    self.read_key("model.name", &entry.value, Section::Grid, at)?;
+                    self.read_key("model.name", &entry.value, ConfigSection::Grid, at)?;
                 }
                 (Some(_), _) => {
                     let (expected, found) =
@@ -126,7 +130,7 @@ impl Layer {
         &mut self,
         name: &str,
         node: &YamlNode,
-        section: Section,
+        section: ConfigSection,
         at: SourceLocation,
     ) -> Result<(), ConfigProblem> {
         let resolved = match predecessor::resolve_name(name) {
@@ -151,9 +155,9 @@ impl Layer {
             return Ok(());
         }
         let target = match section {
-            Section::Plain => &mut self.plain,
-            Section::Fixed => &mut self.fixed,
-            Section::Grid => return self.read_factor(key, node, at),
+            ConfigSection::Plain => &mut self.plain,
+            ConfigSection::Fixed => &mut self.fixed,
+            ConfigSection::Grid => return self.read_factor(key, node, at),
         };
         match target.insert(key.name, check(key, &node.value(), &at)?) {
             Some(_) => Err(ConfigProblem::Twice { at, key: key.name.into() }),

@@ -22,14 +22,14 @@ pub struct ColumnDoc {
 }
 
 /// A column of a table whose rows are made from values of type `S`.
-pub(super) struct TableColumn<S> {
+pub(super) struct ExportColumn<S> {
     pub doc: ColumnDoc,
     value: Box<ValueOf<S>>,
 }
 
 type ValueOf<S> = dyn for<'a> Fn(&'a S) -> CellValue<'a>;
 
-impl<S> TableColumn<S> {
+impl<S> ExportColumn<S> {
     /// A column of the given type without unit that is never null.
     pub fn new(
         kind: ColumnKind,
@@ -39,7 +39,7 @@ impl<S> TableColumn<S> {
     ) -> Self {
         let (name, meaning, null) = (name.into(), meaning.into(), NEVER.into());
         let doc = ColumnDoc { name, kind, unit: "", meaning, null };
-        TableColumn { doc, value: Box::new(value) }
+        ExportColumn { doc, value: Box::new(value) }
     }
 
     pub fn whole(

@@ -1,7 +1,7 @@
 //! The table `crashes`: one row per crash, from the record of its run.
 
 use super::CommittedRun;
-use super::columns::{IN_V1, TableColumn};
+use super::columns::{ExportColumn, IN_V1};
 use crate::error::ExperimentError;
 use results::{CrashRecord, RiskRecord};
 use warehouse::{CrashSeverity, CrashType};
@@ -50,8 +50,8 @@ fn is_after_entry(risk: &RiskRecord, crash: &CrashRecord) -> bool {
     risk.entry_time.is_some_and(|entry| crash.detected_step > entry)
 }
 
-pub(super) fn columns() -> Vec<TableColumn<CrashFacts>> {
-    type C = TableColumn<CrashFacts>;
+pub(super) fn columns() -> Vec<ExportColumn<CrashFacts>> {
+    type C = ExportColumn<CrashFacts>;
     let severities: Vec<&str> = CrashSeverity::ALL.iter().map(|s| s.label()).collect();
     vec![
         C::text("type", "The detector that fired.", |c| c.crash.kind.as_str().into()),

@@ -1,7 +1,7 @@
 //! The table `intervals`: time at risk in counting-process form, with covariates that vary in time.
 
 use super::CommittedRun;
-use super::columns::TableColumn;
+use super::columns::ExportColumn;
 use super::series::{Accumulated, context_share};
 use crate::error::ExperimentError;
 use results::{RiskRecord, StepRow};
@@ -18,18 +18,18 @@ pub(super) struct RiskInterval {
     stop: u64,
     /// What ended the time at risk; only in the last interval.
     end: Option<String>,
-    at: Covariates,
+    at: IntervalCovariates,
 }
 
-/// Covariates after a step.
+/// IntervalCovariates after a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Covariates {
+struct IntervalCovariates {
     watched: Watched,
     exposure_leaky: f64,
     context_share: Option<f64>,
 }
 
-/// Covariates whose change begins a new interval.
+/// IntervalCovariates whose change begins a new interval.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Watched {
     exposure_days: f64,
@@ -54,7 +54,7 @@ pub(super) fn rows(run: &CommittedRun) -> Result<Vec<RiskInterval>, ExperimentEr
 }
 
 /// The covariates after each step; the first element is before the first step.
-fn covariates(rows: &[StepRow], context_length: Option<u64>) -> Vec<Covariates> {
+fn covariates(rows: &[StepRow], context_length: Option<u64>) -> Vec<IntervalCovariates> {
     let mut accumulated = Accumulated::at_start(true);
     let mut after = vec![accumulated];
     for row in rows {
@@ -67,7 +67,7 @@ fn covariates(rows: &[StepRow], context_length: Option<u64>) -> Vec<Covariates> 
         let (lagged, exposure) =
             (step.saturating_sub(LAG_STEPS as usize), after[step].exposure.unwrap_or_default());
         let row = step.checked_sub(1).map(|before| &rows[before]);
-        Covariates {
+        IntervalCovariates {
             watched: Watched {
                 exposure_days: exposure.days[0],
                 exposure_quantity: exposure.quantity[0],
@@ -85,7 +85,11 @@ fn covariates(rows: &[StepRow], context_length: Option<u64>) -> Vec<Covariates> 
 }
 
 /// The intervals from the entry to the event, `at_risk`; `after` has the covariates by step.
-fn intervals(after: &[Covariates], at_risk: (u64, u64), event_type: &str) -> Vec<RiskInterval> {
+fn intervals(
+    after: &[IntervalCovariates],
+    at_risk: (u64, u64),
+    event_type: &str,
+) -> Vec<RiskInterval> {
     let (entry, event_time) = at_risk;
     let mut intervals = Vec::new();
     let mut start = entry;
@@ -102,8 +106,8 @@ fn intervals(after: &[Covariates], at_risk: (u64, u64), event_type: &str) -> Vec
     intervals
 }
 
-pub(super) fn columns() -> Vec<TableColumn<RiskInterval>> {
-    type C = TableColumn<RiskInterval>;
+pub(super) fn columns() -> Vec<ExportColumn<RiskInterval>> {
+    type C = ExportColumn<RiskInterval>;
     let watched = |name: &str, meaning: &str, value: fn(&Watched) -> f64| {
         let meaning = format!("Accumulated delivery errors after step start: {meaning}.");
         C::number(name, meaning, move |i| value(&i.at.watched).into())

@@ -24,7 +24,7 @@ pub use observed::{observed_study, simulated_study};
 pub use simulated::simulate;
 
 use crate::error::ExperimentError;
-use columns::TableColumn;
+use columns::ExportColumn;
 use results::{
     CellValue, ExperimentRecord, ExportFormat, ResultsError, RunFolder, RunRecord, Sheet,
     SheetColumn, StepOutline, StepRow, Store,
@@ -137,7 +137,7 @@ impl ExportTable {
     }
 }
 
-fn docs<S>(columns: Vec<TableColumn<S>>) -> Vec<ColumnDoc> {
+fn docs<S>(columns: Vec<ExportColumn<S>>) -> Vec<ColumnDoc> {
     columns.into_iter().map(|column| column.doc).collect()
 }
 
@@ -278,8 +278,8 @@ impl TableExport {
         self,
         to: TableOutput<'_>,
         runs: &mut Runs<'_>,
-        keys: Vec<TableColumn<RunKeys>>,
-        (columns, rows_of): (Vec<TableColumn<S>>, RowsOf<S>),
+        keys: Vec<ExportColumn<RunKeys>>,
+        (columns, rows_of): (Vec<ExportColumn<S>>, RowsOf<S>),
     ) -> Result<(usize, usize), ExperimentError> {
         let docs = keys.iter().map(|c| &c.doc).chain(columns.iter().map(|c| &c.doc));
         let named = docs.map(|doc| SheetColumn { name: doc.name.clone(), kind: doc.kind });

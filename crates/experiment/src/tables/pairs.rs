@@ -1,7 +1,7 @@
 //! The table `pairs`: one row per scored field of a prediction card.
 
 use super::CommittedRun;
-use super::columns::{IN_V1, TableColumn};
+use super::columns::{ExportColumn, IN_V1};
 use crate::error::ExperimentError;
 use crate::run::record::error_published;
 use results::PairRow;
@@ -33,8 +33,8 @@ pub(super) fn rows(run: &CommittedRun) -> Result<Vec<ScoredField>, ExperimentErr
     Ok(scored)
 }
 
-pub(super) fn columns() -> Vec<TableColumn<ScoredField>> {
-    type C = TableColumn<ScoredField>;
+pub(super) fn columns() -> Vec<ExportColumn<ScoredField>> {
+    type C = ExportColumn<ScoredField>;
     vec![
         C::whole("card_step", "The step in which the card was given.", |p| p.pair.card_step.into())
             .unit("steps"),

@@ -1,7 +1,7 @@
 //! The table `rows`: the rows of the logs as stored, with structured values.
 
 use super::CommittedRun;
-use super::columns::{NEVER, TableColumn};
+use super::columns::{ExportColumn, NEVER};
 use crate::error::ExperimentError;
 use results::{CellValue, ColumnKind, ResultsError};
 use serde_json::{Map, Value};
@@ -85,7 +85,7 @@ const FIELDS: [(ColumnKind, &str, &str, &str); 29] = [
     ),
 ];
 
-pub(super) fn columns() -> Vec<TableColumn<StoredFields>> {
+pub(super) fn columns() -> Vec<ExportColumn<StoredFields>> {
     let column = |(kind, name, meaning, null): (ColumnKind, &'static str, &str, &str)| {
         let unit = match name {
             "step" => "steps",
@@ -93,7 +93,7 @@ pub(super) fn columns() -> Vec<TableColumn<StoredFields>> {
             "prompt_tokens" | "reply_tokens" => "tokens",
             _ => "",
         };
-        TableColumn::new(kind, name, meaning, move |row: &StoredFields| {
+        ExportColumn::new(kind, name, meaning, move |row: &StoredFields| {
             value_of(kind, row.get(name).unwrap_or(&Value::Null))
         })
         .unit(unit)

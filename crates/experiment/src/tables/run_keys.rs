@@ -1,6 +1,6 @@
 //! The columns that begin every table: which study, run and cell a row belongs to.
 
-use super::columns::TableColumn;
+use super::columns::ExportColumn;
 use results::{ExperimentRecord, RunRecord};
 use serde_json::Value;
 use warehouse::Design;
@@ -110,8 +110,8 @@ impl RunKeys {
 }
 
 /// The columns that begin every table.
-pub(super) fn columns() -> Vec<TableColumn<RunKeys>> {
-    type C = TableColumn<RunKeys>;
+pub(super) fn columns() -> Vec<ExportColumn<RunKeys>> {
+    type C = ExportColumn<RunKeys>;
     let control = "in runs without shocks (p_shock 0), unless they are expanded";
     vec![
         C::text("study", "Name of the study: experiment.name.", |k| k.study.as_str().into()),

@@ -1,7 +1,7 @@
 //! The table `runs`: one row per run, from its record.
 
 use super::CommittedRun;
-use super::columns::{IN_V1, TableColumn};
+use super::columns::{ExportColumn, IN_V1};
 use super::rows::value_of;
 use crate::config::{KEYS, Scope, ValueKind};
 use crate::error::ExperimentError;
@@ -9,7 +9,7 @@ use results::{CellValue, ColumnKind, DoseRow, RunRecord};
 use serde_json::Value;
 use warehouse::{CardField, CrashSeverity, Observability, PeKind, ShockType};
 
-type C = TableColumn<RunRecord>;
+type C = ExportColumn<RunRecord>;
 
 pub(super) fn rows(run: &CommittedRun) -> Result<Vec<RunRecord>, ExperimentError> {
     Ok(vec![run.record.clone()])

@@ -1,7 +1,7 @@
 //! The table `shocks`: one row per drawn shock, whether it acted or still waited at the end.
 
 use super::CommittedRun;
-use super::columns::TableColumn;
+use super::columns::ExportColumn;
 use crate::error::ExperimentError;
 use results::{RunRecord, StepRow};
 use serde::Deserialize;
@@ -101,8 +101,8 @@ fn is_delayed(record: &RunRecord) -> bool {
     observability.is_some_and(|level| level == Observability::Delayed.label())
 }
 
-pub(super) fn columns() -> Vec<TableColumn<ShockFacts>> {
-    type C = TableColumn<ShockFacts>;
+pub(super) fn columns() -> Vec<ExportColumn<ShockFacts>> {
+    type C = ExportColumn<ShockFacts>;
     let pending = "if it still waited at the end";
     vec![
         C::text("type", "What it changes: temporal, quantity, causal or rule.", |s| {

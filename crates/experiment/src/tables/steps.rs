@@ -1,14 +1,14 @@
 //! The table `steps`: one row per step.
 
 use super::CommittedRun;
-use super::columns::{IN_V1, TableColumn};
+use super::columns::{ExportColumn, IN_V1};
 use super::series::{ALPHAS, Accumulated, ErrorAverages, context_share};
 use crate::error::ExperimentError;
 use results::{CellValue, ExposureRow, PairRow, StepRow};
 use serde::Deserialize;
 use warehouse::{CardField, DetectorFlags, ShockType};
 
-type C = TableColumn<StepFacts>;
+type C = ExportColumn<StepFacts>;
 
 /// A row, and what the rows before it tell.
 pub(super) struct StepFacts {
