@@ -3,13 +3,19 @@
 use super::context::{Context, Findings, dose_label};
 use super::run::{ObservedRun, SHOCK_TYPES};
 use super::sheet::table;
+use super::survival::p_text;
 use crate::document::{Axis, Figure, Format, Layer, Scale, Section, Severity, Table, Value};
-use crate::inference::{ols, two_stage_least_squares};
+use crate::inference::{
+    BootstrapOptions, DoseResponseOptions, ResponseKind, TippingPoint, dose_response, ols,
+    two_stage_least_squares,
+};
 use crate::survival::Covariates;
 use std::collections::BTreeSet;
 
 /// Share of drawn shocks that may go without effect.
 const WASTED_MAX: f64 = 0.2;
+/// Resamples of a bootstrap whose every replicate is an optimization.
+const REPLICATES_MAX: usize = 400;
 
 pub fn section(context: &Context<'_>, findings: &mut Findings) {
     let (drawn, applied) = context.cohort.runs.iter().fold((0, 0), |(drawn, applied), run| {
@@ -49,13 +55,88 @@ pub fn section(context: &Context<'_>, findings: &mut Findings) {
         Ok((table, _)) => tables.push(table),
         Err(error) => text.push(format!("No estimate by effective dose: {error}.")),
     }
+    let mut figures = vec![asked_and_applied(context)];
+    match response(context) {
+        Ok((figure, sentence)) => {
+            figures.push(figure);
+            text.push(sentence);
+        }
+        Err(error) => text.push(format!("No dose-response curve: {error}.")),
+    }
     findings.sections.push(Section {
         id: "dose".into(),
         title: "Dose and manipulation check".into(),
         text,
         tables,
-        figures: vec![asked_and_applied(context)],
+        figures,
     });
+}
+
+/// Share crashed along the dose that arrived, and where it tips.
+fn response(context: &Context<'_>) -> Result<(Figure, String), crate::AnalysisError> {
+    let runs = &context.cohort.runs;
+    let arrived: Vec<f64> = runs.iter().map(|run| rate(run)).collect();
+    let crashed: Vec<f64> = runs.iter().map(|run| f64::from(u8::from(run.crashed()))).collect();
+    let options = DoseResponseOptions {
+        kind: ResponseKind::Probability,
+        knots: 4,
+        points: 61,
+        bootstrap: BootstrapOptions {
+            replicates: context.options.replicates.min(REPLICATES_MAX),
+            seed: context.options.seed,
+            level: context.options.level,
+        },
+    };
+    let found = dose_response(&arrived, &crashed, context.cohort.worlds(), &options)?;
+    let place = |point: &TippingPoint| {
+        let interval = point
+            .interval
+            .map_or(String::new(), |i| format!(" (95% interval {:.1} to {:.1})", i.low, i.high));
+        let edge = if point.at_edge { ", at the edge of the data" } else { "" };
+        format!("{:.1}{interval}{edge}", point.dose)
+    };
+    let mut sentence = String::from("Along the dose that arrived");
+    match (&found.halfway, &found.steepest) {
+        (Some(halfway), Some(steepest)) => sentence.push_str(&format!(
+            ", the share that crash is halfway at {} shocks in 100 steps and rises fastest at {}",
+            place(halfway),
+            place(steepest)
+        )),
+        _ => sentence.push_str(" the share that crash does not tip"),
+    }
+    if let Some(p) = found.p_flat {
+        sentence.push_str(&format!("; that the curve is flat: p {}", p_text(p)));
+    }
+    sentence.push('.');
+    let curve = found.curve.iter();
+    let line = curve.clone().map(|point| (point.dose, point.response)).collect();
+    let band = curve.map(|point| (point.dose, point.interval.low, point.interval.high)).collect();
+    let axis = |label: &str, range| Axis {
+        label: label.into(),
+        scale: Scale::Linear,
+        range,
+        categories: Vec::new(),
+    };
+    let figure = Figure {
+        id: "dose_response".into(),
+        title: "Share of runs that crash against the dose that arrived".into(),
+        caption: "Restricted cubic spline on the logit scale, not forced to rise; pointwise band \
+                  robust by world."
+            .into(),
+        alt: sentence.clone(),
+        x: axis("shocks in 100 steps that changed something", None),
+        y: axis("share that crash", Some((0.0, 1.0))),
+        layers: vec![
+            Layer::Band { series: "share that crash".into(), points: band, stepped: false },
+            Layer::Line { series: "share that crash".into(), points: line, dashed: false },
+        ],
+        at_risk: None,
+        command: format!(
+            "vendomini export {} --table runs --out runs.csv",
+            context.studies.first().map_or("DIR", |study| &study.folder)
+        ),
+    };
+    Ok((figure, sentence))
 }
 
 fn applied_shocks(run: &ObservedRun) -> u64 {

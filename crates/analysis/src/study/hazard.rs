@@ -234,6 +234,12 @@ fn accumulated(context: &Context<'_>, findings: &mut Findings, headline: &mut He
         model("both, within worlds", lag, within, &[&sd, &shocks]),
         model("recurrent crashes (Andersen-Gill)", lag, recurrent, &[&sd]),
     ];
+    let names: BTreeSet<&str> = cohort.runs.iter().map(|run| run.model.as_str()).collect();
+    for name in names.iter().filter(|_| names.len() > 1) {
+        let only = cohort.filter(|run| run.model == *name);
+        let fit = time_varying(context, &only, &[EXPOSURE], lag);
+        models.push(model(&format!("accumulated errors, {name}"), lag, fit, &[&sd]));
+    }
     for other in LAGS.into_iter().filter(|other| *other != lag) {
         let fit = time_varying(context, cohort, &[EXPOSURE], other);
         let sd = exposure_sd(cohort, other);

@@ -5,6 +5,7 @@
 
 mod answer;
 pub mod cohort;
+mod compare;
 mod context;
 mod cost;
 mod crash_types;
@@ -22,6 +23,7 @@ mod survival;
 mod trajectories;
 mod worlds;
 
+pub use compare::{Side, compare};
 pub use context::AnalysisOptions;
 pub use run::{
     Behavior, ObservedBin, ObservedCrash, ObservedRun, ObservedStudy, PathPoint, RunEnd,

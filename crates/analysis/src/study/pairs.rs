@@ -1,14 +1,16 @@
 //! T7: runs with and without shocks in the same world.
 
 use super::context::{Context, Findings};
+use super::hazard::DOSE_UNIT;
 use super::run::ObservedRun;
 use super::sheet::table;
 use super::survival::p_text;
 use crate::document::{Format, Section, Table, Value};
 use crate::inference::{
-    Alternative, PermutationOptions, Zeros, clustered_difference, hodges_lehmann, permutation_test,
-    sign_test, wilcoxon_signed_rank,
+    Alternative, PermutationOptions, WildOptions, WildWeights, Zeros, clustered_difference,
+    hodges_lehmann, permutation_test, sign_test, wilcoxon_signed_rank, wild_cluster_bootstrap,
 };
+use crate::survival::Covariates;
 use std::collections::BTreeMap;
 
 /// Arrangements up to which a permutation test enumerates all.
@@ -24,6 +26,10 @@ pub fn section(context: &Context<'_>, findings: &mut Findings) {
     match permutation(context) {
         Ok(sentence) => text.push(sentence),
         Err(error) => text.push(format!("No permutation test: {error}.")),
+    }
+    match wild_bootstrap(context) {
+        Ok(sentence) => text.push(sentence),
+        Err(error) => text.push(format!("No wild bootstrap: {error}.")),
     }
     let sheet = differences(context, control, findings);
     findings.sections.push(Section {
@@ -64,6 +70,34 @@ fn permutation(context: &Context<'_>) -> Result<String, crate::AnalysisError> {
         } else {
             format!("{} drawn arrangements", test.arrangements)
         }
+    ))
+}
+
+/// The linear effect of the dose on crashing, tested as befits few worlds.
+fn wild_bootstrap(context: &Context<'_>) -> Result<String, crate::AnalysisError> {
+    let cohort = &context.cohort;
+    let crashed: Vec<f64> =
+        cohort.runs.iter().map(|run| f64::from(u8::from(run.crashed()))).collect();
+    let dose = cohort.runs.iter().map(|run| run.p_shock / DOSE_UNIT).collect();
+    let covariates = Covariates::from_columns(vec![("p_shock".into(), dose)])?;
+    let options = WildOptions {
+        weights: WildWeights::Webb,
+        replicates: context.options.replicates,
+        exact_max: EXACT_MAX,
+        seed: context.options.seed,
+        level: context.options.level,
+    };
+    let test = wild_cluster_bootstrap(&crashed, &covariates, cohort.worlds(), 0, &options)?;
+    let limit = |limit: Option<f64>| {
+        limit.map_or("no limit".to_owned(), |limit| format!("{:+.1}", 100.0 * limit))
+    };
+    Ok(format!(
+        "{DOSE_UNIT} more of p(shock) changes the share that crash by {:+.1} percentage points (wild \
+         cluster bootstrap over worlds: 95% interval {} to {}, p {}).",
+        100.0 * test.estimate,
+        limit(test.low),
+        limit(test.high),
+        p_text(test.p)
     ))
 }
 

@@ -16,9 +16,14 @@ const FLOOR_MAX: f64 = 0.2;
 /// Steps of a detector's window: errors must come before what a detector reads.
 const WINDOW_STEPS: u64 = 20;
 
-pub fn check(context: &Context<'_>, headline: &Headline, findings: &mut Findings) {
+/// What holds for any use of the studies: mixed designs, missing runs.
+pub fn of_studies(context: &Context<'_>, findings: &mut Findings) {
     designs(context, findings);
     completeness(context, findings);
+}
+
+pub fn check(context: &Context<'_>, headline: &Headline, findings: &mut Findings) {
+    of_studies(context, findings);
     if context.cohort.runs.is_empty() {
         let runs = context.studies.iter().map(|study| study.runs.len()).sum::<usize>();
         findings.refuse("nothing_at_risk", Error, "Nothing can be concluded about crashes.", format!(

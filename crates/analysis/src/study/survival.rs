@@ -7,15 +7,19 @@ use super::sheet::table;
 use crate::document::{
     AtRisk, Axis, Figure, Format, Layer, Scale, Section, Severity, Table, Value,
 };
+use std::collections::BTreeSet;
+
 use crate::survival::{
     SurvivalCurve, kaplan_meier, log_rank, restricted_mean, restricted_mean_difference,
 };
 
 /// Number of times below a figure at which runs at risk are counted.
 const AT_RISK_TIMES: usize = 6;
+/// Most models that have a figure each.
+const MODELS_MAX: usize = 8;
 
 pub fn section(context: &Context<'_>, findings: &mut Findings) {
-    let curves = curves(context);
+    let curves = curves(context, &context.cohort);
     let mut text = vec![
         "Time runs in steps. Runs enter when they are competent, and leave at the onset of the \
          first primary crash; runs that end otherwise are censored there. Kaplan-Meier estimates \
@@ -33,7 +37,8 @@ pub fn section(context: &Context<'_>, findings: &mut Findings) {
     }
     let mut figures = Vec::new();
     if curves.iter().any(|(_, curve)| curve.is_ok()) {
-        figures.push(km_figure(context, &curves));
+        figures.push(km_figure(context, &context.cohort, &curves));
+        figures.extend(by_model(context));
         figures.push(log_hazard_figure(context, &curves));
     }
     findings.sections.push(Section {
@@ -47,9 +52,28 @@ pub fn section(context: &Context<'_>, findings: &mut Findings) {
 
 type DoseCurve = (f64, Result<SurvivalCurve, crate::AnalysisError>);
 
-fn curves(context: &Context<'_>) -> Vec<DoseCurve> {
+/// A figure for each model, if there are a few.
+fn by_model(context: &Context<'_>) -> Vec<Figure> {
+    let runs = &context.cohort.runs;
+    let models: BTreeSet<&str> = runs.iter().map(|run| run.model.as_str()).collect();
+    if !(2..=MODELS_MAX).contains(&models.len()) {
+        return Vec::new();
+    }
+    let figure = |(number, model): (usize, &str)| {
+        let cohort = context.cohort.filter(|run| run.model == model);
+        let figure = km_figure(context, &cohort, &curves(context, &cohort));
+        Figure {
+            id: format!("km_by_dose_{number}"),
+            title: format!("{}: {model}", figure.title),
+            ..figure
+        }
+    };
+    (1..).zip(models).map(figure).collect()
+}
+
+fn curves(context: &Context<'_>, cohort: &Cohort<'_>) -> Vec<DoseCurve> {
     let curve = |dose: f64| {
-        let cohort = context.cohort.filter(|run| run.p_shock == dose);
+        let cohort = cohort.filter(|run| run.p_shock == dose);
         (dose, kaplan_meier(&one_stratum(&cohort), context.options.level))
     };
     context.doses().into_iter().map(curve).collect()
@@ -150,7 +174,7 @@ fn common_horizon(curves: &[DoseCurve]) -> Option<f64> {
     lasts.min_by(f64::total_cmp)
 }
 
-fn km_figure(context: &Context<'_>, curves: &[DoseCurve]) -> Figure {
+fn km_figure(context: &Context<'_>, of: &Cohort<'_>, curves: &[DoseCurve]) -> Figure {
     let mut layers = Vec::new();
     let mut at_risk = Vec::new();
     let times: Vec<f64> = (0..AT_RISK_TIMES)
@@ -173,7 +197,7 @@ fn km_figure(context: &Context<'_>, curves: &[DoseCurve]) -> Figure {
             points: band.map(|(time, (low, high))| (*time, *low, *high)).collect(),
             stepped: true,
         });
-        let cohort = context.cohort.filter(|run| run.p_shock == *dose);
+        let cohort = of.filter(|run| run.p_shock == *dose);
         at_risk.push((series.clone(), cohort.risk(crash_cause).at_risk(&times)));
         let last = curve.survival.last().copied().unwrap_or(1.0);
         alt.push_str(&format!(" {:.0}% at {series};", 100.0 * last));

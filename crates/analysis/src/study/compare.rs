@@ -1,0 +1,330 @@
+//! Two studies or models side by side, paired where their worlds match.
+
+use super::cohort::{Cohort, EXPOSURE};
+use super::context::{AnalysisOptions, Context, Findings, dose_label};
+use super::hazard::DOSE_UNIT;
+use super::run::{ObservedRun, ObservedStudy};
+use super::sheet::table;
+use super::survival::p_text;
+use super::{flow, refusals};
+use crate::AnalysisError;
+use crate::document::{
+    Axis, Document, Figure, Format, Layer, Scale, Section, Severity, Table, Value,
+};
+use crate::inference::{Zeros, hodges_lehmann, sign_test, wilcoxon_signed_rank};
+use crate::survival::cox::{self, CoxFit, CoxOptions};
+use crate::survival::{Covariates, RiskData, kaplan_meier};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One side of a comparison.
+pub struct Side<'a> {
+    /// What the report calls it.
+    pub name: &'a str,
+    pub studies: &'a [ObservedStudy],
+}
+
+/// Compares `b` with `a`. The document is always complete: what cannot be computed is said in it.
+pub fn compare(a: &Side<'_>, b: &Side<'_>, options: &AnalysisOptions) -> Document {
+    let both: Vec<ObservedStudy> = a.studies.iter().chain(b.studies).cloned().collect();
+    let context = Context { studies: &both, cohort: Cohort::of(&both), options };
+    let sides = [Cohort::of(a.studies), Cohort::of(b.studies)];
+    let names = [a.name, b.name];
+    let mut findings = Findings::default();
+    findings.sections.push(flow::section(&both));
+    let mut answer = vec![format!(
+        "{} has {} runs at risk and {} crashes, {} has {} and {}.",
+        names[0],
+        sides[0].runs.len(),
+        sides[0].crashes(),
+        names[1],
+        sides[1].runs.len(),
+        sides[1].crashes()
+    )];
+    if sides.iter().all(|side| !side.runs.is_empty()) {
+        answer.extend(hazards(&context, &sides, names, &mut findings));
+        answer.push(pairs(&context, &sides, names, &mut findings));
+        curves(&context, &sides, names, &mut findings);
+    } else {
+        let what = "The two cannot be compared.";
+        let why = "One of them has no run at risk.".to_owned();
+        findings.refuse("empty_side", Severity::Error, what, why);
+    }
+    refusals::of_studies(&context, &mut findings);
+    findings.refusals.sort_by_key(|refusal| refusal.severity);
+    Document {
+        title: format!("{} beside {}", names[1], names[0]),
+        subtitle: format!("{} runs at risk", sides.iter().map(|s| s.runs.len()).sum::<usize>()),
+        answer,
+        refusals: findings.refusals,
+        sections: findings.sections,
+    }
+}
+
+/// What a run shares with its partner: dose and levels, but the model's name.
+fn cell(run: &ObservedRun) -> String {
+    let named = |key: &str| key == "model.name" || key == "agent.policy";
+    let levels = run.levels.iter().filter(|(key, _)| !named(key));
+    let levels: Vec<String> = levels.map(|(key, level)| format!("{key}={level}")).collect();
+    format!("p_shock={} {}", run.p_shock, levels.join(" "))
+}
+
+fn crashed(run: &ObservedRun) -> u32 {
+    run.crashed().into()
+}
+
+/// All runs of both sides: time at risk with strata of equal cells, and the side of each run.
+fn together<'a>(sides: &[Cohort<'a>; 2]) -> (Cohort<'a>, Vec<u32>, Vec<f64>) {
+    let runs = sides[0].runs.iter().chain(&sides[1].runs).copied();
+    let cohort = Cohort::select(runs);
+    let cells: Vec<String> = cohort.runs.iter().map(|run| cell(run)).collect();
+    let known: Vec<&String> = cells.iter().collect::<BTreeSet<_>>().into_iter().collect();
+    let strata = cells.iter().map(|cell| known.partition_point(|k| *k < cell) as u32).collect();
+    let first = sides[0].runs.len();
+    let side = (0..cohort.runs.len()).map(|run| f64::from(u8::from(run >= first))).collect();
+    (cohort, strata, side)
+}
+
+/// Cox models with the side as a covariate, and its interactions.
+fn hazards(
+    context: &Context<'_>,
+    sides: &[Cohort<'_>; 2],
+    names: [&str; 2],
+    findings: &mut Findings,
+) -> Option<String> {
+    let (cohort, strata, side) = together(sides);
+    let options = CoxOptions { level: context.options.level, ..CoxOptions::default() };
+    let risk = RiskData { strata: strata.clone(), ..cohort.risk(crashed) };
+    let label = format!("{} v {}", names[1], names[0]);
+    let alone = Covariates::from_columns(vec![(label.clone(), side.clone())])
+        .and_then(|covariates| cox::fit(&risk, &covariates, &options));
+    let dose: Vec<f64> =
+        cohort.runs.iter().zip(&side).map(|(run, side)| side * run.p_shock / DOSE_UNIT).collect();
+    let interaction = Covariates::from_columns(vec![
+        (label.clone(), side.clone()),
+        (format!("{label}: more effect of {DOSE_UNIT} of p(shock)"), dose),
+    ])
+    .and_then(|covariates| cox::fit(&risk, &covariates, &options));
+    let (mut risk, exposure, runs) = cohort.time_varying(&[EXPOSURE], context.options.lag, crashed);
+    risk.strata = runs.iter().map(|run| strata[*run]).collect();
+    let of_run = |run: &usize| side[*run];
+    let with_exposure = Covariates::from_columns(vec![
+        (label.clone(), runs.iter().map(of_run).collect()),
+        ("accumulated errors".into(), exposure.values.clone()),
+        (
+            format!("{label}: more effect of errors"),
+            runs.iter().zip(&exposure.values).map(|(run, e)| of_run(run) * e).collect(),
+        ),
+    ])
+    .and_then(|covariates| cox::fit(&risk, &covariates, &options));
+    let sentence = alone.as_ref().ok().and_then(|fit| fit.coefficients.first()).map(|c| {
+        format!(
+            "In equal cells, the hazard of a crash of {} is {:.2} times that of {} (95% interval \
+             {:.2} to {:.2}, p {}).",
+            names[1],
+            c.hazard_ratio,
+            names[0],
+            c.hazard_ratio_lower,
+            c.hazard_ratio_upper,
+            p_text(c.p)
+        )
+    });
+    let models = [
+        ("side", alone),
+        ("side and its effect of the dose", interaction),
+        ("side and its effect of errors", with_exposure),
+    ];
+    findings.sections.push(Section {
+        id: "hazards".into(),
+        title: "Hazards".into(),
+        text: vec![
+            "Cox models stratified by cell (dose and all other factors), so that only runs of equal \
+             cells are compared; errors robust by world."
+                .into(),
+        ],
+        tables: vec![model_table(models)],
+        figures: Vec::new(),
+    });
+    sentence
+}
+
+fn model_table(models: [(&str, Result<CoxFit, AnalysisError>); 3]) -> Table {
+    let columns = [
+        ("model", "model", Format::Text),
+        ("covariate", "covariate", Format::Text),
+        ("coef", "log HR", Format::Digits(3)),
+        ("robust_se", "robust s.e.", Format::Digits(3)),
+        ("hr", "HR", Format::Decimals(2)),
+        ("lower", "lower", Format::Decimals(2)),
+        ("upper", "upper", Format::Decimals(2)),
+        ("p", "p", Format::P),
+    ];
+    let mut sheet = table("compare_hazards", "Hazards of the two", &columns);
+    for (name, fit) in models {
+        match fit {
+            Ok(fit) => sheet.rows.extend(fit.coefficients.iter().map(|c| {
+                vec![
+                    name.into(),
+                    c.name.clone().into(),
+                    c.coef.into(),
+                    c.robust_se.into(),
+                    c.hazard_ratio.into(),
+                    c.hazard_ratio_lower.into(),
+                    c.hazard_ratio_upper.into(),
+                    c.p.into(),
+                ]
+            })),
+            Err(error) => {
+                let mut row: Vec<Value> =
+                    vec![name.into(), format!("not estimable: {error}").into()];
+                row.resize(columns.len(), Value::None);
+                sheet.rows.push(row);
+            }
+        }
+    }
+    sheet
+}
+
+/// Mean of a value over the runs of each world, cell by cell.
+fn by_world(
+    cohort: &Cohort<'_>,
+    value: fn(&ObservedRun) -> f64,
+) -> BTreeMap<(u64, String), (f64, f64)> {
+    let mut sums: BTreeMap<(u64, String), (f64, f64)> = BTreeMap::new();
+    for run in &cohort.runs {
+        let sum = sums.entry((run.world, cell(run))).or_default();
+        (sum.0, sum.1) = (sum.0 + value(run), sum.1 + 1.0);
+    }
+    sums
+}
+
+/// Differences within worlds. Returns the sentence for the answer.
+fn pairs(
+    context: &Context<'_>,
+    sides: &[Cohort<'_>; 2],
+    names: [&str; 2],
+    findings: &mut Findings,
+) -> String {
+    let columns = [
+        ("what", "difference of", Format::Text),
+        ("worlds", "worlds", Format::Whole),
+        ("median", "median", Format::Digits(3)),
+        ("estimate", "Hodges-Lehmann", Format::Digits(3)),
+        ("lower", "lower", Format::Digits(3)),
+        ("upper", "upper", Format::Digits(3)),
+        ("sign_p", "sign test p", Format::P),
+        ("wilcoxon_p", "Wilcoxon p", Format::P),
+    ];
+    let caption = format!("{} minus {}, in the same worlds and cells", names[1], names[0]);
+    let mut sheet = table("compare_pairs", &caption, &columns);
+    let measures: [(&str, fn(&ObservedRun) -> f64); 4] = [
+        ("steps without crash", |run| run.end_step as f64),
+        ("share crashed", |run| f64::from(u8::from(run.crashed()))),
+        ("accumulated errors", |run| run.at(run.steps).exposure),
+        ("net worth", |run| run.net_worth),
+    ];
+    let mut sentence = None;
+    for (what, value) in measures {
+        let (a, b) = (by_world(&sides[0], value), by_world(&sides[1], value));
+        let mut worlds: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+        for (key, (sum, count)) in &b {
+            if let Some((sum_a, count_a)) = a.get(key) {
+                worlds.entry(key.0).or_default().push(sum / count - sum_a / count_a);
+            }
+        }
+        let differences: Vec<f64> =
+            worlds.into_values().map(|d| d.iter().sum::<f64>() / d.len() as f64).collect();
+        if differences.is_empty() {
+            let what = "The two are not paired.";
+            let why = "They share no world and cell: compare studies with the same \
+                       experiment.seed and levels."
+                .to_owned();
+            findings.refuse("no_pairs", Severity::Warning, what, why);
+            return "They share no worlds, so that nothing is paired.".to_owned();
+        }
+        let estimate = hodges_lehmann(&differences, context.options.level).ok();
+        let interval = estimate.as_ref().and_then(|estimate| estimate.interval);
+        let wilcoxon = wilcoxon_signed_rank(&differences, Zeros::Pratt).ok().map(|test| test.p);
+        if let (Some(estimate), None) = (&estimate, &sentence) {
+            sentence = Some(format!(
+                "In {} shared worlds, {} goes on for {:.1} steps more than {} without a crash{}.",
+                differences.len(),
+                names[1],
+                estimate.estimate,
+                names[0],
+                wilcoxon.map_or(String::new(), |p| format!(" (Wilcoxon p {})", p_text(p)))
+            ));
+        }
+        sheet.rows.push(vec![
+            what.into(),
+            differences.len().into(),
+            estimate.as_ref().map(|e| e.median).into(),
+            estimate.as_ref().map(|e| e.estimate).into(),
+            interval.map(|i| i.low).into(),
+            interval.map(|i| i.high).into(),
+            sign_test(&differences).ok().map(|test| test.p).into(),
+            wilcoxon.into(),
+        ]);
+    }
+    findings.sections.push(Section {
+        id: "pairs".into(),
+        title: "Within worlds".into(),
+        text: vec!["Means over the runs of a world, compared within worlds and cells.".into()],
+        tables: vec![sheet],
+        figures: Vec::new(),
+    });
+    sentence.unwrap_or_else(|| "Differences within worlds have no estimate.".to_owned())
+}
+
+/// Survival of both, without shocks and at the highest dose.
+fn curves(
+    context: &Context<'_>,
+    sides: &[Cohort<'_>; 2],
+    names: [&str; 2],
+    findings: &mut Findings,
+) {
+    let doses = context.doses();
+    let ends: BTreeSet<u64> =
+        [doses.first(), doses.last()].into_iter().flatten().map(|dose| dose.to_bits()).collect();
+    let mut layers = Vec::new();
+    for (side, name) in sides.iter().zip(names) {
+        for dose in ends.iter().map(|bits| f64::from_bits(*bits)) {
+            let cohort = side.filter(|run| run.p_shock == dose);
+            let risk = RiskData { strata: Vec::new(), ..cohort.risk(crashed) };
+            let Ok(curve) = kaplan_meier(&risk, context.options.level) else { continue };
+            let points = curve.times.iter().copied().zip(curve.survival.iter().copied());
+            layers.push(Layer::Steps {
+                series: format!("{name}, {}", dose_label(dose)),
+                points: std::iter::once((curve.origin, 1.0)).chain(points).collect(),
+            });
+        }
+    }
+    if layers.is_empty() {
+        return;
+    }
+    let axis = |label: &str, high: f64| Axis {
+        label: label.into(),
+        scale: Scale::Linear,
+        range: Some((0.0, high)),
+        categories: Vec::new(),
+    };
+    let figure = Figure {
+        id: "compare_km".into(),
+        title: "Share of runs without a crash".into(),
+        caption: "Kaplan-Meier estimates of both, at the lowest and the highest dose.".into(),
+        alt: format!("Survival curves of {} and {}.", names[0], names[1]),
+        x: axis("step", context.horizon()),
+        y: axis("without a crash", 1.0),
+        layers,
+        at_risk: None,
+        command: context.command(
+            "runs",
+            "--start entry_time --time event_time --event event_type --group p_shock --model km",
+        ),
+    };
+    findings.sections.push(Section {
+        id: "survival".into(),
+        title: "Survival".into(),
+        figures: vec![figure],
+        ..Section::default()
+    });
+}
