@@ -300,7 +300,7 @@ fn two_studies_are_compared_within_worlds() {
     elsewhere.runs.iter_mut().for_each(|run| run.world += 1000);
     let document = compare(&side("a", &a), &side("b", &elsewhere), &options());
     assert!(codes(&document, Severity::Warning).contains(&"no_pairs"));
-    let none = ObservedStudy { runs: Vec::new(), ..b };
+    let none = ObservedStudy { runs: Vec::new(), ..b.clone() };
     let document = compare(&side("a", &a), &side("b", &none), &options());
     assert!(codes(&document, Severity::Error).contains(&"empty_side"));
 }

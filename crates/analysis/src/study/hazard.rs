@@ -484,8 +484,9 @@ fn hazard_curve(context: &Context<'_>, lag: u64) -> Result<(Figure, String), Ana
     let spline = RestrictedCubicSpline::at_quantiles(&covariates.values, 3)?;
     let (low, high) = (quantile(0.01), quantile(0.99));
     let at: Vec<f64> = (0..=80).map(|i| low + (high - low) * f64::from(i) / 80.0).collect();
-    let effect =
-        cox::spline_effect(&risk, &covariates, EXPOSURE.0, &spline, low, &at, &options(context))?;
+    let exposure =
+        cox::SplineExposure { covariate: EXPOSURE.0.to_owned(), spline, reference: low, at };
+    let effect = cox::spline_effect(&risk, &covariates, &exposure, &options(context))?;
     let steepest = effect.curve.windows(2).max_by(|a, b| {
         let slope = |w: &[cox::SplinePoint]| {
             (w[1].log_hazard_ratio - w[0].log_hazard_ratio) / (w[1].exposure - w[0].exposure)
