@@ -3,8 +3,10 @@
 //! - [`survival`]: Kaplan-Meier, log-rank, Cox, Aalen-Johansen, discrete-time hazards.
 //! - [`inference`]: paired and permutation tests, bootstraps, contingency tables, corrections for
 //!   several tests, regressions.
+//! - [`frame`], [`coding`]: tables in memory, and their columns as what models take.
 //! - [`document`]: tables and figures as values, for a renderer.
 
+pub mod coding;
 pub mod document;
 pub mod error;
 pub mod frame;
