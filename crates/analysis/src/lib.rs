@@ -4,6 +4,7 @@
 //! - [`inference`]: paired and permutation tests, bootstraps, contingency tables, corrections for
 //!   several tests, regressions.
 //! - [`frame`], [`coding`]: tables in memory, and their columns as what models take.
+//! - [`numeric`]: maximization, distributions, splines.
 //! - [`document`]: tables and figures as values, for a renderer.
 
 pub mod coding;
@@ -11,6 +12,7 @@ pub mod document;
 pub mod error;
 pub mod frame;
 pub mod inference;
+pub mod numeric;
 pub mod survival;
 
 pub use error::AnalysisError;

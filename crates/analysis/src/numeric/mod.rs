@@ -1,0 +1,3 @@
+//! Numerical methods that several statistics share.
+
+pub mod spline;

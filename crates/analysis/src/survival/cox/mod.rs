@@ -1,0 +1,18 @@
+//! Cox's proportional hazards model in counting-process form: fixed and time-varying covariates,
+//! recurrent events (Andersen and Gill 1982), cause-specific hazards, late entries, strata.
+
+mod fit;
+mod model;
+mod prediction;
+mod proportional_hazards;
+mod residuals;
+mod spline_effect;
+
+pub use fit::fit;
+pub use model::{CoxFit, CoxOptions, CoxTest, Ties};
+pub use prediction::PredictedSurvival;
+pub use proportional_hazards::{
+    ProportionalHazardsMethod, ProportionalHazardsTest, TimeTransform, proportional_hazards_test,
+};
+pub use residuals::Schoenfeld;
+pub use spline_effect::{SplineEffect, SplinePoint, spline_effect};
