@@ -15,10 +15,8 @@ pub fn read(
     separator: u8,
     columns: &[&str],
 ) -> Result<Vec<ReadColumn>, Failure> {
-    let mut reader = ReaderBuilder::new()
-        .delimiter(separator)
-        .trim(Trim::All)
-        .from_reader(BufReader::new(file));
+    let mut reader =
+        ReaderBuilder::new().delimiter(separator).trim(Trim::All).from_reader(BufReader::new(file));
     let places = places(&mut reader, path, separator, columns)?;
     let mut fields: Vec<Vec<String>> = vec![Vec::new(); places.len()];
     let mut record = StringRecord::new();
@@ -60,7 +58,8 @@ fn places(
 /// Fails if the head, a single field, has other separators.
 fn check_separator(path: &Path, expected: u8, head: &str) -> Result<(), Failure> {
     const SEPARATORS: [(char, &str); 3] = [(',', "commas"), (';', "semicolons"), ('\t', "tabs")];
-    let Some((found, name)) = SEPARATORS.into_iter().find(|(separator, _)| head.contains(*separator))
+    let Some((found, name)) =
+        SEPARATORS.into_iter().find(|(separator, _)| head.contains(*separator))
     else {
         return Ok(());
     };
@@ -78,7 +77,10 @@ fn broken(path: &Path, error: &csv::Error) -> Failure {
         ErrorKind::UnequalLengths { pos, expected_len, len } => {
             let line = pos.as_ref().map_or(String::new(), |pos| format!("line {}: ", pos.line()));
             let fields = format!("expected {expected_len} fields, as in the head, found {len}");
-            bad(path, format!("{line}{fields}; a field with commas or quotes needs quotes around it"))
+            bad(
+                path,
+                format!("{line}{fields}; a field with commas or quotes needs quotes around it"),
+            )
         }
         ErrorKind::Utf8 { pos, .. } => {
             let line = pos.as_ref().map_or(String::new(), |pos| format!("line {}: ", pos.line()));

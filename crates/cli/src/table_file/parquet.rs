@@ -25,7 +25,8 @@ pub fn read(file: File, path: &Path, columns: &[&str]) -> Result<Vec<ReadColumn>
         let mut values = Vec::new();
         for group in 0..metadata.num_row_groups() {
             let rows = usize::try_from(metadata.row_group(group).num_rows()).unwrap_or(0);
-            let column = reader.get_row_group(group).and_then(|group| group.get_column_reader(leaf));
+            let column =
+                reader.get_row_group(group).and_then(|group| group.get_column_reader(leaf));
             column
                 .and_then(|column| push_group(column, kind, rows, &mut values))
                 .map_err(|error| broken(path, &error))?;
@@ -39,7 +40,8 @@ pub fn read(file: File, path: &Path, columns: &[&str]) -> Result<Vec<ReadColumn>
 fn leaf(schema: &SchemaDescriptor, path: &Path, name: &str) -> Result<usize, Failure> {
     let names: Vec<&str> =
         schema.root_schema().get_fields().iter().map(|field| field.name()).collect();
-    let mut found = schema.columns().iter().enumerate().filter(|(_, c)| c.path().parts()[0] == name);
+    let mut found =
+        schema.columns().iter().enumerate().filter(|(_, c)| c.path().parts()[0] == name);
     match (found.next(), found.next()) {
         (None, _) => Err(no_column(path, name, &names)),
         (Some((leaf, column)), None) if column.path().parts().len() == 1 => Ok(leaf),
@@ -179,9 +181,7 @@ fn push_values<T: DataType>(
 
 fn whole(number: i64, kind: ValueKind) -> TypedValue {
     match kind {
-        ValueKind::Decimal { scale } => {
-            TypedValue::Number(number as f64 / 10_f64.powi(scale))
-        }
+        ValueKind::Decimal { scale } => TypedValue::Number(number as f64 / 10_f64.powi(scale)),
         ValueKind::Null => TypedValue::Missing,
         _ => TypedValue::whole(number),
     }
@@ -192,7 +192,8 @@ fn from_bytes(bytes: &[u8], kind: ValueKind) -> Result<TypedValue, ParquetError>
     match kind {
         ValueKind::Decimal { scale } if bytes.len() <= 16 => {
             let sign = if bytes.first().is_some_and(|byte| byte & 0x80 != 0) { -1 } else { 0 };
-            let number = bytes.iter().fold(sign, |number: i128, byte| number << 8 | i128::from(*byte));
+            let number =
+                bytes.iter().fold(sign, |number: i128, byte| number << 8 | i128::from(*byte));
             Ok(TypedValue::Number(number as f64 / 10_f64.powi(scale)))
         }
         ValueKind::Text => match str::from_utf8(bytes) {
@@ -206,10 +207,14 @@ fn from_bytes(bytes: &[u8], kind: ValueKind) -> Result<TypedValue, ParquetError>
 
 fn broken(path: &Path, error: &ParquetError) -> Failure {
     match error {
-        ParquetError::NYI(text) => bad(path, format!("this kind of Parquet is not supported: {text}")),
+        ParquetError::NYI(text) => {
+            bad(path, format!("this kind of Parquet is not supported: {text}"))
+        }
         ParquetError::General(text) if text.contains("feature") => bad(
             path,
-            format!("expected compression with snappy, gzip, zstd or lz4, or none, found another: {text}"),
+            format!(
+                "expected compression with snappy, gzip, zstd or lz4, or none, found another: {text}"
+            ),
         ),
         error => bad(
             path,
