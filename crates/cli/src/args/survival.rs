@@ -80,7 +80,7 @@ pub struct SurvivalArgs {
     #[arg(long, value_name = "BINS", value_delimiter = ',')]
     pub bins: Vec<f64>,
     /// Times are in steps of this width, and an event is in the last step of its row (cloglog)
-    /// [default: an event is somewhere in its bin]
+    /// [default: 1 if all times are whole numbers, else an event is somewhere in its bin]
     #[arg(long, value_name = "WIDTH")]
     pub step: Option<f64>,
     /// Level of confidence intervals and bands

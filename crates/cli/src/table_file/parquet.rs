@@ -7,6 +7,7 @@ use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::DataType;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 use std::fs::File;
@@ -24,6 +25,8 @@ pub fn read(file: File, path: &Path, columns: &[&str]) -> Result<Vec<ReadColumn>
         })?;
         let mut values = Vec::new();
         for group in 0..metadata.num_row_groups() {
+            check_range(metadata.row_group(group).column(leaf))
+                .map_err(|error| broken(path, &error))?;
             let rows = usize::try_from(metadata.row_group(group).num_rows()).unwrap_or(0);
             let column =
                 reader.get_row_group(group).and_then(|group| group.get_column_reader(leaf));
@@ -34,6 +37,15 @@ pub fn read(file: File, path: &Path, columns: &[&str]) -> Result<Vec<ReadColumn>
         Ok(typed_column(values))
     };
     columns.iter().map(read).collect()
+}
+
+/// Fails if the bytes of a column begin or end before the file: the library would panic.
+fn check_range(column: &ColumnChunkMetaData) -> Result<(), ParquetError> {
+    let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+    match start.min(column.compressed_size()) {
+        0.. => Ok(()),
+        _ => Err(ParquetError::General("a column begins before the file".to_owned())),
+    }
 }
 
 /// The leaf of the schema that is the column of this name.

@@ -87,7 +87,7 @@ fn every_truncation_of_a_parquet_file_is_refused() {
 #[test]
 fn damaged_parquet_files_end_no_test_with_a_panic() {
     let whole = std::fs::read(stored("arrow_gzip.parquet")).expect("the file");
-    for at in 4..whole.len() {
+    for at in (4..whole.len()).step_by(19) {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x55;
         drop(read_text("x.parquet", damaged, &NAMES));

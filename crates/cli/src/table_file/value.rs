@@ -12,14 +12,14 @@ pub enum TypedValue {
     Text(String),
 }
 
-/// Whole numbers beyond ±2^53 are not all distinct as 64-bit floats.
-const WHOLE_MAX: u64 = 1 << 53;
+/// Whole numbers from ±2^53 on are not all distinct as 64-bit floats.
+const WHOLE_END: u64 = 1 << 53;
 
 impl TypedValue {
     /// A whole number. One that a 64-bit float does not hold, such as an id of 64 bits, is a text:
     /// else two ids could be equal.
     pub fn whole(number: i64) -> TypedValue {
-        match number.unsigned_abs() <= WHOLE_MAX {
+        match number.unsigned_abs() < WHOLE_END {
             true => TypedValue::Number(number as f64),
             false => TypedValue::Text(number.to_string()),
         }
@@ -89,7 +89,7 @@ fn all(texts: &[Option<String>], parse: impl Fn(&str) -> Option<f64>) -> Option<
 fn number(text: &str) -> Option<f64> {
     let number: f64 = text.parse().ok()?;
     let is_whole = text.trim_start_matches(['-', '+']).bytes().all(|byte| byte.is_ascii_digit());
-    (!is_whole || number.abs() <= WHOLE_MAX as f64).then_some(number)
+    (!is_whole || number.abs() < WHOLE_END as f64).then_some(number)
 }
 
 fn flag(text: &str) -> Option<f64> {

@@ -16,6 +16,8 @@ pub struct CloglogResult {
     robust: &'static str,
     coefficients: Vec<Coefficient>,
     references: Vec<ReferenceLevel>,
+    /// An event is in the last step of its row; null: somewhere in its bin.
+    step: Option<f64>,
     bins: Vec<HazardBin>,
     log_likelihood: f64,
     clusters: usize,
@@ -36,13 +38,14 @@ struct HazardBin {
 
 pub fn fit(args: &SurvivalArgs, input: &SurvivalInput) -> Result<Fitted, AnalysisError> {
     let edges = edges(args, &input.data)?;
+    let step = args.step.or_else(|| step_of(&input.data));
     let (robust, robust_name) = robust(args);
     let options = DiscreteOptions {
         level: args.level,
-        event_time: args.step.map_or(EventTime::InBin, EventTime::Within),
+        event_time: step.map_or(EventTime::InBin, EventTime::Within),
         robust,
-        cause: None,
         recurrent: args.recurrent,
+        ..DiscreteOptions::default()
     };
     let fit = discrete_hazard(&input.data, &input.covariates.covariates, &edges, &options)?;
     let bin = |(of, edges): (&Coefficient, &[f64])| HazardBin {
@@ -55,6 +58,7 @@ pub fn fit(args: &SurvivalArgs, input: &SurvivalInput) -> Result<Fitted, Analysi
     };
     let result = CloglogResult {
         robust: robust_name,
+        step,
         bins: fit.bins.iter().zip(edges.windows(2)).map(bin).collect(),
         coefficients: fit.coefficients,
         references: references(input),
@@ -65,9 +69,16 @@ pub fn fit(args: &SurvivalArgs, input: &SurvivalInput) -> Result<Fitted, Analysi
     Ok((ModelResult::Cloglog(result), fit.warnings))
 }
 
+/// Steps of 1 if all times are whole numbers.
+fn step_of(data: &RiskData) -> Option<f64> {
+    data.start.iter().chain(&data.stop).all(|time| time.fract() == 0.0).then_some(1.0)
+}
+
 /// The edges of the bins: as given, or quantiles of the times of events.
 fn edges(args: &SurvivalArgs, data: &RiskData) -> Result<Vec<f64>, AnalysisError> {
     const BINS_DEFAULT: usize = 5;
+    let first = data.start.iter().copied().fold(f64::INFINITY, f64::min);
+    let last = data.stop.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let count = match args.bins[..] {
         [] => BINS_DEFAULT,
         [count] if count >= 1.0 && count.fract() == 0.0 => count as usize,
@@ -76,7 +87,7 @@ fn edges(args: &SurvivalArgs, data: &RiskData) -> Result<Vec<f64>, AnalysisError
                 "--bins: expected a number of bins, or two or more edges, found {count}"
             )));
         }
-        ref edges => return Ok(edges.to_vec()),
+        ref edges => return covering(edges, first, last),
     };
     let mut times: Vec<f64> = data
         .stop
@@ -86,8 +97,6 @@ fn edges(args: &SurvivalArgs, data: &RiskData) -> Result<Vec<f64>, AnalysisError
         .map(|(stop, _)| *stop)
         .collect();
     times.sort_by(f64::total_cmp);
-    let first = data.start.iter().copied().fold(f64::INFINITY, f64::min);
-    let last = data.stop.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut edges = vec![first];
     edges.extend((1..count).filter_map(|bin| times.get((bin * times.len()).div_ceil(count) - 1)));
     edges.dedup();
@@ -97,13 +106,31 @@ fn edges(args: &SurvivalArgs, data: &RiskData) -> Result<Vec<f64>, AnalysisError
     Ok(edges)
 }
 
+/// The edges, if they cover the time at risk.
+fn covering(edges: &[f64], first: f64, last: f64) -> Result<Vec<f64>, AnalysisError> {
+    let is_rising = edges.windows(2).all(|pair| pair[0] < pair[1]);
+    if is_rising && edges.first().is_some_and(|edge| *edge <= first) && edges.last() >= Some(&last)
+    {
+        return Ok(edges.to_vec());
+    }
+    let found: Vec<String> = edges.iter().map(f64::to_string).collect();
+    Err(AnalysisError::Usage(format!(
+        "--bins: expected rising edges that cover the time at risk, from {first} to {last}, found {}",
+        found.join(",")
+    )))
+}
+
 impl CloglogResult {
     pub fn print(&self, percent: &str) -> Result<(), Failure> {
         let errors = match self.robust {
             "none" => String::new(),
             robust => format!(", robust errors of {} clusters ({robust})", self.clusters),
         };
-        output::line(&format!("log-likelihood {:.4}{errors}", self.log_likelihood))?;
+        let events = match self.step {
+            Some(step) => format!("events within the last {step} of their rows"),
+            None => "events somewhere in their bins".to_owned(),
+        };
+        output::line(&format!("log-likelihood {:.4}, {events}{errors}", self.log_likelihood))?;
         if !self.coefficients.is_empty() {
             print_coefficients(&self.coefficients, percent)?;
             print_references(&self.references)?;

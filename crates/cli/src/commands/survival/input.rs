@@ -1,5 +1,6 @@
 //! The data of a model, from the columns of a table.
 
+use super::subjects::check_subjects;
 use crate::args::{SurvivalArgs, SurvivalModel};
 use crate::failure::Failure;
 use crate::table_file::{self, TableFile};
@@ -73,6 +74,7 @@ impl SurvivalInput {
             Some(last) => *last as usize + 1,
             None => data.rows(),
         };
+        check_subjects(args, &frame, &data)?;
         let causes = causes.counts;
         Ok(SurvivalInput {
             data,

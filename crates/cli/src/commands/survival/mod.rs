@@ -7,6 +7,7 @@ mod incidence;
 mod input;
 mod log_rank;
 mod options;
+mod subjects;
 mod text;
 
 use crate::args::{SurvivalArgs, SurvivalModel};
