@@ -4,9 +4,11 @@
 //! - [`inference`]: paired and permutation tests, bootstraps, contingency tables, corrections for
 //!   several tests, regressions.
 //! - [`study`]: the runs of a study, and their analysis.
+//! - [`frame`], [`coding`]: tables in memory, and their columns as what models take.
 //! - [`numeric`]: maximization, distributions, splines.
 //! - [`document`]: tables and figures as values, for a renderer.
 
+pub mod coding;
 pub mod document;
 pub mod error;
 pub mod frame;

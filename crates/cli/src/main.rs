@@ -18,6 +18,7 @@ mod session;
 mod signals;
 mod slurm;
 mod supervise;
+mod table_file;
 
 use args::{Cli, Command};
 use clap::Parser;

@@ -2,6 +2,7 @@
 
 mod experiment;
 mod model;
+mod survival;
 
 pub use experiment::{
     AuditArgs, ColumnsArgs, DetectArgs, ExportArgs, QualifyArgs, ReplayArgs, RunArgs,
@@ -11,6 +12,7 @@ pub use model::{
     BenchArgs, BringUpArgs, DoctorArgs, FetchArgs, GenerateArgs, LoadArgs, PlacementArgs, PlanArgs,
     ScoreArgs, SelftestArgs, ServeArgs, SynthArgs, TemplateArgs, TimeArgs,
 };
+pub use survival::{RobustKind, SurvivalArgs, SurvivalModel, TiesKind, TimeFunction};
 
 use clap::{Parser, Subcommand};
 
@@ -59,6 +61,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Describe the columns of the exported tables: type, unit, meaning, and when they are null
     Columns(ColumnsArgs),
+    /// Survival analysis of any table: Kaplan-Meier, log-rank, Cox, competing causes
+    Survival(SurvivalArgs),
     /// Show devices, limits and caches, and what would prevent a load
     Doctor(DoctorArgs),
     /// Check every GPU kernel against the CPU, and measure the GPU

@@ -19,6 +19,7 @@ mod selftest;
 mod serve;
 mod status;
 mod submit;
+mod survival;
 mod synth;
 mod template;
 
@@ -53,5 +54,6 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Audit(args) => audit::run(&args),
         Command::Grid(args) => grid::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Survival(args) => survival::run(&args),
     }
 }
