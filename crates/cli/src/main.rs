@@ -14,6 +14,7 @@ mod needs;
 mod output;
 mod plan_limits;
 mod provider;
+mod report_files;
 mod session;
 mod signals;
 mod slurm;

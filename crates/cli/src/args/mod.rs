@@ -1,9 +1,11 @@
 //! Command-line arguments as typed; `commands` interprets them.
 
+mod analysis;
 mod experiment;
 mod model;
 mod survival;
 
+pub use analysis::{AnalysisArgs, CompareArgs, ReportArgs};
 pub use experiment::{
     AuditArgs, ColumnsArgs, DetectArgs, ExportArgs, QualifyArgs, ReplayArgs, RunArgs,
     RunEngineArgs, StatusArgs, SubmitArgs,
@@ -59,6 +61,10 @@ pub enum Command {
     Submit(SubmitArgs),
     /// Write a table of all committed runs: runs, steps, pairs, shocks, crashes or intervals
     Export(ExportArgs),
+    /// Answer a study's question: a page with figures, all numbers as JSON, and tables
+    Report(ReportArgs),
+    /// Compare two studies or models, paired where their worlds match
+    Compare(CompareArgs),
     /// Describe the columns of the exported tables: type, unit, meaning, and when they are null
     Columns(ColumnsArgs),
     /// Survival analysis of any table: Kaplan-Meier, log-rank, Cox, competing causes

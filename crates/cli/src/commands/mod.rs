@@ -13,6 +13,7 @@ mod load;
 mod plan;
 mod qualify;
 mod replay;
+mod report;
 mod run;
 mod score;
 mod selftest;
@@ -44,6 +45,8 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Qualify(args) => qualify::run(&args, watch),
         Command::Submit(args) => submit::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Compare(args) => report::compare(&args),
         Command::Columns(args) => columns::run(&args),
         Command::Doctor(args) => doctor::run(&args, watch),
         Command::Selftest(args) => selftest::run(&args, watch),
