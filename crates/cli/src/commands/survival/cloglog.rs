@@ -143,6 +143,6 @@ impl CloglogResult {
             row.extend([bin.hazard, bin.lower, bin.upper].map(number));
             row
         };
-        print_table(&head, self.bins.iter().map(row).collect())
+        print_table(1, &head, self.bins.iter().map(row).collect())
     }
 }

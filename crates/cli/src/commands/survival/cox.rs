@@ -142,7 +142,7 @@ impl SchoenfeldTests {
              against them:",
             self.function
         ))?;
-        print_table(&["covariate", "chi2", "df", "p"], rows)
+        print_table(1, &["covariate", "chi2", "df", "p"], rows)
     }
 }
 
@@ -202,7 +202,7 @@ pub fn print_coefficients(coefficients: &[Coefficient], percent: &str) -> Result
         row.push(p(of.p));
         row
     };
-    print_table(&head, coefficients.iter().map(row).collect())
+    print_table(1, &head, coefficients.iter().map(row).collect())
 }
 
 pub fn print_references(references: &[ReferenceLevel]) -> Result<(), Failure> {
