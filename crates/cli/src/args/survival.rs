@@ -120,7 +120,7 @@ pub enum TiesKind {
 pub enum RobustKind {
     /// The model's errors only
     None,
-    /// The sandwich of Lin and Wei with normal intervals, as R and lifelines
+    /// The sandwich of Lin and Wei with normal intervals, as R
     Plain,
     /// The sandwich times G / (G - 1) for G clusters, with intervals from t with G - 1 degrees of
     /// freedom: the plain one is too narrow with few clusters
@@ -129,8 +129,12 @@ pub enum RobustKind {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TimeFunction {
+    /// The rank among the times of events; equal times have their mean rank
     Rank,
+    /// One minus the Kaplan-Meier curve of all rows
     Km,
+    /// The time itself
     Identity,
+    /// The log of the time
     Log,
 }
