@@ -48,7 +48,8 @@ pub struct SurvivalArgs {
     /// (cox, cloglog). Standard errors are then robust
     #[arg(long, value_name = "COLUMN")]
     pub cluster: Option<String>,
-    /// Robust standard errors (cox, cloglog) [default: small-sample with --cluster, else none]
+    /// Robust standard errors (cox, cloglog) [default: small-sample with --cluster or
+    /// --recurrent, else none]
     #[arg(long, value_enum, value_name = "KIND")]
     pub robust: Option<RobustKind>,
     /// Events at the same time (cox) [default: efron]

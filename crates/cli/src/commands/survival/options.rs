@@ -47,6 +47,9 @@ pub fn check(args: &SurvivalArgs) -> Result<(), Failure> {
         Logrank if args.group.is_none() => Err(Failure::usage(
             "--model logrank: expected --group, the groups to compare, found none",
         )),
+        _ if args.recurrent && args.subject.is_none() => {
+            Err(Failure::usage("--recurrent: expected --subject, whose events recur, found none"))
+        }
         _ => check_values(args),
     }
 }
