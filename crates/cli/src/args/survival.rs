@@ -76,8 +76,8 @@ pub struct SurvivalArgs {
     /// Times to print (km, nelson-aalen, aj) [default: up to ten of those with events]
     #[arg(long, value_name = "TIMES", value_delimiter = ',')]
     pub times: Vec<f64>,
-    /// Bins of time in which the baseline hazard is constant (cloglog): their number, or their edges
-    /// as 0,100,200 [default: 5, with about as many events each]
+    /// Bins of time in which the baseline hazard is constant (cloglog): their number, or edges
+    /// such as 0,100,200 [default: 5, with about as many events each]
     #[arg(long, value_name = "BINS", value_delimiter = ',')]
     pub bins: Vec<f64>,
     /// Times are in steps of this width, and an event is in the last step of its row (cloglog)

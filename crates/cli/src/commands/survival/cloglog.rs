@@ -115,7 +115,8 @@ fn covering(edges: &[f64], first: f64, last: f64) -> Result<Vec<f64>, AnalysisEr
     }
     let found: Vec<String> = edges.iter().map(f64::to_string).collect();
     Err(AnalysisError::Usage(format!(
-        "--bins: expected rising edges that cover the time at risk, from {first} to {last}, found {}",
+        "--bins: expected rising edges that cover the time at risk, from {first} to {last}, found \
+         {}",
         found.join(",")
     )))
 }

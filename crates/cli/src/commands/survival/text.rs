@@ -3,8 +3,8 @@
 use crate::failure::Failure;
 use crate::output;
 
-/// Prints a table below its head: the first columns, `labels` of them, to the left, the others, which
-/// are numbers, to the right.
+/// Prints a table below its head: the first columns, `labels` of them, to the left, the others,
+/// which are numbers, to the right.
 pub fn print_table(labels: usize, head: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
     let mut table = vec![head.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>()];
     table.extend(rows);
