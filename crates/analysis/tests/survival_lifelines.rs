@@ -133,8 +133,8 @@ fn rossi_models() {
     assert_close("log-rank", &[test.chi2, test.p], &expected.numbers("log_rank_age"), 1e-9);
 }
 
-/// The numbers of the review of the experiment, as printed there. Its robust errors are in a test of
-/// the module `cox`: lifelines' depend on the order of rows that are tied.
+/// The numbers of the review of the experiment, as printed there. Its robust errors are in a test
+/// of the module `cox`: lifelines' depend on the order of rows that are tied.
 #[test]
 fn rossi_as_reviewed() {
     let (data, _) = answers("rossi");

@@ -85,29 +85,29 @@ impl FitWarning {
 
 /// The distribution of an estimate divided by its error: normal, or Student's t.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reference {
+pub(super) struct ReferenceDistribution {
     /// Errors on each side of an estimate in its interval.
     pub(super) width: f64,
     df: Option<f64>,
 }
 
-impl Reference {
+impl ReferenceDistribution {
     /// # Errors
     /// The level is not in (0, 1), or there are fewer than two clusters for robust errors.
     pub(super) fn new(
         level: f64,
         robust: RobustErrors,
         clusters: usize,
-    ) -> Result<Reference, AnalysisError> {
+    ) -> Result<ReferenceDistribution, AnalysisError> {
         if robust != RobustErrors::None && clusters < 2 {
             let text = format!("robust errors need two or more clusters, found {clusters}");
             return Err(AnalysisError::NotEstimable(text));
         }
         if robust == RobustErrors::SmallSample {
             let df = clusters as f64 - 1.0;
-            return Ok(Reference { width: student_width(level, df)?, df: Some(df) });
+            return Ok(ReferenceDistribution { width: student_width(level, df)?, df: Some(df) });
         }
-        Ok(Reference { width: normal_width(level)?, df: None })
+        Ok(ReferenceDistribution { width: normal_width(level)?, df: None })
     }
 
     pub(super) fn p(self, statistic: f64) -> f64 {

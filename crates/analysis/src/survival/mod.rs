@@ -15,6 +15,7 @@ mod log_rank;
 mod nelson_aalen;
 mod restricted_mean;
 mod risk_data;
+mod risk_order;
 mod risk_table;
 mod separation;
 mod trials;

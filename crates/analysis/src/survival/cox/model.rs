@@ -4,9 +4,11 @@ use nalgebra::{DMatrix, DVector};
 use serde::Serialize;
 
 use super::super::concordance::Concordance;
-use super::super::estimate::{Coefficient, Contrast, FitWarning, Reference, RobustErrors};
+use super::super::estimate::{
+    Coefficient, Contrast, FitWarning, ReferenceDistribution, RobustErrors,
+};
 use super::super::risk_data::RiskData;
-use super::design::Design;
+use super::design::CoxDesign;
 use crate::error::AnalysisError;
 use crate::numeric::distribution::chi_squared_p;
 use crate::numeric::newton::inverse;
@@ -85,11 +87,11 @@ pub struct CoxFit {
 /// The sorted data at the estimate.
 #[derive(Debug, Clone)]
 pub(super) struct FittedDesign {
-    pub(super) design: Design,
+    pub(super) design: CoxDesign,
     /// Relative hazards of the design's rows.
     pub(super) risks: Vec<f64>,
     pub(super) ties: Ties,
-    pub(super) reference: Reference,
+    pub(super) reference: ReferenceDistribution,
     /// Of the data.
     pub(super) rows: usize,
     /// Start and stop of the rows of the data.
