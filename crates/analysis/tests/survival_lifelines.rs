@@ -157,6 +157,10 @@ fn rossi_as_reviewed() {
     assert_close("correction", &[ratio], &[(54.0f64 / 53.0).sqrt()], 1e-12);
     let width = (small.upper - small.lower) / small.robust_se.unwrap() / 2.0;
     assert_close("t of 53", &[width], &[2.0057459953178696], 1e-12);
+    // The test of one coefficient is that of its t.
+    let fit = cox::fit(&rows, &covariates, &options(RobustErrors::SmallSample)).unwrap();
+    let test = fit.wald_test(&[0]).unwrap();
+    assert_close("t squared", &[test.chi2, test.p], &[small.statistic.powi(2), small.p], 1e-12);
 }
 
 #[test]

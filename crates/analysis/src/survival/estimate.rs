@@ -4,7 +4,9 @@ use nalgebra::DMatrix;
 use serde::Serialize;
 
 use crate::error::AnalysisError;
-use crate::numeric::distribution::{normal_p, normal_width, student_p, student_width};
+use crate::numeric::distribution::{
+    chi_squared_p, f_p, normal_p, normal_width, student_p, student_width,
+};
 
 /// Standard errors that do not trust the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,6 +48,14 @@ pub struct Contrast {
     pub se: f64,
     pub lower: f64,
     pub upper: f64,
+    pub p: f64,
+}
+
+/// A test of coefficients.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CoxTest {
+    pub chi2: f64,
+    pub df: usize,
     pub p: f64,
 }
 
@@ -114,8 +124,13 @@ impl ReferenceDistribution {
         self.df.map_or_else(|| normal_p(statistic), |df| student_p(statistic, df))
     }
 
-    pub(super) fn df(self) -> Option<f64> {
-        self.df
+    /// A test of `df` coefficients at once: chi-squared, or F.
+    pub(super) fn joint_test(self, chi2: f64, df: usize) -> CoxTest {
+        let p = match self.df {
+            None => chi_squared_p(chi2, df as f64),
+            Some(clusters) => f_p(chi2 / df as f64, df as f64, clusters),
+        };
+        CoxTest { chi2, df, p }
     }
 
     pub(super) fn contrast(self, value: f64, se: f64) -> Contrast {

@@ -3,6 +3,7 @@
 use nalgebra::{DMatrix, DVector};
 
 use super::super::concordance::of_order;
+use super::super::estimate::CoxTest;
 use super::super::estimate::{
     FitWarning, ReferenceDistribution, RobustErrors, sandwich, standard_errors,
 };
@@ -10,9 +11,9 @@ use super::super::risk_data::{Covariates, EventsPerSubject, RiskData};
 use super::super::separation::fit_warnings;
 use super::design::CoxDesign;
 use super::likelihood::expand;
-use super::model::{CoxFit, CoxOptions, CoxTest, FittedDesign};
+use super::model::{CoxFit, CoxOptions, FittedDesign};
 use crate::error::AnalysisError;
-use crate::numeric::distribution::{chi_squared_p, f_p};
+use crate::numeric::distribution::chi_squared_p;
 use crate::numeric::newton::{Maximum, dependent, inverse, maximize};
 
 /// Fits a Cox model by Newton-Raphson. The fit keeps a copy of the sorted data, for residuals and
@@ -87,7 +88,7 @@ pub fn fit(
             .as_ref()
             .filter(|_| cluster_count > covariates.names.len())
             .and_then(inverse)
-            .map(|information| robust_test(wald(&information), covariates.names.len(), reference)),
+            .map(|information| reference.joint_test(wald(&information), covariates.names.len())),
         concordance: of_order(&fitted.design.order, &log_risks),
         aic: 2.0 * (covariates.names.len() as f64 - maximum.at.value),
         iterations: maximum.iterations,
@@ -122,14 +123,6 @@ fn coefficients(
 fn unscaled(matrix: &DMatrix<f64>, scales: &[f64]) -> DMatrix<f64> {
     let (rows, columns) = matrix.shape();
     DMatrix::from_fn(rows, columns, |i, j| matrix[(i, j)] / (scales[i] * scales[j]))
-}
-
-fn robust_test(chi2: f64, df: usize, reference: ReferenceDistribution) -> CoxTest {
-    let p = match reference.df() {
-        None => chi_squared_p(chi2, df as f64),
-        Some(denominator) => f_p(chi2 / df as f64, df as f64, denominator),
-    };
-    CoxTest { chi2, df, p }
 }
 
 fn not_estimable(names: &[String], column: usize, explained: bool) -> AnalysisError {

@@ -1,16 +1,14 @@
 //! Options and result of a Cox model.
 
 use nalgebra::{DMatrix, DVector};
-use serde::Serialize;
 
 use super::super::concordance::Concordance;
 use super::super::estimate::{
-    Coefficient, Contrast, FitWarning, ReferenceDistribution, RobustErrors,
+    Coefficient, Contrast, CoxTest, FitWarning, ReferenceDistribution, RobustErrors,
 };
 use super::super::risk_data::RiskData;
 use super::design::CoxDesign;
 use crate::error::AnalysisError;
-use crate::numeric::distribution::chi_squared_p;
 use crate::numeric::newton::inverse;
 
 /// Events at the same time.
@@ -45,14 +43,6 @@ impl Default for CoxOptions {
             max_iterations: 50,
         }
     }
-}
-
-/// A test that all coefficients are 0.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct CoxTest {
-    pub chi2: f64,
-    pub df: usize,
-    pub p: f64,
 }
 
 #[derive(Debug, Clone)]
@@ -125,7 +115,7 @@ impl CoxFit {
     }
 
     /// Wald's test that the coefficients at these positions are all 0, with the robust covariance
-    /// if there is one, against chi-squared.
+    /// if there is one; its p-value as that of [`CoxFit::robust_wald`].
     ///
     /// # Errors
     /// Their covariance has no inverse.
@@ -141,7 +131,7 @@ impl CoxFit {
         let coefs =
             DVector::from_iterator(length, positions.iter().map(|p| self.coefficients[*p].coef));
         let chi2 = coefs.dot(&(information * &coefs));
-        Ok(CoxTest { chi2, df: length, p: chi_squared_p(chi2, length as f64) })
+        Ok(self.fitted.reference.joint_test(chi2, length))
     }
 
     /// The robust covariance if there is one, else the model's.

@@ -3,8 +3,9 @@
 use nalgebra::{DMatrix, DVector};
 use serde::Serialize;
 
+use super::super::estimate::CoxTest;
 use super::likelihood::add_covariance;
-use super::model::{CoxFit, CoxTest, FittedDesign};
+use super::model::{CoxFit, FittedDesign};
 use super::sweep::{gone, sweep};
 use crate::error::AnalysisError;
 use crate::numeric::distribution::chi_squared_p;

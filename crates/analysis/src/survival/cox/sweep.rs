@@ -186,19 +186,19 @@ mod tests {
     use super::super::super::risk_data::{Covariates, RiskData};
     use super::*;
 
-    /// A hazard so large that sums lose the others leaves no trace once its row has left.
+    /// Hazards so large that sums lose the others leave no trace once their rows have left.
     #[test]
-    fn sums_lost_to_a_large_hazard_are_computed_anew() {
+    fn sums_lost_to_large_hazards_are_computed_anew() {
         let data = RiskData {
-            start: vec![0.0, 0.0, 0.0, 2.5],
-            stop: vec![1.0, 2.0, 4.0, 3.0],
-            cause: vec![1; 4],
+            start: vec![0.0, 0.0, 0.0, 2.5, 2.5],
+            stop: vec![1.0, 2.0, 4.0, 3.0, 3.0],
+            cause: vec![1; 5],
             ..RiskData::default()
         };
-        let columns = vec![("x".to_owned(), vec![3.0, 1.0, 4.0, 1.5])];
+        let columns = vec![("x".to_owned(), vec![3.0, 1.0, 4.0, 1.5, 9.0])];
         let covariates = Covariates::from_columns(columns).unwrap();
-        let design = CoxDesign::new(&data, &[true; 4], &covariates).unwrap();
-        let hazard = [0.1, 0.2, 0.4, 1e40];
+        let design = CoxDesign::new(&data, &[true; 5], &covariates).unwrap();
+        let hazard = [0.1, 0.2, 0.4, 1e40, 1e20];
         let risks: Vec<f64> = design.order.rows.iter().map(|row| hazard[*row]).collect();
         let mut found = Vec::new();
         sweep(&design, &risks, true, |_, sums| {
