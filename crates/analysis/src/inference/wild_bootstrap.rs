@@ -143,7 +143,6 @@ impl RestrictedTest {
         let tested = residual(&z.column(at).into_owned());
         let residuals = [residual(&DVector::from_column_slice(outcome)), tested.clone()];
         let x = &tested / tested.norm_squared();
-        let bread = inverse_gram(z)?;
         let groups = fit.clusters.len();
         let mut test = RestrictedTest {
             a: [vec![0.0; groups], vec![0.0; groups]],
@@ -161,7 +160,7 @@ impl RestrictedTest {
             };
             for (which, u) in residuals.iter().enumerate() {
                 test.a[which][cluster] = rows.iter().map(|row| x[*row] * u[*row]).sum();
-                test.s[which].extend((&bread * sum(u)).iter());
+                test.s[which].extend((&fit.bread * sum(u)).iter());
             }
             test.h.extend(sum(&x).iter());
         }
