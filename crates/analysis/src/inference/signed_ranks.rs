@@ -74,8 +74,17 @@ fn probabilities(ranks: &[u64], limit: u64) -> Vec<f64> {
     for rank in ranks {
         let rank = (rank / unit) as usize;
         reached = (reached + rank).min(limit);
-        for sum in (rank..=reached).rev() {
-            table[sum] = 0.5 * (table[sum] + table[sum - rank]);
+        // Pieces no longer than the rank, from above: what a piece reads is not yet changed, and
+        // compilers vectorize the loop over it.
+        let mut end = reached + 1;
+        while end > rank {
+            let start = end.saturating_sub(rank).max(rank);
+            let (below, piece) = table[..end].split_at_mut(start);
+            let without = &below[start - rank..end - rank];
+            for (sum, without) in piece.iter_mut().zip(without) {
+                *sum = 0.5 * (*sum + without);
+            }
+            end = start;
         }
         for probability in &mut table[..rank.min(reached + 1)] {
             *probability *= 0.5;

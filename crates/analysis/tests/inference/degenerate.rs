@@ -160,6 +160,11 @@ proptest! {
             Err(other) => prop_assert!(false, "{other}"),
         }
     }
+}
+
+proptest! {
+    // Each case runs a dozen methods, with their bootstraps.
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     /// Whatever the data are, results are finite or refused.
     #[test]

@@ -10,6 +10,10 @@ pub fn regression() -> Value {
     parse(include_str!("../known_answers/inference_regression.json"))
 }
 
+pub fn r() -> Value {
+    parse(include_str!("../known_answers/inference_r.json"))
+}
+
 pub fn models() -> Value {
     parse(include_str!("../known_answers/inference_models.json"))
 }

@@ -1,7 +1,7 @@
 //! Variance components, lognormal times, dose-response curves, clusters of trajectories.
 
 use crate::known::{
-    bools, close, close_p, close_to, labels, list, models, number, numbers, object,
+    bools, close, close_p, close_to, labels, list, models, number, numbers, object, r,
 };
 use crate::regression::covariates;
 use analysis::inference::{
@@ -85,6 +85,21 @@ fn lognormal_times_agree_with_lifelines() {
     close_to(median.estimate.ln(), expected, 1e-7, "median");
     let interval = scaling.exponent.percentile;
     assert!(interval.low < scaling.exponent.estimate && scaling.exponent.estimate < interval.high);
+}
+
+#[test]
+fn lognormal_times_agree_with_survreg() {
+    let known = r();
+    let (times, observed) = (numbers(&known["time"]), bools(&known["observed"]));
+    let data = CensoredTimes { times: &times, observed: &observed };
+    let x = covariates(&[("age", numbers(&known["age"])), ("rx", numbers(&known["rx"]))]);
+    let found = censored_lognormal(data, &x).unwrap();
+    for at in 0..3 {
+        close_to(found.estimates[at], numbers(&known["estimates"])[at], 1e-8, "estimate");
+        close_to(found.se[at], numbers(&known["se"])[at], 1e-8, "error");
+    }
+    close(found.sigma, &known["sigma"][0], 1e-8, "sigma");
+    close(found.log_likelihood, &known["log_likelihood"][0], 1e-10, "log-likelihood");
 }
 
 #[test]
