@@ -10,7 +10,8 @@ use statrs::function::erf::erfc;
 use std::f64::consts::{FRAC_1_SQRT_2, TAU};
 
 const ITERATIONS_MAX: usize = 100;
-/// The Newton decrement, about twice the log-likelihood still to be gained, that ends the iteration.
+/// The Newton decrement, about twice the log-likelihood still to be gained, that ends the
+/// iteration.
 const DECREMENT_MIN: f64 = 1e-16;
 /// sigma below this share of the spread of ln(time): the events are on an exact line.
 const SIGMA_MIN: f64 = 1e-6;
@@ -239,7 +240,8 @@ impl<'a> CensoredRegression<'a> {
 
 fn no_maximum() -> AnalysisError {
     not_estimable(
-        "the likelihood of the times has no maximum: a covariate separates events from lower bounds",
+        "the likelihood of the times has no maximum: a covariate separates events from censored \
+         times",
     )
 }
 

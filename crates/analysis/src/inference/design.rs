@@ -135,9 +135,9 @@ pub(super) fn cr1_factor(clusters: usize, rows: usize, columns: usize) -> f64 {
     g * (n - 1.0) / ((g - 1.0) * (n - k))
 }
 
-/// Names covariates whose variation, less what the others explain of it, lies mostly in one cluster:
-/// the robust error then misses the variance of that cluster (MacKinnon, Nielsen and Webb 2023,
-/// section 8.1: partial leverage). `bread` is (Z'Z)^-1.
+/// Names covariates whose variation, less what the others explain of it, lies mostly in one
+/// cluster: the robust error then misses the variance of that cluster (MacKinnon, Nielsen and Webb
+/// 2023, section 8.1: partial leverage). `bread` is (Z'Z)^-1.
 pub(super) fn leverage_cautions(
     design: &DesignMatrix,
     bread: &DMatrix<f64>,
@@ -153,8 +153,8 @@ pub(super) fn leverage_cautions(
         let share = squares.iter().copied().fold(0.0, f64::max) / squares.iter().sum::<f64>();
         if share > LEVERAGE_MAX {
             let text = format!(
-                "one world of {} has {:.0}% of the variation of {}: the error is too small, as it \
-                 takes that world for typical",
+                "one world of {} has {:.0}% of the variation of {}: its error is too small, as it \
+                 leaves out how worlds differ",
                 clusters.len(),
                 100.0 * share,
                 design.names[at]

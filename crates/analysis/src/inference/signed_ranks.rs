@@ -97,8 +97,8 @@ fn common_divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
-/// The rank k of the Walsh averages that bound the interval, the k-th from below and from above, and
-/// the interval's coverage; k = 0 if no interval reaches the level.
+/// The rank k of the Walsh averages that bound the interval, the k-th from below and from above,
+/// and the interval's coverage; k = 0 if no interval reaches the level.
 pub(super) fn interval_rank(n: usize, level: f64) -> (u64, f64) {
     let tail = (1.0 - level) / 2.0;
     let size = n as f64;
@@ -120,8 +120,8 @@ pub(super) fn interval_rank(n: usize, level: f64) -> (u64, f64) {
     (rank, if rank > 0 { 1.0 - 2.0 * below } else { 0.0 })
 }
 
-/// The k-th smallest mean of two values (a value with itself too), k from 1; `sorted` rises. The sum
-/// is found by bisection on the bits of f64, so no list of all means is needed.
+/// The k-th smallest mean of two values (a value with itself too), k from 1; `sorted` rises. The
+/// sum is found by bisection on the bits of f64, so no list of all means is needed.
 pub(super) fn walsh_average(sorted: &[f64], k: u64) -> f64 {
     let last = sorted[sorted.len() - 1];
     let (mut low, mut high) = (ordered_bits(2.0 * sorted[0]), ordered_bits(2.0 * last));

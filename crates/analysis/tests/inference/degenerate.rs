@@ -175,12 +175,17 @@ proptest! {
         let dose: Vec<f64> = rows.iter().map(|row| f64::from(row.1)).collect();
         let outcome: Vec<f64> = rows.iter().map(|row| f64::from(row.2)).collect();
         let crash: Vec<bool> = rows.iter().map(|row| row.3).collect();
-        let crash_number: Vec<f64> = crash.iter().map(|crash| f64::from(u8::from(*crash))).collect();
+        let number = |crash: &bool| f64::from(u8::from(*crash));
+        let crash_number: Vec<f64> = crash.iter().map(number).collect();
         let times: Vec<f64> = outcome.iter().map(|value| value + 3.0).collect();
         let sizes: Vec<f64> = dose.iter().map(|dose| dose + 1.0).collect();
         let options = BootstrapOptions { replicates: 19, ..BOOTSTRAP };
         let wild = WildOptions {
-            weights: WildWeights::Rademacher, replicates: 99, exact_max: 64, seed: 1, level: Some(0.9),
+            weights: WildWeights::Rademacher,
+            replicates: 99,
+            exact_max: 64,
+            seed: 1,
+            level: Some(0.9),
         };
         let curve = |kind| DoseResponseOptions { kind, knots: 3, points: 4, bootstrap: options };
         let (mean, share) = (curve(ResponseKind::Mean), curve(ResponseKind::Probability));

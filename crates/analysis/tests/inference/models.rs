@@ -228,7 +228,9 @@ proptest! {
         points in prop::collection::vec((-10i32..10, -10i32..10), 4..24), k in 2usize..4,
     ) {
         let n = points.len();
-        let distance = |a: &(i32, i32), b: &(i32, i32)| f64::from((a.0 - b.0).abs() + (a.1 - b.1).abs());
+        let distance = |a: &(i32, i32), b: &(i32, i32)| {
+            f64::from((a.0 - b.0).abs() + (a.1 - b.1).abs())
+        };
         let distances: Vec<f64> =
             points.iter().flat_map(|a| points.iter().map(move |b| distance(a, b))).collect();
         let found = k_medoids(&distances, n, k).unwrap();

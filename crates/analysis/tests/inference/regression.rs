@@ -228,7 +228,8 @@ fn simulated(random: &mut SplitMix64) -> Simulated {
 fn the_wild_bootstrap_has_the_nominal_error_rate() {
     let mut random = SplitMix64(2024);
     let (mut wild, mut score) = (0, 0);
-    let repeats = 500;
+    // In 10,000 repeats: wild 4.9%, score 5.9%.
+    let repeats = 1000;
     for _ in 0..repeats {
         let Simulated { outcome, treated, worlds } = simulated(&mut random);
         let x = covariates(&[("treated", treated.clone())]);
@@ -292,9 +293,9 @@ proptest! {
             prop_assert_eq!(one.is_ok(), other.is_ok());
             let (Ok(one), Ok(other)) = (one, other) else { continue };
             prop_assert!((one[1].t - other[1].t).abs() < 1e-5 * (1.0 + one[1].t.abs()));
-            prop_assert!(
-                (one[1].estimate - other[1].estimate * scale).abs() < 1e-6 * (1.0 + one[1].estimate.abs())
-            );
+            let estimate = one[1].estimate;
+            let difference = (estimate - other[1].estimate * scale).abs();
+            prop_assert!(difference < 1e-6 * (1.0 + estimate.abs()));
         }
     }
 }

@@ -92,7 +92,7 @@ def lognormal():
     fit._scipy_fit_options = {"ftol": 1e-14, "gtol": 1e-10, "maxiter": 5000}
     fit.fit(frame, "time", "observed")
     b = fit.params_["mu_"]
-    # lifelines stops early: Newton's method on its own likelihood, differentiated numerically.
+    # lifelines stops early: Nelder and Mead's method on the same likelihood goes on.
     y, x = np.log(time), frame["x"].to_numpy()
 
     def negative(p):
@@ -102,7 +102,8 @@ def lognormal():
 
     start = [b["Intercept"], b["x"], fit.params_[("sigma_", "Intercept")]]
     best = optimize.minimize(
-        negative, start, method="Nelder-Mead", options={"xatol": 1e-11, "fatol": 1e-13, "maxiter": 9999}
+        negative, start, method="Nelder-Mead",
+        options={"xatol": 1e-11, "fatol": 1e-13, "maxiter": 9999},
     )
     assert np.allclose(best.x, start, atol=1e-4), (best.x, start)
     return {

@@ -1,7 +1,9 @@
 # Known answers of R 4.2: the signed-rank interval, a censored lognormal regression, Fisher's test.
 # Rscript inference_r.R > inference_r.json   (package survival)
 library(survival)
-list_of <- function(values) paste0("[", paste(format(values, digits = 17, trim = TRUE), collapse = ", "), "]")
+list_of <- function(values) {
+  paste0("[", paste(format(values, digits = 17, trim = TRUE), collapse = ", "), "]")
+}
 d <- c(-0.1, 0.5, 1.2, 2.3, -0.7, 0.9, 1.1, 0.3, 3.1, -1.4, 0.25, 1.75)
 w <- wilcox.test(d, conf.int = TRUE, exact = TRUE)
 f <- survreg(Surv(futime, fustat) ~ age + rx, ovarian, dist = "lognormal",
