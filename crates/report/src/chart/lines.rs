@@ -80,12 +80,17 @@ fn draw_line(svg: &mut SvgWriter, canvas: &Canvas<'_>, layer: &Layer, decimals: 
         _ if !thin => "ln",
         1..=60 => "tn tn1",
         61..=150 => "tn tn2",
-        _ => "tn tn3",
+        151..=400 => "tn tn3",
+        _ => "tn tn4",
     };
     let class = format!("{strength} {class}");
     // Long dashes of thin lines would look like noise.
     let dash = if thin && !dash.is_empty() { "4 2" } else { dash };
-    svg.element("path", &[("class", &class), ("d", &path.finish()), ("stroke-dasharray", dash)]);
+    let d = path.finish();
+    if !thin && canvas.series.has_thin_lines() {
+        svg.element("path", &[("class", "un"), ("d", &d)]);
+    }
+    svg.element("path", &[("class", &class), ("d", &d), ("stroke-dasharray", dash)]);
     if canvas.series.lines_have_markers() && !name.is_empty() && !thin && !dashed {
         draw_markers_along(svg, canvas, name, points);
     }

@@ -71,6 +71,11 @@ impl SeriesTable {
         self.lines(name) > LINES_DRAWN_FULLY
     }
 
+    /// Whether the figure has thin lines.
+    pub fn has_thin_lines(&self) -> bool {
+        self.names.iter().any(|name| self.is_thin(name))
+    }
+
     /// Whether all lines of a series are dashed.
     pub fn is_dashed(&self, name: &str) -> bool {
         let dashed = |at: usize| self.lines[at].0 > 0 && self.lines[at].0 == self.lines[at].1;
@@ -90,9 +95,13 @@ impl SeriesTable {
 
     /// Dashes of the lines of a series; empty for a solid line.
     pub fn dash(&self, name: &str) -> &'static str {
+        // Thin lines and others differ by their widths already.
+        let of_its_width = |at: &usize| self.is_thin(&self.names[*at]) == self.is_thin(name);
         match self.index(name) {
             _ if self.is_dashed(name) => DASHED,
-            Some(at) if !self.dashes_have_a_meaning => DASHES[at % DASHES.len()],
+            Some(at) if !self.dashes_have_a_meaning => {
+                DASHES[(0..at).filter(of_its_width).count() % DASHES.len()]
+            }
             _ => "",
         }
     }
