@@ -36,7 +36,8 @@ function textProblems() {
         one.box.bottom - one.inset <= other.box.top + other.inset ||
         other.box.bottom - other.inset <= one.box.top + one.inset;
       if (!apart) {
-        found.push(`${svg.querySelector("title").textContent}: "${one.text}" overlaps "${other.text}"`);
+        const title = svg.querySelector("title").textContent;
+        found.push(`${title}: "${one.text}" overlaps "${other.text}"`);
       }
     }));
   }
@@ -97,7 +98,9 @@ async function check(browser, scheme, [width, height]) {
 
 // Runs axe-core with everything unfolded; prints findings that are not serious.
 async function audit(page, name, say) {
-  await page.evaluate(() => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
+  await page.evaluate(() => {
+    for (const details of document.querySelectorAll("details")) details.open = true;
+  });
   await page.evaluate(axe.source);
   const result = await page.evaluate(() => window.axe.run(document));
   for (const violation of result.violations) {
@@ -122,7 +125,8 @@ async function main() {
     if (folder) {
       const page = await browser.newPage();
       await page.goto(url, { waitUntil: "load" });
-      await page.pdf({ path: path.join(folder, "page.pdf"), format: "A4", preferCSSPageSize: true });
+      const file = path.join(folder, "page.pdf");
+      await page.pdf({ path: file, format: "A4", preferCSSPageSize: true });
     }
   } finally {
     await browser.close();

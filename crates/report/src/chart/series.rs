@@ -121,7 +121,7 @@ pub fn is_line(layer: &Layer) -> bool {
     matches!(layer, Layer::Steps { .. } | Layer::Line { .. })
 }
 
-/// Whether a band belongs to no line: it is then an area of its own, not an interval around a curve.
+/// Whether a band belongs to no line: it is then an area of its own, not an interval of a curve.
 pub fn is_area(figure: &Figure, layer: &Layer) -> bool {
     let Layer::Band { series, .. } = layer else { return false };
     let line_of_it = |other: &Layer| is_line(other) && series_name(other).unwrap_or("") == series;
