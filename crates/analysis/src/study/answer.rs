@@ -1,17 +1,17 @@
 //! The answer in three sentences: whether, how strongly, and when.
 
-use super::context::Context;
+use super::context::StudyContext;
 use super::hazard::{DOSE_UNIT, Headline};
 use super::survival::p_text;
 use crate::document::{Refusal, Severity};
 use crate::survival::{RiskData, kaplan_meier};
 
-pub fn sentences(context: &Context<'_>, headline: &Headline, refusals: &[Refusal]) -> Vec<String> {
+pub fn sentences(context: &StudyContext<'_>, headline: &Headline, refusals: &[Refusal]) -> Vec<String> {
     vec![question(context, headline, refusals), assigned(context, headline), when(context)]
 }
 
 /// Whether accumulated error brings crashes on.
-fn question(context: &Context<'_>, headline: &Headline, refusals: &[Refusal]) -> String {
+fn question(context: &StudyContext<'_>, headline: &Headline, refusals: &[Refusal]) -> String {
     let serious = refusals.iter().find(|refusal| refusal.severity == Severity::Error);
     let Some(exposure) = &headline.exposure else {
         let why = serious.map_or("there is no estimate", |refusal| refusal.what.as_str());
@@ -43,7 +43,7 @@ fn question(context: &Context<'_>, headline: &Headline, refusals: &[Refusal]) ->
 }
 
 /// The effect of the assigned dose, with shares.
-fn assigned(context: &Context<'_>, headline: &Headline) -> String {
+fn assigned(context: &StudyContext<'_>, headline: &Headline) -> String {
     let shares = shares(context);
     let at = |(dose, share): &(f64, f64), what: &str| {
         format!("{:.0}%{what} at p(shock) {dose}", 100.0 * share)
@@ -70,7 +70,7 @@ fn assigned(context: &Context<'_>, headline: &Headline) -> String {
 }
 
 /// Kaplan-Meier share crashed by dose, at the end of each curve.
-fn shares(context: &Context<'_>) -> Vec<(f64, f64)> {
+fn shares(context: &StudyContext<'_>) -> Vec<(f64, f64)> {
     let share = |dose: f64| {
         let survival = curve(context, dose)?.survival.last().copied()?;
         Some((dose, 1.0 - survival))
@@ -78,14 +78,14 @@ fn shares(context: &Context<'_>) -> Vec<(f64, f64)> {
     context.doses().into_iter().filter_map(share).collect()
 }
 
-fn curve(context: &Context<'_>, dose: f64) -> Option<crate::survival::SurvivalCurve> {
+fn curve(context: &StudyContext<'_>, dose: f64) -> Option<crate::survival::SurvivalCurve> {
     let cohort = context.cohort.filter(|run| run.p_shock == dose);
     let risk = RiskData { strata: Vec::new(), ..cohort.risk(|run| run.crashed().into()) };
     kaplan_meier(&risk, context.options.level).ok()
 }
 
 /// When runs crash at the highest dose.
-fn when(context: &Context<'_>) -> String {
+fn when(context: &StudyContext<'_>) -> String {
     let Some(dose) = context.doses().last().copied() else {
         return "No run was at risk, so that there is no time to a crash.".to_owned();
     };

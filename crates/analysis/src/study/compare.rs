@@ -1,7 +1,7 @@
 //! Two studies or models side by side, paired where their worlds match.
 
 use super::cohort::{Cohort, EXPOSURE};
-use super::context::{AnalysisOptions, Context, Findings, dose_label};
+use super::context::{AnalysisOptions, StudyContext, Findings, dose_label};
 use super::hazard::DOSE_UNIT;
 use super::run::{ObservedRun, ObservedStudy};
 use super::sheet::table;
@@ -26,7 +26,7 @@ pub struct Side<'a> {
 /// Compares `b` with `a`. The document is always complete: what cannot be computed is said in it.
 pub fn compare(a: &Side<'_>, b: &Side<'_>, options: &AnalysisOptions) -> Document {
     let both: Vec<ObservedStudy> = a.studies.iter().chain(b.studies).cloned().collect();
-    let context = Context { studies: &both, cohort: Cohort::of(&both), options };
+    let context = StudyContext { studies: &both, cohort: Cohort::of(&both), options };
     let sides = [Cohort::of(a.studies), Cohort::of(b.studies)];
     let names = [a.name, b.name];
     let mut findings = Findings::default();
@@ -86,7 +86,7 @@ fn together<'a>(sides: &[Cohort<'a>; 2]) -> (Cohort<'a>, Vec<u32>, Vec<f64>) {
 
 /// Cox models with the side as a covariate, and its interactions.
 fn hazards(
-    context: &Context<'_>,
+    context: &StudyContext<'_>,
     sides: &[Cohort<'_>; 2],
     names: [&str; 2],
     findings: &mut Findings,
@@ -199,7 +199,7 @@ fn by_world(
 
 /// Differences within worlds. Returns the sentence for the answer.
 fn pairs(
-    context: &Context<'_>,
+    context: &StudyContext<'_>,
     sides: &[Cohort<'_>; 2],
     names: [&str; 2],
     findings: &mut Findings,
@@ -277,7 +277,7 @@ fn pairs(
 
 /// Survival of both, without shocks and at the highest dose.
 fn curves(
-    context: &Context<'_>,
+    context: &StudyContext<'_>,
     sides: &[Cohort<'_>; 2],
     names: [&str; 2],
     findings: &mut Findings,

@@ -26,13 +26,13 @@ impl Default for AnalysisOptions {
 }
 
 /// A study that is analyzed.
-pub struct Context<'a> {
+pub struct StudyContext<'a> {
     pub studies: &'a [ObservedStudy],
     pub cohort: Cohort<'a>,
     pub options: &'a AnalysisOptions,
 }
 
-impl Context<'_> {
+impl StudyContext<'_> {
     /// The command that prints the data of a figure or table that a method computes from `table`.
     pub fn command(&self, table: &str, model: &str) -> String {
         let folder = self.studies.first().map_or("DIR", |study| &study.folder);

@@ -1,12 +1,12 @@
 //! What the study cost.
 
-use super::context::{Context, Findings};
+use super::context::{StudyContext, Findings};
 use super::run::ObservedRun;
 use super::sheet::table;
 use crate::document::{Format, Section};
 use std::collections::BTreeMap;
 
-pub fn section(context: &Context<'_>, findings: &mut Findings) {
+pub fn section(context: &StudyContext<'_>, findings: &mut Findings) {
     let mut models: BTreeMap<&str, Vec<&ObservedRun>> = BTreeMap::new();
     for run in context.studies.iter().flat_map(|study| &study.runs) {
         models.entry(&run.model).or_default().push(run);

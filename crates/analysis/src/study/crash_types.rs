@@ -1,6 +1,6 @@
 //! T8: which shocks come before which crashes, and which detectors fire together.
 
-use super::context::{Context, Findings};
+use super::context::{StudyContext, Findings};
 use super::run::{ObservedRun, SHOCK_TYPES};
 use super::sheet::table;
 use super::survival::p_text;
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 /// Tables of the same margins up to which an exact test enumerates all.
 const TABLES_MAX: u64 = 1_000_000;
 
-pub fn section(context: &Context<'_>, findings: &mut Findings) {
+pub fn section(context: &StudyContext<'_>, findings: &mut Findings) {
     let crashed: Vec<&ObservedRun> =
         context.cohort.runs.iter().copied().filter(|run| run.crashed()).collect();
     if crashed.is_empty() {
@@ -38,7 +38,7 @@ fn last_shock(run: &ObservedRun) -> usize {
     last
 }
 
-fn by_last_shock(context: &Context<'_>, crashed: &[&ObservedRun]) -> (Table, String) {
+fn by_last_shock(context: &StudyContext<'_>, crashed: &[&ObservedRun]) -> (Table, String) {
     let detectors: Vec<String> =
         crashed.iter().map(|run| run.end.label()).collect::<BTreeSet<_>>().into_iter().collect();
     let mut counts = vec![vec![0_u64; detectors.len()]; SHOCK_TYPES.len() + 1];
@@ -82,7 +82,7 @@ fn by_last_shock(context: &Context<'_>, crashed: &[&ObservedRun]) -> (Table, Str
 }
 
 /// Of the runs in which one detector fired, the share in which another did.
-fn co_firing(context: &Context<'_>) -> Option<Figure> {
+fn co_firing(context: &StudyContext<'_>) -> Option<Figure> {
     let runs = &context.cohort.runs;
     let fired: Vec<BTreeSet<&str>> = runs
         .iter()

@@ -1,6 +1,6 @@
 //! T2: whether the assigned dose arrived, and what it did to predictions.
 
-use super::context::{Context, Findings, dose_label};
+use super::context::{StudyContext, Findings, dose_label};
 use super::run::{ObservedRun, SHOCK_TYPES};
 use super::sheet::table;
 use super::survival::p_text;
@@ -17,7 +17,7 @@ const WASTED_MAX: f64 = 0.2;
 /// Resamples of a bootstrap whose every replicate is an optimization.
 const REPLICATES_MAX: usize = 400;
 
-pub fn section(context: &Context<'_>, findings: &mut Findings) {
+pub fn section(context: &StudyContext<'_>, findings: &mut Findings) {
     let (drawn, applied) = context.cohort.runs.iter().fold((0, 0), |(drawn, applied), run| {
         (drawn + run.shocks.drawn.iter().sum::<u64>(), applied + applied_shocks(run))
     });
@@ -73,7 +73,7 @@ pub fn section(context: &Context<'_>, findings: &mut Findings) {
 }
 
 /// Share crashed along the dose that arrived, and where it tips.
-fn response(context: &Context<'_>) -> Result<(Figure, String), crate::AnalysisError> {
+fn response(context: &StudyContext<'_>) -> Result<(Figure, String), crate::AnalysisError> {
     let runs = &context.cohort.runs;
     let arrived: Vec<f64> = runs.iter().map(|run| rate(run)).collect();
     let crashed: Vec<f64> = runs.iter().map(|run| f64::from(u8::from(run.crashed()))).collect();
@@ -157,7 +157,7 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-fn by_dose(context: &Context<'_>) -> Table {
+fn by_dose(context: &StudyContext<'_>) -> Table {
     let mut columns = vec![
         ("p_shock".to_owned(), "p(shock)".to_owned(), Format::Digits(3)),
         ("runs".into(), "runs".into(), Format::Whole),
@@ -200,7 +200,7 @@ fn by_dose(context: &Context<'_>) -> Table {
 }
 
 /// Mean error of each card field by dose, and its slope.
-fn errors_by_field(context: &Context<'_>) -> Table {
+fn errors_by_field(context: &StudyContext<'_>) -> Table {
     let doses = context.doses();
     let heads: Vec<String> = doses.iter().map(|dose| dose_label(*dose)).collect();
     let names: Vec<String> = doses.iter().map(|dose| format!("error_{dose}")).collect();
@@ -251,7 +251,7 @@ fn errors_by_field(context: &Context<'_>) -> Table {
 }
 
 /// Share crashed against the dose that arrived, with the assigned one as instrument.
-fn effective_dose(context: &Context<'_>) -> Result<(Table, String), crate::AnalysisError> {
+fn effective_dose(context: &StudyContext<'_>) -> Result<(Table, String), crate::AnalysisError> {
     let runs = &context.cohort.runs;
     let crashed: Vec<f64> = runs.iter().map(|run| f64::from(u8::from(run.crashed()))).collect();
     let arrived: Vec<f64> = runs.iter().map(|run| rate(run) / 10.0).collect();
@@ -302,7 +302,7 @@ fn effective_dose(context: &Context<'_>) -> Result<(Table, String), crate::Analy
 }
 
 /// Shocks that were asked for, and that changed something.
-fn asked_and_applied(context: &Context<'_>) -> Figure {
+fn asked_and_applied(context: &StudyContext<'_>) -> Figure {
     let mut points = Vec::new();
     let (mut asked, mut applied) = (Vec::new(), Vec::new());
     for dose in context.doses() {

@@ -1,7 +1,7 @@
 //! T4 and T5: how the hazard of a crash depends on the assigned dose, and on accumulated errors.
 
 use super::cohort::{Cohort, DOSE, EXPOSURE, PathCovariate, short};
-use super::context::{Context, Findings};
+use super::context::{StudyContext, Findings};
 use super::run::ObservedRun;
 use super::sheet::table;
 use super::survival::p_text;
@@ -34,7 +34,7 @@ pub struct Headline {
 }
 
 /// A fitted model with what the tables say about it.
-struct Model {
+struct HazardModel {
     name: String,
     lag: Option<u64>,
     fit: Result<CoxFit, AnalysisError>,
@@ -44,7 +44,7 @@ struct Model {
 
 impl Headline {
     /// The fits of the answer, and their estimates.
-    pub fn of(context: &Context<'_>) -> (Headline, HeadlineFits) {
+    pub fn of(context: &StudyContext<'_>) -> (Headline, HeadlineFits) {
         let (cohort, lag) = (&context.cohort, context.options.lag);
         let in_units: &dyn Fn(&ObservedRun) -> f64 = &|run| run.p_shock / DOSE_UNIT;
         let assigned = cox::fit(
@@ -73,7 +73,7 @@ pub struct HeadlineFits {
     exposure: Result<CoxFit, AnalysisError>,
 }
 
-pub fn section(context: &Context<'_>, findings: &mut Findings) -> Headline {
+pub fn section(context: &StudyContext<'_>, findings: &mut Findings) -> Headline {
     let (headline, fits) = Headline::of(context);
     assigned_dose(context, findings, &headline, fits.assigned);
     accumulated(context, findings, &headline, fits.exposure);
@@ -84,18 +84,18 @@ fn crashed(run: &ObservedRun) -> u32 {
     run.crashed().into()
 }
 
-fn options(context: &Context<'_>) -> CoxOptions {
+fn options(context: &StudyContext<'_>) -> CoxOptions {
     CoxOptions { level: context.options.level, ..CoxOptions::default() }
 }
 
 /// The intention-to-treat analysis.
 fn assigned_dose(
-    context: &Context<'_>,
+    context: &StudyContext<'_>,
     findings: &mut Findings,
     headline: &Headline,
     fit: Result<CoxFit, AnalysisError>,
 ) {
-    let linear = Model {
+    let linear = HazardModel {
         name: "assigned dose, linear".into(),
         lag: None,
         units: vec![(1.0, format!("{DOSE_UNIT} of p(shock)"))],
@@ -157,7 +157,7 @@ fn proportional_p(fit: &CoxFit) -> Option<f64> {
 }
 
 /// Each dose against the control.
-fn dose_contrasts(context: &Context<'_>) -> Option<Model> {
+fn dose_contrasts(context: &StudyContext<'_>) -> Option<HazardModel> {
     let doses = context.doses();
     let [control, doses @ ..] = doses.as_slice() else { return None };
     if doses.is_empty() {
@@ -170,7 +170,7 @@ fn dose_contrasts(context: &Context<'_>) -> Option<Model> {
     let columns: Vec<(&str, &dyn Fn(&ObservedRun) -> f64)> =
         names.iter().map(String::as_str).zip(levels.iter().map(|level| level as _)).collect();
     let cohort = &context.cohort;
-    Some(Model {
+    Some(HazardModel {
         name: "assigned dose, by level".into(),
         lag: None,
         fit: cox::fit(&cohort.risk(crashed), &cohort.covariates(&columns), &options(context)),
@@ -180,7 +180,7 @@ fn dose_contrasts(context: &Context<'_>) -> Option<Model> {
 
 /// The levels of each other factor, at the same dose: of factors of shocks among runs with shocks,
 /// of others among all.
-fn factor_contrasts(context: &Context<'_>) -> Vec<Model> {
+fn factor_contrasts(context: &StudyContext<'_>) -> Vec<HazardModel> {
     let keys: BTreeSet<&String> = context.studies.iter().flat_map(|study| &study.factors).collect();
     let others = keys.into_iter().filter(|key| {
         !matches!(key.as_str(), "pe_induction.p_shock" | "model.name" | "agent.policy")
@@ -188,7 +188,7 @@ fn factor_contrasts(context: &Context<'_>) -> Vec<Model> {
     others.filter_map(|key| factor_contrast(context, key)).collect()
 }
 
-fn factor_contrast(context: &Context<'_>, key: &str) -> Option<Model> {
+fn factor_contrast(context: &StudyContext<'_>, key: &str) -> Option<HazardModel> {
     let of_shocks = key.starts_with("pe_induction.");
     let cohort = context
         .cohort
@@ -223,12 +223,12 @@ fn factor_contrast(context: &Context<'_>, key: &str) -> Option<Model> {
     let units = units.collect();
     let fit = Covariates::from_columns(columns)
         .and_then(|covariates| cox::fit(&risk, &covariates, &options(context)));
-    Some(Model { name: format!("factor {}", short(key)), lag: None, fit, units })
+    Some(HazardModel { name: format!("factor {}", short(key)), lag: None, fit, units })
 }
 
 /// The time-varying models.
 fn accumulated(
-    context: &Context<'_>,
+    context: &StudyContext<'_>,
     findings: &mut Findings,
     headline: &Headline,
     main: Result<CoxFit, AnalysisError>,
@@ -246,7 +246,7 @@ fn accumulated(
     }
     let sd = (headline.exposure_sd, format!("1 SD = {:.1}", headline.exposure_sd));
     let shocks = (SHOCKS_UNIT, format!("{SHOCKS_UNIT} shocks"));
-    let model = |name: &str, lag: u64, fit, units: &[&(f64, String)]| Model {
+    let model = |name: &str, lag: u64, fit, units: &[&(f64, String)]| HazardModel {
         name: name.to_owned(),
         lag: Some(lag),
         fit,
@@ -303,7 +303,7 @@ fn accumulated(
 
 /// The time-varying model of some covariates.
 pub fn time_varying(
-    context: &Context<'_>,
+    context: &StudyContext<'_>,
     cohort: &Cohort<'_>,
     covariates: &[PathCovariate],
     lag: u64,
@@ -313,7 +313,7 @@ pub fn time_varying(
 }
 
 /// Strata are worlds within strata: only runs of one world are compared.
-fn within_worlds(context: &Context<'_>, lag: u64) -> Result<CoxFit, AnalysisError> {
+fn within_worlds(context: &StudyContext<'_>, lag: u64) -> Result<CoxFit, AnalysisError> {
     let (mut risk, covariates, runs) = context.cohort.time_varying(&[EXPOSURE, DOSE], lag, crashed);
     let worlds = context.cohort.worlds();
     let count = context.cohort.worlds_count as u32;
@@ -325,7 +325,7 @@ fn within_worlds(context: &Context<'_>, lag: u64) -> Result<CoxFit, AnalysisErro
 
 /// All primary crashes of a run. It is not at risk from an onset until the detector no longer
 /// fires.
-fn recurrent(context: &Context<'_>, lag: u64) -> Result<CoxFit, AnalysisError> {
+fn recurrent(context: &StudyContext<'_>, lag: u64) -> Result<CoxFit, AnalysisError> {
     let mut spans: Vec<ObservedRun> = Vec::new();
     let mut subjects = Vec::new();
     for (subject, run) in context.cohort.runs.iter().enumerate() {
@@ -366,7 +366,7 @@ fn warn_of_fit(findings: &mut Findings, of: &str, fit: &CoxFit) {
 }
 
 /// One row a coefficient.
-fn model_table(id: &str, caption: &str, models: &[Model]) -> Table {
+fn model_table(id: &str, caption: &str, models: &[HazardModel]) -> Table {
     let columns = [
         ("model", "model", Format::Text),
         ("lag", "lag", Format::Whole),
@@ -419,7 +419,7 @@ fn model_table(id: &str, caption: &str, models: &[Model]) -> Table {
 }
 
 /// Hazard ratios with their intervals.
-fn forest(context: &Context<'_>, models: &[Model]) -> Figure {
+fn forest(context: &StudyContext<'_>, models: &[HazardModel]) -> Figure {
     let (mut categories, mut points) = (Vec::new(), Vec::new());
     for model in models {
         let Ok(fit) = &model.fit else { continue };
@@ -475,7 +475,7 @@ fn forest(context: &Context<'_>, models: &[Model]) -> Figure {
 }
 
 /// Hazard against lagged exposure as a spline, and a sentence on where it bends.
-fn hazard_curve(context: &Context<'_>, lag: u64) -> Result<(Figure, String), AnalysisError> {
+fn hazard_curve(context: &StudyContext<'_>, lag: u64) -> Result<(Figure, String), AnalysisError> {
     use crate::numeric::spline::RestrictedCubicSpline;
     let (risk, covariates, _) = context.cohort.time_varying(&[EXPOSURE], lag, crashed);
     let mut sorted = covariates.values.clone();

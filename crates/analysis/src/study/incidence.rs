@@ -1,6 +1,6 @@
 //! T6: what ends runs. Crashes of each kind, ruin and expiry compete.
 
-use super::context::{Context, Findings, dose_label};
+use super::context::{StudyContext, Findings, dose_label};
 use super::run::{ObservedRun, RunEnd};
 use super::sheet::table;
 use crate::document::{Axis, Figure, Format, Layer, Scale, Section, Table, Value};
@@ -8,7 +8,7 @@ use crate::survival::cox::{self, CoxOptions};
 use crate::survival::{RiskData, aalen_johansen};
 use std::collections::BTreeSet;
 
-pub fn section(context: &Context<'_>, findings: &mut Findings) {
+pub fn section(context: &StudyContext<'_>, findings: &mut Findings) {
     let ends: BTreeSet<&RunEnd> = context.cohort.runs.iter().map(|run| &run.end).collect();
     let causes: Vec<&RunEnd> = ends.into_iter().filter(|end| **end != RunEnd::Horizon).collect();
     if causes.is_empty() {
@@ -43,12 +43,12 @@ fn cause_of(causes: &[&RunEnd], run: &ObservedRun) -> u32 {
     causes.iter().position(|end| **end == run.end).map_or(0, |index| index as u32 + 1)
 }
 
-fn risk_at(context: &Context<'_>, causes: &[&RunEnd], doses: &[f64]) -> RiskData {
+fn risk_at(context: &StudyContext<'_>, causes: &[&RunEnd], doses: &[f64]) -> RiskData {
     let cohort = context.cohort.filter(|run| doses.contains(&run.p_shock));
     RiskData { strata: Vec::new(), ..cohort.risk(|run| cause_of(causes, run)) }
 }
 
-fn by_dose(context: &Context<'_>, causes: &[&RunEnd]) -> Table {
+fn by_dose(context: &StudyContext<'_>, causes: &[&RunEnd]) -> Table {
     let columns = [
         ("p_shock", "p(shock)", Format::Digits(3)),
         ("cause", "cause", Format::Text),
@@ -82,7 +82,7 @@ fn by_dose(context: &Context<'_>, causes: &[&RunEnd]) -> Table {
     sheet
 }
 
-fn cause_specific(context: &Context<'_>, causes: &[&RunEnd], findings: &mut Findings) -> Table {
+fn cause_specific(context: &StudyContext<'_>, causes: &[&RunEnd], findings: &mut Findings) -> Table {
     let columns = [
         ("cause", "cause", Format::Text),
         ("events", "events", Format::Whole),
@@ -119,7 +119,7 @@ fn cause_specific(context: &Context<'_>, causes: &[&RunEnd], findings: &mut Find
 
 /// Incidences of the causes, one above the other.
 fn stacked(
-    context: &Context<'_>,
+    context: &StudyContext<'_>,
     causes: &[&RunEnd],
     id: &str,
     title: &str,

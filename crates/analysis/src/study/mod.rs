@@ -32,18 +32,18 @@ pub use run::{
 
 use crate::document::Document;
 use cohort::Cohort;
-use context::{Context, Findings};
+use context::{StudyContext, Findings};
 pub use hazard::Headline;
 
 /// The estimates of a report's answer alone, for studies that are simulated by the thousand.
 pub fn headline(studies: &[ObservedStudy], options: &AnalysisOptions) -> Headline {
-    Headline::of(&Context { studies, cohort: Cohort::of(studies), options }).0
+    Headline::of(&StudyContext { studies, cohort: Cohort::of(studies), options }).0
 }
 
 /// Analyzes one or several studies, whose runs are taken together. The document is always complete:
 /// what cannot be computed is said in it.
 pub fn analyze(studies: &[ObservedStudy], options: &AnalysisOptions) -> Document {
-    let context = Context { studies, cohort: Cohort::of(studies), options };
+    let context = StudyContext { studies, cohort: Cohort::of(studies), options };
     let mut findings = Findings::default();
     findings.sections.push(flow::section(studies));
     let mut headline = Headline::default();
@@ -72,7 +72,7 @@ pub fn analyze(studies: &[ObservedStudy], options: &AnalysisOptions) -> Document
     }
 }
 
-fn subtitle(studies: &[ObservedStudy], context: &Context<'_>) -> String {
+fn subtitle(studies: &[ObservedStudy], context: &StudyContext<'_>) -> String {
     let done: usize = studies.iter().map(|study| study.runs.len()).sum();
     let planned: usize = studies.iter().map(|study| study.planned).sum();
     format!(

@@ -1,6 +1,6 @@
 //! T7: runs with and without shocks in the same world.
 
-use super::context::{Context, Findings};
+use super::context::{StudyContext, Findings};
 use super::hazard::DOSE_UNIT;
 use super::run::ObservedRun;
 use super::sheet::table;
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 /// Arrangements up to which a permutation test enumerates all.
 const EXACT_MAX: u64 = 20_000;
 
-pub fn section(context: &Context<'_>, findings: &mut Findings) {
+pub fn section(context: &StudyContext<'_>, findings: &mut Findings) {
     let Some(control) = context.doses().first().copied() else { return };
     let mut text = vec![
         "Worlds are paired: the same customers, suppliers and prices at every dose. Differences are \
@@ -42,7 +42,7 @@ pub fn section(context: &Context<'_>, findings: &mut Findings) {
 }
 
 /// Doses are permuted within the runs of one world and stratum.
-fn permutation(context: &Context<'_>) -> Result<String, crate::AnalysisError> {
+fn permutation(context: &StudyContext<'_>) -> Result<String, crate::AnalysisError> {
     let cohort = &context.cohort;
     let doses: Vec<f64> = cohort.runs.iter().map(|run| run.p_shock).collect();
     let strata = cohort.risk(|_| 0).strata;
@@ -74,7 +74,7 @@ fn permutation(context: &Context<'_>) -> Result<String, crate::AnalysisError> {
 }
 
 /// The linear effect of the dose on crashing, tested as befits few worlds.
-fn wild_bootstrap(context: &Context<'_>) -> Result<String, crate::AnalysisError> {
+fn wild_bootstrap(context: &StudyContext<'_>) -> Result<String, crate::AnalysisError> {
     let cohort = &context.cohort;
     let crashed: Vec<f64> =
         cohort.runs.iter().map(|run| f64::from(u8::from(run.crashed()))).collect();
@@ -103,7 +103,7 @@ fn wild_bootstrap(context: &Context<'_>) -> Result<String, crate::AnalysisError>
 
 /// Mean of a value over the runs of each world and stratum at a dose.
 fn by_block(
-    context: &Context<'_>,
+    context: &StudyContext<'_>,
     dose: f64,
     value: &dyn Fn(&ObservedRun) -> f64,
 ) -> BTreeMap<(u32, u32), f64> {
@@ -119,7 +119,7 @@ fn by_block(
 
 /// Differences of a value between a dose and the control, one a world.
 fn paired(
-    context: &Context<'_>,
+    context: &StudyContext<'_>,
     dose: f64,
     control: f64,
     value: &dyn Fn(&ObservedRun) -> f64,
@@ -135,7 +135,7 @@ fn paired(
     by_world.into_values().map(|d| d.iter().sum::<f64>() / d.len() as f64).collect()
 }
 
-fn differences(context: &Context<'_>, control: f64, findings: &mut Findings) -> Table {
+fn differences(context: &StudyContext<'_>, control: f64, findings: &mut Findings) -> Table {
     let columns = [
         ("p_shock", "p(shock)", Format::Digits(3)),
         ("what", "difference of", Format::Text),
@@ -178,7 +178,7 @@ fn differences(context: &Context<'_>, control: f64, findings: &mut Findings) -> 
     sheet
 }
 
-fn shares(context: &Context<'_>, control: f64) -> Table {
+fn shares(context: &StudyContext<'_>, control: f64) -> Table {
     let columns = [
         ("p_shock", "p(shock)", Format::Digits(3)),
         ("control_share", "crashed in control", Format::Percent),

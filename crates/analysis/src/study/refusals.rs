@@ -1,6 +1,6 @@
 //! What a study cannot show by its design, whatever its numbers are.
 
-use super::context::{Context, Findings};
+use super::context::{StudyContext, Findings};
 use super::hazard::Headline;
 use super::run::ObservedRun;
 use crate::document::Severity::{Error, Warning};
@@ -17,12 +17,12 @@ const FLOOR_MAX: f64 = 0.2;
 const WINDOW_STEPS: u64 = 20;
 
 /// What holds for any use of the studies: mixed designs, missing runs.
-pub fn of_studies(context: &Context<'_>, findings: &mut Findings) {
+pub fn of_studies(context: &StudyContext<'_>, findings: &mut Findings) {
     designs(context, findings);
     completeness(context, findings);
 }
 
-pub fn check(context: &Context<'_>, headline: &Headline, findings: &mut Findings) {
+pub fn check(context: &StudyContext<'_>, headline: &Headline, findings: &mut Findings) {
     of_studies(context, findings);
     if context.cohort.runs.is_empty() {
         let runs = context.studies.iter().map(|study| study.runs.len()).sum::<usize>();
@@ -44,7 +44,7 @@ pub fn check(context: &Context<'_>, headline: &Headline, findings: &mut Findings
     }
 }
 
-fn designs(context: &Context<'_>, findings: &mut Findings) {
+fn designs(context: &StudyContext<'_>, findings: &mut Findings) {
     let designs: BTreeSet<&str> = context.studies.iter().map(|s| s.design.as_str()).collect();
     if designs.len() > 1 {
         findings.refuse("mixed_designs", Error, "Runs of several designs are not comparable.", format!(
@@ -65,7 +65,7 @@ fn designs(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
-fn completeness(context: &Context<'_>, findings: &mut Findings) {
+fn completeness(context: &StudyContext<'_>, findings: &mut Findings) {
     let unreadable: usize = context.studies.iter().map(|study| study.unreadable.len()).sum();
     if unreadable > 0 {
         findings.refuse("unreadable", Warning, "Some runs are left out.", format!(
@@ -85,7 +85,7 @@ fn completeness(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
-fn evidence(context: &Context<'_>, findings: &mut Findings) {
+fn evidence(context: &StudyContext<'_>, findings: &mut Findings) {
     let runs: Vec<&ObservedRun> = context.studies.iter().flat_map(|study| &study.runs).collect();
     let floor = runs.iter().filter(|run| !run.is_at_risk()).count() as f64 / runs.len() as f64;
     if floor > FLOOR_MAX {
@@ -138,7 +138,7 @@ fn evidence(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
-fn contrast(context: &Context<'_>, findings: &mut Findings) {
+fn contrast(context: &StudyContext<'_>, findings: &mut Findings) {
     let doses = context.doses();
     if doses.len() < 2 {
         findings.refuse(
@@ -164,7 +164,7 @@ fn contrast(context: &Context<'_>, findings: &mut Findings) {
 }
 
 /// Scripted operators whose effect is known.
-fn controls(context: &Context<'_>, headline: &Headline, findings: &mut Findings) {
+fn controls(context: &StudyContext<'_>, headline: &Headline, findings: &mut Findings) {
     let known: BTreeSet<Option<u64>> =
         context.cohort.runs.iter().map(|run| run.known_effect.map(f64::to_bits)).collect();
     let (Some(Some(bits)), 1) = (known.first().copied(), known.len()) else { return };

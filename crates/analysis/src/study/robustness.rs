@@ -2,7 +2,7 @@
 //! out, days in place of steps, discrete time.
 
 use super::cohort::{Cohort, EXPOSURE};
-use super::context::{Context, Findings};
+use super::context::{StudyContext, Findings};
 use super::hazard::{DOSE_UNIT, time_varying};
 use super::run::{ObservedRun, RunEnd};
 use super::sheet::table;
@@ -24,7 +24,7 @@ struct Choice {
     exposure: Result<Coefficient, AnalysisError>,
 }
 
-pub fn section(context: &Context<'_>, findings: &mut Findings) {
+pub fn section(context: &StudyContext<'_>, findings: &mut Findings) {
     let mut choices = vec![choice("as in the headline", context, &context.cohort)];
     let detected = redefined(context, |_| true, true);
     let detected = Cohort::select(detected.iter());
@@ -102,7 +102,7 @@ fn first(fit: Result<cox::CoxFit, AnalysisError>) -> Result<Coefficient, Analysi
         .ok_or_else(|| AnalysisError::NotEstimable("no coefficient".into()))
 }
 
-fn choice(name: &str, context: &Context<'_>, cohort: &Cohort<'_>) -> Choice {
+fn choice(name: &str, context: &StudyContext<'_>, cohort: &Cohort<'_>) -> Choice {
     let in_units: &dyn Fn(&ObservedRun) -> f64 = &|run| run.p_shock / DOSE_UNIT;
     let options = CoxOptions { level: context.options.level, ..CoxOptions::default() };
     let covariates = cohort.covariates(&[("p_shock", in_units)]);
@@ -116,7 +116,7 @@ fn choice(name: &str, context: &Context<'_>, cohort: &Cohort<'_>) -> Choice {
 /// The runs with another definition of the event: the first primary crash after the entry by one of
 /// the detectors, at its onset or its detection; otherwise the run's last step.
 fn redefined(
-    context: &Context<'_>,
+    context: &StudyContext<'_>,
     counts: impl Fn(&str) -> bool,
     at_detection: bool,
 ) -> Vec<ObservedRun> {
@@ -141,7 +141,7 @@ fn redefined(
 }
 
 /// Time in days: a run's steps at its own number of steps a day.
-fn in_days(context: &Context<'_>) -> Choice {
+fn in_days(context: &StudyContext<'_>) -> Choice {
     let cohort = &context.cohort;
     let options = CoxOptions { level: context.options.level, ..CoxOptions::default() };
     let days = |run: usize| {
@@ -164,7 +164,7 @@ fn in_days(context: &Context<'_>) -> Choice {
 }
 
 /// Complementary log-log regression in bins of time with about equal numbers of crashes.
-fn in_bins(context: &Context<'_>) -> Choice {
+fn in_bins(context: &StudyContext<'_>) -> Choice {
     let cohort = &context.cohort;
     let options = DiscreteOptions {
         level: context.options.level,

@@ -1,7 +1,7 @@
 //! T3: survival by dose, and the mean time without a crash.
 
 use super::cohort::Cohort;
-use super::context::{Context, Findings, dose_label};
+use super::context::{StudyContext, Findings, dose_label};
 use super::run::ObservedRun;
 use super::sheet::table;
 use crate::document::{
@@ -18,7 +18,7 @@ const AT_RISK_TIMES: usize = 6;
 /// Most models that have a figure each.
 const MODELS_MAX: usize = 8;
 
-pub fn section(context: &Context<'_>, findings: &mut Findings) {
+pub fn section(context: &StudyContext<'_>, findings: &mut Findings) {
     let curves = curves(context, &context.cohort);
     let mut text = vec![
         "Time runs in steps. Runs enter when they are competent, and leave at the onset of the \
@@ -53,7 +53,7 @@ pub fn section(context: &Context<'_>, findings: &mut Findings) {
 type DoseCurve = (f64, Result<SurvivalCurve, crate::AnalysisError>);
 
 /// A figure for each model, if there are a few.
-fn by_model(context: &Context<'_>) -> Vec<Figure> {
+fn by_model(context: &StudyContext<'_>) -> Vec<Figure> {
     let runs = &context.cohort.runs;
     let models: BTreeSet<&str> = runs.iter().map(|run| run.model.as_str()).collect();
     if !(2..=MODELS_MAX).contains(&models.len()) {
@@ -71,7 +71,7 @@ fn by_model(context: &Context<'_>) -> Vec<Figure> {
     (1..).zip(models).map(figure).collect()
 }
 
-fn curves(context: &Context<'_>, cohort: &Cohort<'_>) -> Vec<DoseCurve> {
+fn curves(context: &StudyContext<'_>, cohort: &Cohort<'_>) -> Vec<DoseCurve> {
     let curve = |dose: f64| {
         let cohort = cohort.filter(|run| run.p_shock == dose);
         (dose, kaplan_meier(&one_stratum(&cohort), context.options.level))
@@ -88,7 +88,7 @@ fn one_stratum(cohort: &Cohort<'_>) -> crate::survival::RiskData {
 }
 
 /// The stratified log-rank test of the doses, as a sentence.
-fn dose_log_rank(context: &Context<'_>) -> Result<String, String> {
+fn dose_log_rank(context: &StudyContext<'_>) -> Result<String, String> {
     let doses = context.doses();
     let group = |run: &&ObservedRun| doses.partition_point(|dose| *dose < run.p_shock) as u32;
     let groups: Vec<u32> = context.cohort.runs.iter().map(group).collect();
@@ -108,7 +108,7 @@ pub fn p_text(p: f64) -> String {
     if p < 0.001 { "< .001".to_owned() } else { format!("= {p:.3}") }
 }
 
-fn summary(context: &Context<'_>, curves: &[DoseCurve]) -> Table {
+fn summary(context: &StudyContext<'_>, curves: &[DoseCurve]) -> Table {
     let columns = [
         ("p_shock", "p(shock)", Format::Digits(3)),
         ("runs", "runs", Format::Whole),
@@ -174,7 +174,7 @@ fn common_horizon(curves: &[DoseCurve]) -> Option<f64> {
     lasts.min_by(f64::total_cmp)
 }
 
-fn km_figure(context: &Context<'_>, of: &Cohort<'_>, curves: &[DoseCurve]) -> Figure {
+fn km_figure(context: &StudyContext<'_>, of: &Cohort<'_>, curves: &[DoseCurve]) -> Figure {
     let mut layers = Vec::new();
     let mut at_risk = Vec::new();
     let times: Vec<f64> = (0..AT_RISK_TIMES)
@@ -231,7 +231,7 @@ fn km_figure(context: &Context<'_>, of: &Cohort<'_>, curves: &[DoseCurve]) -> Fi
 }
 
 /// Log of the cumulative hazard against log time: parallel lines mean proportional hazards.
-fn log_hazard_figure(context: &Context<'_>, curves: &[DoseCurve]) -> Option<Figure> {
+fn log_hazard_figure(context: &StudyContext<'_>, curves: &[DoseCurve]) -> Option<Figure> {
     let mut layers = Vec::new();
     for (dose, curve) in curves {
         let Ok(curve) = curve else { continue };

@@ -1,6 +1,6 @@
 //! Exposure before a crash, what agents did before it, and the course of single runs.
 
-use super::context::{Context, Findings};
+use super::context::{StudyContext, Findings};
 use super::run::{Behavior, ObservedRun};
 use super::sheet::table;
 use crate::document::{Axis, Figure, Format, Layer, Scale, Section, Table, Value};
@@ -15,7 +15,7 @@ const SWIMLANES_MAX: usize = 60;
 /// Most crashes that are clustered; more are thinned out evenly.
 const CLUSTERED_MAX: usize = 2000;
 
-pub fn section(context: &Context<'_>, findings: &mut Findings) {
+pub fn section(context: &StudyContext<'_>, findings: &mut Findings) {
     let crashed: Vec<&ObservedRun> =
         context.cohort.runs.iter().copied().filter(|run| run.crashed()).collect();
     let mut section = Section {
@@ -45,7 +45,7 @@ fn thinned<T: Copy>(items: &[T], most: usize) -> Vec<T> {
 
 /// Exposure by the distance from the onset: single runs, their mean, and the mean of runs that were
 /// at risk at the same step in the same cell and did not crash then.
-fn aligned(context: &Context<'_>, crashed: &[&ObservedRun]) -> Figure {
+fn aligned(context: &StudyContext<'_>, crashed: &[&ObservedRun]) -> Figure {
     let offsets: Vec<u64> = (0..=BEFORE).rev().step_by(5).collect();
     let mut layers = Vec::new();
     for run in thinned(crashed, LINES_MAX) {
@@ -194,7 +194,7 @@ fn kinds_of_crash(crashed: &[&ObservedRun]) -> Result<(Table, String), crate::An
 }
 
 /// The courses of single runs, ordered by their end.
-fn swimlanes(context: &Context<'_>) -> Figure {
+fn swimlanes(context: &StudyContext<'_>) -> Figure {
     let mut runs = context.cohort.runs.clone();
     runs.sort_by_key(|run| (run.end_step, run.run_id.clone()));
     let runs = thinned(&runs, SWIMLANES_MAX);

@@ -1,7 +1,7 @@
 //! T9 to T11: how much worlds differ, how time to crash scales with model size, and whether stated
 //! confidence is right.
 
-use super::context::{Context, Findings};
+use super::context::{StudyContext, Findings};
 use super::run::ObservedRun;
 use super::sheet::table;
 use crate::document::{Axis, Figure, Format, Layer, Scale, Section, Table, Value};
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// Resamples of a bootstrap whose every replicate is an optimization.
 const REPLICATES_MAX: usize = 400;
 
-fn bootstrap(context: &Context<'_>) -> BootstrapOptions {
+fn bootstrap(context: &StudyContext<'_>) -> BootstrapOptions {
     BootstrapOptions {
         replicates: context.options.replicates.min(REPLICATES_MAX),
         seed: context.options.seed,
@@ -21,7 +21,7 @@ fn bootstrap(context: &Context<'_>) -> BootstrapOptions {
     }
 }
 
-pub fn section(context: &Context<'_>, findings: &mut Findings) {
+pub fn section(context: &StudyContext<'_>, findings: &mut Findings) {
     findings.sections.push(Section {
         id: "worlds".into(),
         title: "How much worlds differ".into(),
@@ -41,7 +41,7 @@ pub fn section(context: &Context<'_>, findings: &mut Findings) {
     }
 }
 
-fn variance_table(context: &Context<'_>) -> Table {
+fn variance_table(context: &StudyContext<'_>) -> Table {
     let columns = [
         ("what", "of", Format::Text),
         ("icc", "intraclass correlation", Format::Decimals(3)),
@@ -96,7 +96,7 @@ fn variance_table(context: &Context<'_>) -> Table {
 }
 
 /// Time to crash against the number of parameters; `None` with fewer than two sizes.
-fn scaling(context: &Context<'_>) -> Option<Section> {
+fn scaling(context: &StudyContext<'_>) -> Option<Section> {
     let cohort = context.cohort.filter(|run| run.parameters_b.is_some());
     let sizes: Vec<f64> = cohort.runs.iter().filter_map(|run| run.parameters_b).collect();
     if sizes.iter().all(|size| Some(size) == sizes.first()) {
@@ -140,7 +140,7 @@ fn scaling(context: &Context<'_>) -> Option<Section> {
 }
 
 /// Stated confidence against what was right; `None` if no card states one.
-fn calibration(context: &Context<'_>) -> Option<Section> {
+fn calibration(context: &StudyContext<'_>) -> Option<Section> {
     // By tenth of confidence: cards, their confidences, those that were right.
     let mut bins: BTreeMap<u32, (f64, f64, f64)> = BTreeMap::new();
     for bin in context.cohort.runs.iter().flat_map(|run| &run.calibration) {

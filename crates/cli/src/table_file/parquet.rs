@@ -19,7 +19,7 @@ pub fn read(file: File, path: &Path, columns: &[&str]) -> Result<Vec<ReadColumn>
     let schema = metadata.file_metadata().schema_descr_ptr();
     let read = |name: &&str| {
         let leaf = leaf(&schema, path, name)?;
-        let kind = ValueKind::of(&schema.column(leaf)).map_err(|found| {
+        let kind = ParquetValueKind::of(&schema.column(leaf)).map_err(|found| {
             let expected = "expected numbers, booleans or texts";
             bad(path, format!("column {name}: {expected}, found {found}"))
         })?;
@@ -69,7 +69,7 @@ fn leaf(schema: &SchemaDescriptor, path: &Path, name: &str) -> Result<usize, Fai
 
 /// What the values of a column are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ValueKind {
+enum ParquetValueKind {
     Flag,
     Whole,
     WholeUnsigned,
@@ -83,16 +83,16 @@ enum ValueKind {
     Null,
 }
 
-impl ValueKind {
+impl ParquetValueKind {
     /// # Errors
     /// What the column holds instead.
-    fn of(column: &ColumnDescriptor) -> Result<ValueKind, String> {
+    fn of(column: &ColumnDescriptor) -> Result<ParquetValueKind, String> {
         let dates = "; expected times are numbers from each subject's start, such as days";
         match (column.logical_type_ref(), column.converted_type(), column.physical_type()) {
             _ if column.max_rep_level() > 0 => Err("lists".to_owned()),
-            (Some(LogicalType::Unknown), ..) => Ok(ValueKind::Null),
+            (Some(LogicalType::Unknown), ..) => Ok(ParquetValueKind::Null),
             (Some(LogicalType::Decimal(_)), ..) | (_, ConvertedType::DECIMAL, _) => {
-                Ok(ValueKind::Decimal { scale: column.type_scale() })
+                Ok(ParquetValueKind::Decimal { scale: column.type_scale() })
             }
             (Some(LogicalType::Date), ..) | (_, ConvertedType::DATE, _) => {
                 Err(format!("dates{dates}"))
@@ -104,9 +104,9 @@ impl ValueKind {
             | (_, ConvertedType::TIME_MILLIS | ConvertedType::TIME_MICROS, _) => {
                 Err(format!("times of day{dates}"))
             }
-            (.., Physical::BOOLEAN) => Ok(ValueKind::Flag),
+            (.., Physical::BOOLEAN) => Ok(ParquetValueKind::Flag),
             (Some(LogicalType::Integer(kind)), ..) if !kind.is_signed => {
-                Ok(ValueKind::WholeUnsigned)
+                Ok(ParquetValueKind::WholeUnsigned)
             }
             (
                 _,
@@ -115,14 +115,14 @@ impl ValueKind {
                 | ConvertedType::UINT_32
                 | ConvertedType::UINT_64,
                 _,
-            ) => Ok(ValueKind::WholeUnsigned),
-            (.., Physical::INT32 | Physical::INT64) => Ok(ValueKind::Whole),
-            (.., Physical::FLOAT | Physical::DOUBLE) => Ok(ValueKind::Float),
+            ) => Ok(ParquetValueKind::WholeUnsigned),
+            (.., Physical::INT32 | Physical::INT64) => Ok(ParquetValueKind::Whole),
+            (.., Physical::FLOAT | Physical::DOUBLE) => Ok(ParquetValueKind::Float),
             (
                 None | Some(LogicalType::String | LogicalType::Enum | LogicalType::Json),
                 _,
                 Physical::BYTE_ARRAY,
-            ) => Ok(ValueKind::Text),
+            ) => Ok(ParquetValueKind::Text),
             (logical, _, physical) => Err(match logical {
                 Some(logical) => format!("{physical} of type {logical:?}"),
                 None => physical.to_string(),
@@ -134,7 +134,7 @@ impl ValueKind {
 /// Adds the values of a row group.
 fn push_group(
     column: ColumnReader,
-    kind: ValueKind,
+    kind: ParquetValueKind,
     rows: usize,
     to: &mut Vec<TypedValue>,
 ) -> Result<(), ParquetError> {
@@ -144,13 +144,13 @@ fn push_group(
         }
         ColumnReader::Int32ColumnReader(column) => push_values(column, rows, to, |number| {
             Ok(match kind {
-                ValueKind::WholeUnsigned => TypedValue::whole(i64::from(number.cast_unsigned())),
+                ParquetValueKind::WholeUnsigned => TypedValue::whole(i64::from(number.cast_unsigned())),
                 _ => whole(i64::from(*number), kind),
             })
         }),
         ColumnReader::Int64ColumnReader(column) => push_values(column, rows, to, |number| {
             Ok(match kind {
-                ValueKind::WholeUnsigned => TypedValue::whole_unsigned(number.cast_unsigned()),
+                ParquetValueKind::WholeUnsigned => TypedValue::whole_unsigned(number.cast_unsigned()),
                 _ => whole(*number, kind),
             })
         }),
@@ -191,28 +191,28 @@ fn push_values<T: DataType>(
     Ok(())
 }
 
-fn whole(number: i64, kind: ValueKind) -> TypedValue {
+fn whole(number: i64, kind: ParquetValueKind) -> TypedValue {
     match kind {
-        ValueKind::Decimal { scale } => TypedValue::Number(number as f64 / 10_f64.powi(scale)),
-        ValueKind::Null => TypedValue::Missing,
+        ParquetValueKind::Decimal { scale } => TypedValue::Number(number as f64 / 10_f64.powi(scale)),
+        ParquetValueKind::Null => TypedValue::Missing,
         _ => TypedValue::whole(number),
     }
 }
 
 /// A text, or a decimal number as a big-endian number of up to 16 bytes.
-fn from_bytes(bytes: &[u8], kind: ValueKind) -> Result<TypedValue, ParquetError> {
+fn from_bytes(bytes: &[u8], kind: ParquetValueKind) -> Result<TypedValue, ParquetError> {
     match kind {
-        ValueKind::Decimal { scale } if bytes.len() <= 16 => {
+        ParquetValueKind::Decimal { scale } if bytes.len() <= 16 => {
             let sign = if bytes.first().is_some_and(|byte| byte & 0x80 != 0) { -1 } else { 0 };
             let number =
                 bytes.iter().fold(sign, |number: i128, byte| number << 8 | i128::from(*byte));
             Ok(TypedValue::Number(number as f64 / 10_f64.powi(scale)))
         }
-        ValueKind::Text => match str::from_utf8(bytes) {
+        ParquetValueKind::Text => match str::from_utf8(bytes) {
             Ok(text) => Ok(TypedValue::Text(text.to_owned())),
             Err(_) => Err(ParquetError::General("a text is not UTF-8".to_owned())),
         },
-        ValueKind::Null => Ok(TypedValue::Missing),
+        ParquetValueKind::Null => Ok(TypedValue::Missing),
         _ => Err(ParquetError::General("a decimal number has over 16 bytes".to_owned())),
     }
 }
