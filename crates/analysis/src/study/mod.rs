@@ -23,6 +23,7 @@ mod survival;
 mod trajectories;
 mod worlds;
 
+pub use cohort::{Cohort, EXPOSURE, PathCovariate, stratum_name};
 pub use compare::{Side, compare};
 pub use context::AnalysisOptions;
 pub use run::{
@@ -31,7 +32,6 @@ pub use run::{
 };
 
 use crate::document::Document;
-use cohort::Cohort;
 use context::{Context, Findings};
 use hazard::Headline;
 
