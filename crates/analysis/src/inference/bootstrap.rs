@@ -1,7 +1,11 @@
 //! The bootstrap over clusters (worlds): whole clusters are drawn with replacement.
 
 use crate::AnalysisError;
-use crate::inference::interval::{Caution, ConfidenceInterval};
+use crate::inference::clusters::ClusterIndex;
+use crate::inference::draws::below;
+use crate::inference::interval::{Caution, ConfidenceInterval, check_level, not_estimable};
+use crate::inference::quantile::{bootstrap_quantile, mean, standard_deviation};
+use base::SplitMix64;
 use serde::Serialize;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,7 +57,10 @@ pub fn cluster_bootstrap(
     options: &BootstrapOptions,
     mut statistic: impl FnMut(Resample<'_>) -> Option<f64>,
 ) -> Result<BootstrapEstimate, AnalysisError> {
-    todo!()
+    let estimates = cluster_bootstrap_many(clusters, options, |sample| vec![statistic(sample)])?;
+    let [estimate] = <[BootstrapEstimate; 1]>::try_from(estimates)
+        .unwrap_or_else(|_| unreachable!("one statistic gives one estimate"));
+    Ok(estimate)
 }
 
 /// As [`cluster_bootstrap`], for several statistics of the same resamples. The number of statistics
@@ -66,5 +73,103 @@ pub fn cluster_bootstrap_many(
     options: &BootstrapOptions,
     statistics: impl FnMut(Resample<'_>) -> Vec<Option<f64>>,
 ) -> Result<Vec<BootstrapEstimate>, AnalysisError> {
-    todo!()
+    let resampled = Resampled::new(clusters, options, statistics)?;
+    (0..resampled.of_data.len())
+        .map(|at| {
+            let estimate = resampled.of_data[at]
+                .ok_or_else(|| not_estimable("the data do not determine the statistic"))?;
+            resampled.estimate(at, estimate)
+        })
+        .collect()
+}
+
+/// Statistics of the data and of the resamples.
+pub(super) struct Resampled {
+    pub of_data: Vec<Option<f64>>,
+    /// For each statistic, its values in the resamples that gave one, rising.
+    sorted: Vec<Vec<f64>>,
+    clusters: usize,
+    options: BootstrapOptions,
+}
+
+impl Resampled {
+    pub fn new(
+        clusters: &[u32],
+        options: &BootstrapOptions,
+        mut statistics: impl FnMut(Resample<'_>) -> Vec<Option<f64>>,
+    ) -> Result<Resampled, AnalysisError> {
+        check_level(options.level)?;
+        if options.replicates == 0 {
+            return Err(AnalysisError::Usage("expected at least one replicate".to_owned()));
+        }
+        let index = ClusterIndex::of_rows(clusters, clusters.len())?;
+        let finite = |value: &f64| value.is_finite();
+        let rows: Vec<usize> = (0..clusters.len()).collect();
+        let labels: Vec<u32> = index.of_row.iter().map(|cluster| *cluster as u32).collect();
+        let of_data: Vec<Option<f64>> = statistics(Resample { rows: &rows, clusters: &labels })
+            .into_iter()
+            .map(|value| value.filter(finite))
+            .collect();
+        let mut sorted = vec![Vec::with_capacity(options.replicates); of_data.len()];
+        let mut random = SplitMix64(options.seed);
+        let (mut rows, mut labels) = (Vec::new(), Vec::new());
+        for _ in 0..options.replicates {
+            rows.clear();
+            labels.clear();
+            for copy in 0..index.len() {
+                let drawn = &index.members[below(&mut random, index.len())];
+                rows.extend_from_slice(drawn);
+                labels.resize(rows.len(), copy as u32);
+            }
+            let values = statistics(Resample { rows: &rows, clusters: &labels });
+            for (values, value) in sorted.iter_mut().zip(values) {
+                values.extend(value.filter(finite));
+            }
+        }
+        sorted.iter_mut().for_each(|values| values.sort_by(f64::total_cmp));
+        Ok(Resampled { of_data, sorted, clusters: index.len(), options: *options })
+    }
+
+    pub fn failed(&self, at: usize) -> usize {
+        self.options.replicates - self.sorted[at].len()
+    }
+
+    /// The percentile interval of a statistic; `None` if under half of the resamples gave one.
+    pub fn percentile(&self, at: usize) -> Option<ConfidenceInterval> {
+        let (values, level) = (&self.sorted[at], self.options.level);
+        if values.is_empty() || 2 * values.len() < self.options.replicates {
+            return None;
+        }
+        let tail = (1.0 - level) / 2.0;
+        let [low, high] = [tail, 1.0 - tail].map(|p| bootstrap_quantile(values, p));
+        Some(ConfidenceInterval { low, high, level })
+    }
+
+    fn estimate(&self, at: usize, estimate: f64) -> Result<BootstrapEstimate, AnalysisError> {
+        let (values, failed) = (&self.sorted[at], self.failed(at));
+        let percentile = self.percentile(at).ok_or_else(|| {
+            not_estimable(format!(
+                "{failed} of {} resamples of the worlds do not determine the statistic",
+                self.options.replicates
+            ))
+        })?;
+        let basic = ConfidenceInterval {
+            low: 2.0 * estimate - percentile.high,
+            high: 2.0 * estimate - percentile.low,
+            level: percentile.level,
+        };
+        let mut cautions: Vec<Caution> = Caution::few_worlds(self.clusters).into_iter().collect();
+        cautions.extend(Caution::failed_resamples(failed, self.options.replicates));
+        Ok(BootstrapEstimate {
+            estimate,
+            se: standard_deviation(values),
+            bias: mean(values) - estimate,
+            percentile,
+            basic,
+            clusters: self.clusters,
+            replicates: values.len(),
+            failed,
+            cautions,
+        })
+    }
 }

@@ -1,26 +1,17 @@
 //! A taxonomy of trajectories: k-medoids over standardized features (Kaufman and Rousseeuw 1990).
 
 use crate::AnalysisError;
-use crate::inference::interval::Caution;
+use crate::inference::interval::{Caution, check_finite, check_lengths, not_estimable};
+use crate::inference::medoids::{MedoidClustering, k_medoids};
+use crate::inference::quantile::{mean, standard_deviation};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-/// A clustering around k of the rows.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct MedoidClustering {
-    /// Row of each cluster's medoid, its exemplar; clusters are in falling order of size.
-    pub medoids: Vec<usize>,
-    /// Cluster of each row.
-    pub labels: Vec<usize>,
-    /// Rows of each cluster.
-    pub sizes: Vec<usize>,
-    /// Sum of the distances of rows to their medoids.
-    pub cost: f64,
-    /// Silhouette of each row, -1 to 1; 0 in a cluster of one row.
-    pub silhouettes: Vec<f64>,
-    /// Mean of `silhouettes`.
-    pub mean_silhouette: f64,
-}
+/// More rows need more memory for their distances than is reasonable (200 MB).
+const ROWS_MAX: usize = 5000;
+/// Below this mean silhouette there is no substantial structure (Kaufman and Rousseeuw 1990, p. 88).
+const SILHOUETTE_MIN: f64 = 0.25;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Taxonomy {
@@ -36,23 +27,90 @@ pub struct Taxonomy {
 
 /// Clusters rows of features, each standardized to mean 0 and standard deviation 1, by Euclidean
 /// distance; the number of clusters in `k` with the highest mean silhouette is chosen, the lowest of
-/// equals.
+/// equals. Numbers not in 2..(distinct rows) are not tried.
 ///
 /// # Errors
 /// Fewer than 3 distinct rows, rows of different lengths, values that are not finite, no feature
-/// that varies, more than 5,000 rows (the method needs all distances).
+/// that varies, no k to try, more than 5,000 rows (the method needs all distances).
 pub fn taxonomy(
     features: &[Vec<f64>],
     k: RangeInclusive<usize>,
 ) -> Result<Taxonomy, AnalysisError> {
-    todo!()
+    let n = features.len();
+    if n > ROWS_MAX {
+        let text = format!("{n} rows to cluster: expected at most {ROWS_MAX}; take a sample");
+        return Err(AnalysisError::Usage(text));
+    }
+    let (columns, constant_features) = standardized(features)?;
+    let distances = distances(&columns, n);
+    let distinct = distinct_rows(features);
+    if distinct < 3 {
+        let text = format!("{distinct} distinct rows of features: clusters need at least 3");
+        return Err(not_estimable(text));
+    }
+    let mut tried = Vec::new();
+    let mut best: Option<(usize, MedoidClustering)> = None;
+    for k in k.filter(|k| (2..distinct).contains(k)) {
+        let clustering = k_medoids(&distances, n, k)?;
+        tried.push((k, clustering.mean_silhouette));
+        let least = best.as_ref().map_or(f64::NEG_INFINITY, |(_, best)| best.mean_silhouette);
+        if clustering.mean_silhouette > least + 1e-12 {
+            best = Some((k, clustering));
+        }
+    }
+    let Some((k, clustering)) = best else {
+        let text = format!("no number of clusters to try: expected one from 2 to {}", distinct - 1);
+        return Err(AnalysisError::Usage(text));
+    };
+    let mut cautions = Vec::new();
+    if clustering.mean_silhouette < SILHOUETTE_MIN {
+        let text = format!(
+            "mean silhouette {:.2}: below {SILHOUETTE_MIN} the rows have no substantial clusters",
+            clustering.mean_silhouette
+        );
+        cautions.push(Caution { code: "no_clusters", text });
+    }
+    Ok(Taxonomy { k, clustering, tried, constant_features, cautions })
 }
 
-/// k-medoids with the deterministic start BUILD and swaps as in PAM, found by FastPAM1 (Schubert
-/// and Rousseeuw 2019). `distances` is a symmetric matrix of n x n values, row by row.
-///
-/// # Errors
-/// k is not in 2..n, or the distances are not such a matrix.
-pub fn k_medoids(distances: &[f64], n: usize, k: usize) -> Result<MedoidClustering, AnalysisError> {
-    todo!()
+/// Features that vary, column by column, standardized; and the indices of those that do not.
+fn standardized(features: &[Vec<f64>]) -> Result<(Vec<Vec<f64>>, Vec<usize>), AnalysisError> {
+    let width = features.first().map_or(0, Vec::len);
+    for row in features {
+        check_lengths(("a row of features (values)", row.len()), ("the first row", width))?;
+    }
+    let (mut columns, mut constant) = (Vec::new(), Vec::new());
+    for at in 0..width {
+        let column: Vec<f64> = features.iter().map(|row| row[at]).collect();
+        check_finite(&format!("feature {at}"), &column)?;
+        let (center, sd) = (mean(&column), standard_deviation(&column));
+        if sd <= 1e-12 * center.abs() || sd == 0.0 {
+            constant.push(at);
+        } else {
+            columns.push(column.iter().map(|value| (value - center) / sd).collect());
+        }
+    }
+    if columns.is_empty() {
+        return Err(not_estimable(format!("none of {width} features varies: no clusters")));
+    }
+    Ok((columns, constant))
+}
+
+/// Euclidean distances, n x n, row by row.
+fn distances(columns: &[Vec<f64>], n: usize) -> Vec<f64> {
+    let mut distances = vec![0.0; n * n];
+    for i in 0..n {
+        for j in 0..i {
+            let square: f64 = columns.iter().map(|column| (column[i] - column[j]).powi(2)).sum();
+            distances[i * n + j] = square.sqrt();
+            distances[j * n + i] = square.sqrt();
+        }
+    }
+    distances
+}
+
+fn distinct_rows(features: &[Vec<f64>]) -> usize {
+    // -0 and 0 are one value.
+    let key = |row: &Vec<f64>| row.iter().map(|value| (value + 0.0).to_bits()).collect::<Vec<_>>();
+    features.iter().map(key).collect::<BTreeSet<_>>().len()
 }

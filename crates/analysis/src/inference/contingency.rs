@@ -1,29 +1,13 @@
 //! Tables of counts: chi-square, Cramer's V, Fisher's exact test.
 
 use crate::AnalysisError;
-use crate::inference::interval::Caution;
+use crate::inference::distributions::chi_square_tail;
+use crate::inference::exact_table::{ContingencyMethod, ContingencyOptions, exact_test};
+use crate::inference::interval::{Caution, check_lengths, not_estimable};
 use serde::Serialize;
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ContingencyOptions {
-    /// The exact test enumerates tables of the same margins up to this number, and draws beyond.
-    pub tables_max: u64,
-    /// Number of drawn tables.
-    pub draws: usize,
-    pub seed: u64,
-}
-
-/// Where the reported p comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ContingencyMethod {
-    /// Pearson's chi-square: all expected counts are 5 or more.
-    ChiSquare,
-    /// Fisher's test (Freeman and Halton 1951) over all tables of the same margins.
-    Exact,
-    /// The same over drawn tables.
-    ExactByDraws,
-}
+/// Below this expected count chi-square is no good approximation (Cochran 1954).
+const EXPECTED_MIN: f64 = 5.0;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ContingencyTest {
@@ -53,7 +37,7 @@ pub struct ContingencyTest {
     pub cautions: Vec<Caution>,
 }
 
-/// Association of the rows and columns of a table of counts.
+/// Association of the rows and columns of a table of counts of independent cases.
 ///
 /// # Errors
 /// Rows of different lengths, or fewer than two rows or columns that have counts.
@@ -61,5 +45,112 @@ pub fn contingency_test(
     counts: &[Vec<u64>],
     options: &ContingencyOptions,
 ) -> Result<ContingencyTest, AnalysisError> {
-    todo!()
+    let margins = Margins::new(counts)?;
+    let (rows, columns) = (margins.full_rows(), margins.full_columns());
+    if rows.len() < 2 || columns.len() < 2 {
+        return Err(not_estimable(format!(
+            "{} rows and {} columns of the table have counts: association needs two of each",
+            rows.len(),
+            columns.len()
+        )));
+    }
+    let (total, df) = (margins.total as f64, (rows.len() - 1) * (columns.len() - 1));
+    let (mut chi_square, mut smallest_expected) = (0.0, f64::INFINITY);
+    for (row, column) in rows.iter().flat_map(|row| columns.iter().map(move |at| (*row, *at))) {
+        let expected = margins.expected(row, column);
+        chi_square += (counts[row][column] as f64 - expected).powi(2) / expected;
+        smallest_expected = smallest_expected.min(expected);
+    }
+    let p_chi_square = chi_square_tail(chi_square, df as f64);
+    let mut test = ContingencyTest {
+        total: margins.total,
+        expected: margins.table(|row, column| margins.expected(row, column)),
+        smallest_expected,
+        residuals: margins.table(|row, column| margins.residual(counts, row, column)),
+        chi_square,
+        df,
+        p_chi_square,
+        p_exact: None,
+        p_exact_error: None,
+        p: p_chi_square,
+        method: ContingencyMethod::ChiSquare,
+        cramers_v: (chi_square / total / (rows.len().min(columns.len()) as f64 - 1.0)).sqrt(),
+        cramers_v_corrected: corrected_v(chi_square / total, rows.len(), columns.len(), total),
+        cautions: margins.cautions(&rows, &columns),
+    };
+    if smallest_expected < EXPECTED_MIN {
+        let full: Vec<Vec<u64>> = rows
+            .iter()
+            .map(|row| columns.iter().map(|column| counts[*row][*column]).collect())
+            .collect();
+        let exact = exact_test(&full, options)?;
+        test.p_exact = Some(exact.p);
+        test.p_exact_error = Some(exact.error);
+        test.p = exact.p;
+        test.method = exact.method;
+    }
+    Ok(test)
+}
+
+/// Bergsma's V, from chi-square over n.
+fn corrected_v(phi_squared: f64, rows: usize, columns: usize, total: f64) -> f64 {
+    let (r, c) = (rows as f64, columns as f64);
+    let phi_squared = phi_squared - (r - 1.0) * (c - 1.0) / (total - 1.0);
+    let shrunk = |levels: f64| levels - (levels - 1.0).powi(2) / (total - 1.0) - 1.0;
+    let least = shrunk(r).min(shrunk(c));
+    if phi_squared <= 0.0 || least <= 0.0 { 0.0 } else { (phi_squared / least).sqrt().min(1.0) }
+}
+
+/// Sums of the rows and columns of a table.
+struct Margins {
+    rows: Vec<u64>,
+    columns: Vec<u64>,
+    total: u64,
+}
+
+impl Margins {
+    fn new(counts: &[Vec<u64>]) -> Result<Margins, AnalysisError> {
+        let width = counts.first().map_or(0, Vec::len);
+        for row in counts {
+            check_lengths(("a row of the table", row.len()), ("the first row", width))?;
+        }
+        let rows: Vec<u64> = counts.iter().map(|row| row.iter().sum()).collect();
+        let columns: Vec<u64> =
+            (0..width).map(|at| counts.iter().map(|row| row[at]).sum()).collect();
+        let total = rows.iter().sum();
+        Ok(Margins { rows, columns, total })
+    }
+
+    fn full_rows(&self) -> Vec<usize> {
+        (0..self.rows.len()).filter(|row| self.rows[*row] > 0).collect()
+    }
+
+    fn full_columns(&self) -> Vec<usize> {
+        (0..self.columns.len()).filter(|column| self.columns[*column] > 0).collect()
+    }
+
+    fn expected(&self, row: usize, column: usize) -> f64 {
+        self.rows[row] as f64 * self.columns[column] as f64 / self.total as f64
+    }
+
+    fn residual(&self, counts: &[Vec<u64>], row: usize, column: usize) -> Option<f64> {
+        let (total, expected) = (self.total as f64, self.expected(row, column));
+        let rest =
+            (1.0 - self.rows[row] as f64 / total) * (1.0 - self.columns[column] as f64 / total);
+        let variance = expected * rest;
+        (variance > 0.0).then(|| (counts[row][column] as f64 - expected) / variance.sqrt())
+    }
+
+    /// A table of the values of a function of (row, column).
+    fn table<T>(&self, value: impl Fn(usize, usize) -> T) -> Vec<Vec<T>> {
+        let row = |row| (0..self.columns.len()).map(|column| value(row, column)).collect();
+        (0..self.rows.len()).map(row).collect()
+    }
+
+    fn cautions(&self, rows: &[usize], columns: &[usize]) -> Vec<Caution> {
+        let empty = self.rows.len() + self.columns.len() - rows.len() - columns.len();
+        let text = format!("{empty} empty rows and columns of the table are left out of the test");
+        let caution = Caution { code: "empty_rows_or_columns", text };
+        (empty > 0).then_some(caution).into_iter().collect()
+    }
 }

@@ -28,7 +28,23 @@ pub struct HolmAdjusted {
 /// # Errors
 /// A value that is not in [0, 1].
 pub fn holm(p: &[f64]) -> Result<Vec<f64>, AnalysisError> {
-    todo!()
+    if let Some(row) = p.iter().position(|p| !(0.0..=1.0).contains(p)) {
+        return Err(AnalysisError::BadValue {
+            column: "p".to_owned(),
+            row: row + 1,
+            expected: "a probability".to_owned(),
+            found: p[row].to_string(),
+        });
+    }
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
+    let mut adjusted = vec![0.0; p.len()];
+    let mut largest = 0.0f64;
+    for (rank, at) in order.into_iter().enumerate() {
+        largest = largest.max((p.len() - rank) as f64 * p[at]).min(1.0);
+        adjusted[at] = largest;
+    }
+    Ok(adjusted)
 }
 
 /// Adjusts within each family, in the order given.
@@ -36,5 +52,24 @@ pub fn holm(p: &[f64]) -> Result<Vec<f64>, AnalysisError> {
 /// # Errors
 /// A value that is not in [0, 1].
 pub fn holm_by_family(tests: &[FamilyTest]) -> Result<Vec<HolmAdjusted>, AnalysisError> {
-    todo!()
+    let mut families: Vec<&str> = tests.iter().map(|test| test.family.as_str()).collect();
+    families.sort_unstable();
+    families.dedup();
+    let mut adjusted = vec![None; tests.len()];
+    let mut sizes = vec![0; tests.len()];
+    for family in families {
+        let members: Vec<usize> =
+            (0..tests.len()).filter(|at| tests[*at].family == family).collect();
+        let p: Vec<f64> = members.iter().map(|at| tests[*at].p.unwrap_or(1.0)).collect();
+        for (at, p_adjusted) in members.iter().zip(holm(&p)?) {
+            adjusted[*at] = tests[*at].p.map(|_| p_adjusted);
+            sizes[*at] = members.len();
+        }
+    }
+    let rows = tests.iter().zip(adjusted).zip(sizes);
+    let row = |((test, p_adjusted), family_size): ((&FamilyTest, Option<f64>), usize)| {
+        let (family, name, p) = (test.family.clone(), test.name.clone(), test.p);
+        HolmAdjusted { family, name, p, p_adjusted, family_size }
+    };
+    Ok(rows.map(row).collect())
 }

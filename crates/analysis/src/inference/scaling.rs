@@ -1,36 +1,11 @@
 //! Time to an event against model size: a censored lognormal regression.
 
 use crate::AnalysisError;
-use crate::inference::bootstrap::{BootstrapEstimate, BootstrapOptions};
-use crate::inference::interval::Caution;
+use crate::inference::bootstrap::{BootstrapEstimate, BootstrapOptions, cluster_bootstrap_many};
+use crate::inference::censored_lognormal::{CensoredTimes, LognormalFit, censored_lognormal};
+use crate::inference::interval::{Caution, check_lengths, not_estimable};
 use crate::survival::Covariates;
 use serde::Serialize;
-
-/// Times of runs, one element a run.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CensoredTimes<'a> {
-    /// Time of the event, or until which there was none; above 0.
-    pub times: &'a [f64],
-    /// Whether the event happened; else the time is a lower bound.
-    pub observed: &'a [bool],
-}
-
-/// ln(time) = intercept + coefficients * covariates + sigma * normal.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LognormalFit {
-    /// `(intercept)`, then the names of the covariates.
-    pub names: Vec<String>,
-    /// In the order of `names`.
-    pub estimates: Vec<f64>,
-    /// Standard errors from the observed information, as if runs were independent.
-    pub se: Vec<f64>,
-    /// SD of ln(time) around the line.
-    pub sigma: f64,
-    pub log_likelihood: f64,
-    pub rows: usize,
-    pub events: usize,
-    pub iterations: usize,
-}
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ScalingFit {
@@ -44,24 +19,12 @@ pub struct ScalingFit {
     pub cautions: Vec<Caution>,
 }
 
-/// Maximum likelihood of a lognormal regression with right-censored times, by Newton's method in
-/// Olsen's parameters, in which the log-likelihood is concave (Olsen 1978).
-///
-/// # Errors
-/// Lengths that differ, times not above 0, events no more than coefficients, a covariate that is
-/// constant or a combination of others, events on an exact line, no finite maximum.
-pub fn censored_lognormal(
-    data: CensoredTimes<'_>,
-    covariates: &Covariates,
-) -> Result<LognormalFit, AnalysisError> {
-    todo!()
-}
-
 /// Scaling of the time with the number of parameters of the model: `parameters` has that number for
-/// each run, `clusters` its world.
+/// each run, `clusters` its world. The regression is [`censored_lognormal`] of the time on
+/// ln(parameters).
 ///
 /// # Errors
-/// As [`censored_lognormal`]; fewer than two distinct sizes; as
+/// As [`censored_lognormal`]; parameters not above 0; fewer than two distinct sizes; as
 /// [`crate::inference::cluster_bootstrap`].
 pub fn scaling_law(
     data: CensoredTimes<'_>,
@@ -69,5 +32,64 @@ pub fn scaling_law(
     clusters: &[u32],
     options: &BootstrapOptions,
 ) -> Result<ScalingFit, AnalysisError> {
-    todo!()
+    let rows = data.times.len();
+    check_lengths(("the parameters", parameters.len()), ("the times", rows))?;
+    check_lengths(("the event flags", data.observed.len()), ("the times", rows))?;
+    check_lengths(("the clusters", clusters.len()), ("the times", rows))?;
+    if let Some(row) = parameters.iter().position(|size| !size.is_finite() || *size <= 0.0) {
+        return Err(AnalysisError::BadValue {
+            column: "parameters".to_owned(),
+            row: row + 1,
+            expected: "a number above 0".to_owned(),
+            found: parameters[row].to_string(),
+        });
+    }
+    let mut sizes = parameters.to_vec();
+    sizes.sort_by(f64::total_cmp);
+    sizes.dedup();
+    if sizes.len() < 2 {
+        let text = format!("{} sizes of models: scaling needs at least two", sizes.len());
+        return Err(not_estimable(text));
+    }
+    let all: Vec<usize> = (0..rows).collect();
+    let fit = fit_rows(data, parameters, &all)?;
+    let estimates = cluster_bootstrap_many(clusters, options, |sample| {
+        let fit = fit_rows(data, parameters, sample.rows).ok();
+        let line = fit.map(|fit| (fit.estimates[0], fit.estimates[1]));
+        let exponent = line.map(|(_, exponent)| exponent);
+        let ratio = exponent.map(|exponent| 10f64.powf(exponent));
+        let median = |size: &f64| line.map(|(start, slope)| (start + slope * size.ln()).exp());
+        [exponent, ratio].into_iter().chain(sizes.iter().map(median)).collect()
+    })?;
+    let mut estimates = estimates.into_iter();
+    let missing = || not_estimable("the bootstrap gave fewer statistics than asked for");
+    let exponent = estimates.next().ok_or_else(missing)?;
+    let tenfold_ratio = estimates.next().ok_or_else(missing)?;
+    let mut cautions = exponent.cautions.clone();
+    if sizes.len() == 2 {
+        let text = "two sizes of models: whether ln(time) is a line cannot be seen".to_owned();
+        cautions.push(Caution { code: "two_sizes", text });
+    }
+    Ok(ScalingFit {
+        exponent,
+        tenfold_ratio,
+        medians: sizes.into_iter().zip(estimates).collect(),
+        fit,
+        cautions,
+    })
+}
+
+/// The regression of some of the rows.
+fn fit_rows(
+    data: CensoredTimes<'_>,
+    parameters: &[f64],
+    rows: &[usize],
+) -> Result<LognormalFit, AnalysisError> {
+    let times: Vec<f64> = rows.iter().map(|row| data.times[*row]).collect();
+    let observed: Vec<bool> = rows.iter().map(|row| data.observed[*row]).collect();
+    let covariates = Covariates {
+        names: vec!["ln(parameters)".to_owned()],
+        values: rows.iter().map(|row| parameters[*row].ln()).collect(),
+    };
+    censored_lognormal(CensoredTimes { times: &times, observed: &observed }, &covariates)
 }

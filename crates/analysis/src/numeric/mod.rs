@@ -1,3 +1,6 @@
 //! Numerical methods that several statistics share.
 
+pub mod distribution;
+pub mod exact_sum;
+pub mod newton;
 pub mod spline;

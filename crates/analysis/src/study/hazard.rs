@@ -19,12 +19,14 @@ pub const DOSE_UNIT: f64 = 0.1;
 const SHOCKS_UNIT: f64 = 10.0;
 
 /// The estimates that the answer states.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Headline {
     /// Log hazard ratio of [`DOSE_UNIT`] of assigned dose.
     pub assigned: Option<Coefficient>,
     /// Log hazard ratio of a unit of lagged exposure.
     pub exposure: Option<Coefficient>,
+    /// The same without lag, which is what the hazards of scripted operators depend on.
+    pub exposure_now: Option<Coefficient>,
     /// Standard deviation of the lagged exposure over time at risk.
     pub exposure_sd: f64,
     /// Whether the hazards of doses are proportional: p.
@@ -40,10 +42,41 @@ struct Model {
     units: Vec<(f64, String)>,
 }
 
+impl Headline {
+    /// The fits of the answer, and their estimates.
+    pub fn of(context: &Context<'_>) -> (Headline, HeadlineFits) {
+        let (cohort, lag) = (&context.cohort, context.options.lag);
+        let in_units: &dyn Fn(&ObservedRun) -> f64 = &|run| run.p_shock / DOSE_UNIT;
+        let assigned = cox::fit(
+            &cohort.risk(crashed),
+            &cohort.covariates(&[("p_shock", in_units)]),
+            &options(context),
+        );
+        let exposure = time_varying(context, cohort, &[EXPOSURE], lag);
+        let first = |fit: &Result<CoxFit, AnalysisError>| {
+            fit.as_ref().ok().and_then(|fit| fit.coefficients.first().cloned())
+        };
+        let headline = Headline {
+            assigned: first(&assigned),
+            exposure: first(&exposure),
+            exposure_now: first(&time_varying(context, cohort, &[EXPOSURE], 0)),
+            exposure_sd: exposure_sd(cohort, lag),
+            proportional_p: assigned.as_ref().ok().and_then(proportional_p),
+        };
+        (headline, HeadlineFits { assigned, exposure })
+    }
+}
+
+/// The models behind a [`Headline`].
+pub struct HeadlineFits {
+    assigned: Result<CoxFit, AnalysisError>,
+    exposure: Result<CoxFit, AnalysisError>,
+}
+
 pub fn section(context: &Context<'_>, findings: &mut Findings) -> Headline {
-    let mut headline = Headline::default();
-    assigned_dose(context, findings, &mut headline);
-    accumulated(context, findings, &mut headline);
+    let (headline, fits) = Headline::of(context);
+    assigned_dose(context, findings, &headline, fits.assigned);
+    accumulated(context, findings, &headline, fits.exposure);
     headline
 }
 
@@ -56,14 +89,12 @@ fn options(context: &Context<'_>) -> CoxOptions {
 }
 
 /// The intention-to-treat analysis.
-fn assigned_dose(context: &Context<'_>, findings: &mut Findings, headline: &mut Headline) {
-    let cohort = &context.cohort;
-    let in_units: &dyn Fn(&ObservedRun) -> f64 = &|run| run.p_shock / DOSE_UNIT;
-    let fit = cox::fit(
-        &cohort.risk(crashed),
-        &cohort.covariates(&[("p_shock", in_units)]),
-        &options(context),
-    );
+fn assigned_dose(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    headline: &Headline,
+    fit: Result<CoxFit, AnalysisError>,
+) {
     let linear = Model {
         name: "assigned dose, linear".into(),
         lag: None,
@@ -71,11 +102,7 @@ fn assigned_dose(context: &Context<'_>, findings: &mut Findings, headline: &mut 
         fit,
     };
     match &linear.fit {
-        Ok(fit) => {
-            headline.assigned = fit.coefficients.first().cloned();
-            headline.proportional_p = proportional_p(fit);
-            warn_of_fit(findings, "the effect of the assigned dose", fit);
-        }
+        Ok(fit) => warn_of_fit(findings, "the effect of the assigned dose", fit),
         Err(error) => findings.refuse(
             "assigned_dose",
             Severity::Error,
@@ -200,16 +227,16 @@ fn factor_contrast(context: &Context<'_>, key: &str) -> Option<Model> {
 }
 
 /// The time-varying models.
-fn accumulated(context: &Context<'_>, findings: &mut Findings, headline: &mut Headline) {
+fn accumulated(
+    context: &Context<'_>,
+    findings: &mut Findings,
+    headline: &Headline,
+    main: Result<CoxFit, AnalysisError>,
+) {
     let lag = context.options.lag;
     let cohort = &context.cohort;
-    let main = time_varying(context, cohort, &[EXPOSURE], lag);
-    headline.exposure_sd = exposure_sd(cohort, lag);
     match &main {
-        Ok(fit) => {
-            headline.exposure = fit.coefficients.first().cloned();
-            warn_of_fit(findings, "the effect of accumulated errors", fit);
-        }
+        Ok(fit) => warn_of_fit(findings, "the effect of accumulated errors", fit),
         Err(error) => findings.refuse(
             "exposure",
             Severity::Error,
@@ -457,8 +484,9 @@ fn hazard_curve(context: &Context<'_>, lag: u64) -> Result<(Figure, String), Ana
     let spline = RestrictedCubicSpline::at_quantiles(&covariates.values, 3)?;
     let (low, high) = (quantile(0.01), quantile(0.99));
     let at: Vec<f64> = (0..=80).map(|i| low + (high - low) * f64::from(i) / 80.0).collect();
-    let effect =
-        cox::spline_effect(&risk, &covariates, EXPOSURE.0, &spline, low, &at, &options(context))?;
+    let exposure =
+        cox::SplineExposure { covariate: EXPOSURE.0.to_owned(), spline, reference: low, at };
+    let effect = cox::spline_effect(&risk, &covariates, &exposure, &options(context))?;
     let steepest = effect.curve.windows(2).max_by(|a, b| {
         let slope = |w: &[cox::SplinePoint]| {
             (w[1].log_hazard_ratio - w[0].log_hazard_ratio) / (w[1].exposure - w[0].exposure)

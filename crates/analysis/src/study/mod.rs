@@ -33,7 +33,12 @@ pub use run::{
 
 use crate::document::Document;
 use context::{Context, Findings};
-use hazard::Headline;
+pub use hazard::Headline;
+
+/// The estimates of a report's answer alone, for studies that are simulated by the thousand.
+pub fn headline(studies: &[ObservedStudy], options: &AnalysisOptions) -> Headline {
+    Headline::of(&Context { studies, cohort: Cohort::of(studies), options }).0
+}
 
 /// Analyzes one or several studies, whose runs are taken together. The document is always complete:
 /// what cannot be computed is said in it.

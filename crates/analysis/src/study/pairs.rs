@@ -85,7 +85,7 @@ fn wild_bootstrap(context: &Context<'_>) -> Result<String, crate::AnalysisError>
         replicates: context.options.replicates,
         exact_max: EXACT_MAX,
         seed: context.options.seed,
-        level: context.options.level,
+        level: Some(context.options.level),
     };
     let test = wild_cluster_bootstrap(&crashed, &covariates, cohort.worlds(), 0, &options)?;
     let limit = |limit: Option<f64>| {

@@ -169,15 +169,15 @@ fn controls(context: &Context<'_>, headline: &Headline, findings: &mut Findings)
         context.cohort.runs.iter().map(|run| run.known_effect.map(f64::to_bits)).collect();
     let (Some(Some(bits)), 1) = (known.first().copied(), known.len()) else { return };
     let truth = f64::from_bits(bits);
-    let Some(exposure) = &headline.exposure else { return };
+    let Some(exposure) = &headline.exposure_now else { return };
     if truth < exposure.lower || truth > exposure.upper {
         findings.refuse(
             "control_failed",
             Error,
             "The control study does not find what is known.",
             format!(
-                "The operator's hazard grows by {truth} for a unit of accumulated errors, and the \
-             estimate is {:.4} ({:.4} to {:.4}). One of twenty such studies misses by chance; more \
+                "The operator's log hazard grows by {truth} for a unit of accumulated errors, and the \
+             estimate without lag is {:.4} ({:.4} to {:.4}). One of twenty such studies misses by chance; more \
              say that the analysis is wrong.",
                 exposure.coef, exposure.lower, exposure.upper
             ),

@@ -172,6 +172,7 @@ fn in_bins(context: &Context<'_>) -> Choice {
         robust: RobustErrors::SmallSample,
         cause: None,
         recurrent: false,
+        max_iterations: 50,
     };
     let mut events: Vec<f64> =
         cohort.runs.iter().filter(|run| run.crashed()).map(|run| run.end_step as f64).collect();

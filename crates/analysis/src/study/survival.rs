@@ -39,7 +39,7 @@ pub fn section(context: &Context<'_>, findings: &mut Findings) {
     if curves.iter().any(|(_, curve)| curve.is_ok()) {
         figures.push(km_figure(context, &context.cohort, &curves));
         figures.extend(by_model(context));
-        figures.push(log_hazard_figure(context, &curves));
+        figures.extend(log_hazard_figure(context, &curves));
     }
     findings.sections.push(Section {
         id: "survival".into(),
@@ -231,7 +231,7 @@ fn km_figure(context: &Context<'_>, of: &Cohort<'_>, curves: &[DoseCurve]) -> Fi
 }
 
 /// Log of the cumulative hazard against log time: parallel lines mean proportional hazards.
-fn log_hazard_figure(context: &Context<'_>, curves: &[DoseCurve]) -> Figure {
+fn log_hazard_figure(context: &Context<'_>, curves: &[DoseCurve]) -> Option<Figure> {
     let mut layers = Vec::new();
     for (dose, curve) in curves {
         let Ok(curve) = curve else { continue };
@@ -244,13 +244,16 @@ fn log_hazard_figure(context: &Context<'_>, curves: &[DoseCurve]) -> Figure {
             layers.push(Layer::Steps { series: dose_label(*dose), points });
         }
     }
+    if layers.is_empty() {
+        return None;
+    }
     let axis = |label: &str| Axis {
         label: label.into(),
         scale: Scale::Log,
         range: None,
         categories: Vec::new(),
     };
-    Figure {
+    Some(Figure {
         id: "log_hazard".into(),
         title: "Cumulative hazard, on log axes".into(),
         caption:
@@ -266,5 +269,5 @@ fn log_hazard_figure(context: &Context<'_>, curves: &[DoseCurve]) -> Figure {
             "runs",
             "--start entry_time --time event_time --event event_type --group p_shock --model km",
         ),
-    }
+    })
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::estimate::FitWarning;
+use super::risk_table::last_at;
 
 /// Survival by time. All vectors have one element for each time at which a subject has an event or
 /// leaves; the curve is constant from one time up to the next.
@@ -49,7 +50,16 @@ pub struct SurvivalQuantile {
 impl SurvivalCurve {
     /// Survival at `time`; `None` after the last time, unless survival has reached 0.
     pub fn at(&self, time: f64) -> Option<SurvivalPoint> {
-        todo!("{time}")
+        let Some(last) = last_at(&self.times, time) else {
+            return Some(SurvivalPoint { survival: 1.0, se: 0.0, lower: 1.0, upper: 1.0 });
+        };
+        let survival = self.survival[last];
+        let after = self.times.last().is_some_and(|end| time > *end);
+        if time.is_nan() || (after && survival > 0.0) {
+            return None;
+        }
+        let se = if survival > 0.0 { survival * self.log_variance[last].sqrt() } else { f64::NAN };
+        Some(SurvivalPoint { survival, se, lower: self.lower[last], upper: self.upper[last] })
     }
 
     /// The first time at which survival is at most 1/2, with the times at which the band crosses
@@ -61,6 +71,28 @@ impl SurvivalCurve {
     /// The first time at which survival is at most `1 - share`: `quantile(0.25)` is the time by
     /// which a quarter has had the event.
     pub fn quantile(&self, share: f64) -> SurvivalQuantile {
-        todo!("{share}")
+        // A product such as 3/4 * 2/3 may miss 1/2 by rounding.
+        let limit = 1.0 - share + 1e-12;
+        let first = |curve: &[f64]| {
+            curve.iter().position(|value| *value <= limit).map(|index| self.times[index])
+        };
+        SurvivalQuantile {
+            time: first(&self.survival),
+            lower: first(&self.lower),
+            upper: first(&self.upper),
+        }
     }
+}
+
+/// Limits of a probability, symmetric for the log of minus its log; for 0 there are none.
+pub(super) fn log_log_band(probability: f64, se: f64, width: f64) -> (f64, f64) {
+    if probability >= 1.0 {
+        return (1.0, 1.0);
+    }
+    if probability <= 0.0 {
+        return (f64::NAN, f64::NAN);
+    }
+    let log = probability.ln();
+    let reach = width * se / (probability * log.abs());
+    ((log * reach.exp()).exp(), (log * (-reach).exp()).exp())
 }

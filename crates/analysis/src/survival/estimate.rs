@@ -1,6 +1,10 @@
 //! Estimates of regression models, and warnings about them.
 
+use nalgebra::DMatrix;
 use serde::Serialize;
+
+use crate::error::AnalysisError;
+use crate::numeric::distribution::{normal_p, normal_width, student_p, student_width};
 
 /// Standard errors that do not trust the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,4 +55,123 @@ pub struct FitWarning {
     /// A stable name: `separation`, `few_events`, `not_converged`, `few_clusters`.
     pub code: &'static str,
     pub text: String,
+}
+
+/// Below so many events a coefficient, or so many clusters, a fit is warned about.
+const EVENTS_PER_COEFFICIENT: usize = 10;
+const FEW_CLUSTERS: usize = 20;
+
+impl FitWarning {
+    pub(super) fn few_events(events: usize, coefficients: usize) -> Option<FitWarning> {
+        let text = || {
+            format!(
+                "{events} events for {coefficients} coefficients; fewer than \
+                 {EVENTS_PER_COEFFICIENT} a coefficient make estimates and intervals unreliable"
+            )
+        };
+        (events < EVENTS_PER_COEFFICIENT * coefficients)
+            .then(|| FitWarning { code: "few_events", text: text() })
+    }
+
+    pub(super) fn few_clusters(clusters: usize) -> Option<FitWarning> {
+        let text = || {
+            format!(
+                "{clusters} clusters; with fewer than {FEW_CLUSTERS} robust errors are unreliable"
+            )
+        };
+        (clusters < FEW_CLUSTERS).then(|| FitWarning { code: "few_clusters", text: text() })
+    }
+}
+
+/// The distribution of an estimate divided by its error: normal, or Student's t.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reference {
+    /// Errors on each side of an estimate in its interval.
+    pub(super) width: f64,
+    df: Option<f64>,
+}
+
+impl Reference {
+    /// # Errors
+    /// The level is not in (0, 1), or there are fewer than two clusters for robust errors.
+    pub(super) fn new(
+        level: f64,
+        robust: RobustErrors,
+        clusters: usize,
+    ) -> Result<Reference, AnalysisError> {
+        if robust != RobustErrors::None && clusters < 2 {
+            let text = format!("robust errors need two or more clusters, found {clusters}");
+            return Err(AnalysisError::NotEstimable(text));
+        }
+        if robust == RobustErrors::SmallSample {
+            let df = clusters as f64 - 1.0;
+            return Ok(Reference { width: student_width(level, df)?, df: Some(df) });
+        }
+        Ok(Reference { width: normal_width(level)?, df: None })
+    }
+
+    pub(super) fn p(self, statistic: f64) -> f64 {
+        self.df.map_or_else(|| normal_p(statistic), |df| student_p(statistic, df))
+    }
+
+    pub(super) fn df(self) -> Option<f64> {
+        self.df
+    }
+
+    pub(super) fn contrast(self, value: f64, se: f64) -> Contrast {
+        let (lower, upper) = (value - self.width * se, value + self.width * se);
+        Contrast { value, se, lower, upper, p: self.p(value / se) }
+    }
+
+    pub(super) fn coefficient(
+        self,
+        name: &str,
+        coef: f64,
+        se: f64,
+        robust_se: Option<f64>,
+    ) -> Coefficient {
+        let Contrast { value, se: used, lower, upper, p } =
+            self.contrast(coef, robust_se.unwrap_or(se));
+        Coefficient {
+            name: name.to_owned(),
+            coef,
+            se,
+            robust_se,
+            lower,
+            upper,
+            statistic: value / used,
+            p,
+            hazard_ratio: coef.exp(),
+            hazard_ratio_lower: lower.exp(),
+            hazard_ratio_upper: upper.exp(),
+        }
+    }
+}
+
+/// The sandwich: sums of score residuals (rows by coefficients) within clusters, numbered from 0 to
+/// `count`, between two covariances.
+pub(super) fn sandwich(
+    scores: &DMatrix<f64>,
+    covariance: &DMatrix<f64>,
+    (clusters, count): (&[usize], usize),
+    robust: RobustErrors,
+) -> Option<DMatrix<f64>> {
+    let correction = match robust {
+        RobustErrors::None => return None,
+        RobustErrors::Plain => 1.0,
+        RobustErrors::SmallSample => count as f64 / (count as f64 - 1.0),
+    };
+    let mut sums = DMatrix::zeros(count, scores.ncols());
+    for column in 0..scores.ncols() {
+        for (row, cluster) in clusters.iter().enumerate() {
+            sums[(*cluster, column)] += scores[(row, column)];
+        }
+    }
+    let influence = sums * covariance;
+    Some(influence.transpose() * influence * correction)
+}
+
+/// Square roots of the diagonal.
+pub(super) fn standard_errors(covariance: &DMatrix<f64>) -> Vec<f64> {
+    covariance.diagonal().iter().map(|variance| variance.max(0.0).sqrt()).collect()
 }

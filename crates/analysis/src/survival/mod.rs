@@ -15,6 +15,9 @@ mod log_rank;
 mod nelson_aalen;
 mod restricted_mean;
 mod risk_data;
+mod risk_table;
+mod separation;
+mod trials;
 
 pub use aalen_johansen::{CauseIncidence, CumulativeIncidence, aalen_johansen};
 pub use concordance::{Concordance, concordance};

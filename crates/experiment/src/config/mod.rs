@@ -194,6 +194,11 @@ impl Config {
         &self.study.name
     }
 
+    /// The study's seed.
+    pub fn seed(&self) -> u64 {
+        self.study.seed
+    }
+
     /// Path of the experiment's folder, within `out` or else within the configured output folder.
     pub fn folder(&self, out: Option<&Path>) -> PathBuf {
         out.unwrap_or(&self.execution.output_dir).join(self.name())

@@ -47,6 +47,7 @@ pub fn observed_study(store: &Store) -> Result<ObservedStudy, ExperimentError> {
 }
 
 /// Plays all runs of a configuration of scripted operators in memory, as [`super::simulate`] does.
+/// The runs have no mean errors and no behavior before the event, since calls are not recorded.
 ///
 /// # Errors
 /// A run has a model as its agent or design v1, or a cell contradicts itself.
@@ -127,7 +128,8 @@ fn observed(run: &CommittedRun, factors: &[String]) -> Result<ObservedRun, Exper
         known_effect: known_effect(record),
         before_event: None,
     };
-    if observed.crashed() {
+    // Rows that are played in memory have no calls.
+    if observed.crashed() && matches!(run.rows, RunRows::Stored(_)) {
         observed.before_event = Some(behavior(&observed, &outline));
     }
     Ok(observed)

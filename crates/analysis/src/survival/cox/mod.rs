@@ -1,12 +1,15 @@
 //! Cox's proportional hazards model in counting-process form: fixed and time-varying covariates,
 //! recurrent events (Andersen and Gill 1982), cause-specific hazards, late entries, strata.
 
+mod design;
 mod fit;
+mod likelihood;
 mod model;
 mod prediction;
 mod proportional_hazards;
 mod residuals;
 mod spline_effect;
+mod sweep;
 
 pub use fit::fit;
 pub use model::{CoxFit, CoxOptions, CoxTest, Ties};
@@ -15,4 +18,4 @@ pub use proportional_hazards::{
     ProportionalHazardsMethod, ProportionalHazardsTest, TimeTransform, proportional_hazards_test,
 };
 pub use residuals::Schoenfeld;
-pub use spline_effect::{SplineEffect, SplinePoint, spline_effect};
+pub use spline_effect::{SplineEffect, SplineExposure, SplinePoint, spline_effect};

@@ -1,11 +1,15 @@
 //! Options and result of a Cox model.
 
-use nalgebra::DMatrix;
+use nalgebra::{DMatrix, DVector};
 use serde::Serialize;
 
 use super::super::concordance::Concordance;
-use super::super::estimate::{Coefficient, Contrast, FitWarning, RobustErrors};
+use super::super::estimate::{Coefficient, Contrast, FitWarning, Reference, RobustErrors};
+use super::super::risk_data::RiskData;
+use super::design::Design;
 use crate::error::AnalysisError;
+use crate::numeric::distribution::chi_squared_p;
+use crate::numeric::newton::inverse;
 
 /// Events at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,13 +79,31 @@ pub struct CoxFit {
     pub events: usize,
     pub clusters: usize,
     pub warnings: Vec<FitWarning>,
+    pub(super) fitted: FittedDesign,
+}
+
+/// The sorted data at the estimate.
+#[derive(Debug, Clone)]
+pub(super) struct FittedDesign {
+    pub(super) design: Design,
+    /// Relative hazards of the design's rows.
+    pub(super) risks: Vec<f64>,
+    pub(super) ties: Ties,
+    pub(super) reference: Reference,
+    /// Of the data.
+    pub(super) rows: usize,
+    /// Start and stop of the rows of the data.
+    pub(super) times: RiskData,
 }
 
 impl CoxFit {
     /// # Errors
     /// There is no coefficient of this name.
     pub fn coefficient(&self, name: &str) -> Result<&Coefficient, AnalysisError> {
-        todo!("{name}")
+        self.coefficients.iter().find(|coefficient| coefficient.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.coefficients.iter().map(|c| c.name.as_str()).collect();
+            AnalysisError::NoColumn { name: name.to_owned(), found: names.join(", ") }
+        })
     }
 
     /// The sum of coefficients with these weights, with the robust error if there is one.
@@ -89,6 +111,39 @@ impl CoxFit {
     /// # Errors
     /// The number of weights is not that of coefficients.
     pub fn contrast(&self, weights: &[f64]) -> Result<Contrast, AnalysisError> {
-        todo!("{weights:?}")
+        let (expected, found) = (self.coefficients.len(), weights.len());
+        if found != expected {
+            let text = format!("contrast: expected {expected} weights, found {found}");
+            return Err(AnalysisError::Usage(text));
+        }
+        let weights = DVector::from_column_slice(weights);
+        let value = self.coefficients.iter().zip(weights.iter()).map(|(c, w)| c.coef * w).sum();
+        let variance = weights.dot(&(self.used_covariance() * &weights));
+        Ok(self.fitted.reference.contrast(value, variance.max(0.0).sqrt()))
+    }
+
+    /// Wald's test that the coefficients at these positions are all 0, with the robust covariance
+    /// if there is one, against chi-squared.
+    ///
+    /// # Errors
+    /// Their covariance has no inverse.
+    pub fn wald_test(&self, positions: &[usize]) -> Result<CoxTest, AnalysisError> {
+        let covariance = self.used_covariance();
+        let length = positions.len();
+        let part =
+            DMatrix::from_fn(length, length, |i, j| covariance[(positions[i], positions[j])]);
+        let information = inverse(&part).ok_or_else(|| {
+            let text = "Wald test: the covariance of the coefficients has no inverse".to_owned();
+            AnalysisError::NotEstimable(text)
+        })?;
+        let coefs =
+            DVector::from_iterator(length, positions.iter().map(|p| self.coefficients[*p].coef));
+        let chi2 = coefs.dot(&(information * &coefs));
+        Ok(CoxTest { chi2, df: length, p: chi_squared_p(chi2, length as f64) })
+    }
+
+    /// The robust covariance if there is one, else the model's.
+    pub fn used_covariance(&self) -> &DMatrix<f64> {
+        self.robust_covariance.as_ref().unwrap_or(&self.covariance)
     }
 }

@@ -2,7 +2,9 @@
 
 use nalgebra::DMatrix;
 
-use super::model::CoxFit;
+use super::model::{CoxFit, FittedDesign};
+use super::sweep::{gone, sweep};
+use crate::numeric::exact_sum::ExactSum;
 
 /// Schoenfeld's (1982) residuals: covariates of each event minus their expectation.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,15 +22,134 @@ pub struct Schoenfeld {
 impl CoxFit {
     /// Observed minus expected events, by row.
     pub fn martingale_residuals(&self) -> Vec<f64> {
-        todo!()
+        let FittedDesign { design, risks, .. } = &self.fitted;
+        let hazards = Hazards::new(&self.fitted);
+        let mut residuals = vec![0.0; self.fitted.rows];
+        for (position, &row) in design.rows.iter().enumerate() {
+            let (dying, expected, _) = hazards.of_row(&self.fitted, position);
+            residuals[row] = f64::from(u8::from(dying)) - risks[position] * expected;
+        }
+        residuals
     }
 
     /// Score residuals: rows by coefficients.
     pub fn score_residuals(&self) -> DMatrix<f64> {
-        todo!()
+        let mut scores = self.fitted.standardized_scores();
+        for (column, scale) in self.fitted.design.scales.iter().enumerate() {
+            scores.column_mut(column).scale_mut(*scale);
+        }
+        scores
     }
 
     pub fn schoenfeld_residuals(&self) -> Schoenfeld {
-        todo!()
+        let FittedDesign { design, risks, ties, .. } = &self.fitted;
+        let mut found: Vec<(f64, usize, Vec<f64>)> = Vec::new();
+        sweep(design, risks, false, |index, sums| {
+            let event = &design.events[index];
+            let count = event.deaths as f64;
+            let mean = |column| {
+                gone(*ties, event.deaths).map(|share| sums.mean(share, column)).sum::<f64>() / count
+            };
+            let means: Vec<f64> = (0..design.width).map(mean).collect();
+            for position in event.entering.start..event.entering.start + event.deaths {
+                let columns = design.x(position).iter().zip(means.iter().zip(&design.scales));
+                let residual = columns.map(|(x, (mean, scale))| (x - mean) * scale).collect();
+                found.push((event.time, design.rows[position], residual));
+            }
+        });
+        found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let residuals =
+            DMatrix::from_fn(found.len(), design.width, |event, column| found[event].2[column]);
+        let mut scaled = &residuals * &self.covariance * found.len() as f64;
+        for (column, coefficient) in self.coefficients.iter().enumerate() {
+            scaled.column_mut(column).add_scalar_mut(coefficient.coef);
+        }
+        Schoenfeld {
+            times: found.iter().map(|event| event.0).collect(),
+            rows: found.iter().map(|event| event.1).collect(),
+            residuals,
+            scaled,
+        }
+    }
+}
+
+impl FittedDesign {
+    /// Score residuals of standardized coefficients: rows of the data by coefficients.
+    pub(super) fn standardized_scores(&self) -> DMatrix<f64> {
+        let hazards = Hazards::new(self);
+        let mut scores = DMatrix::zeros(self.rows, self.design.width);
+        for (position, &row) in self.design.rows.iter().enumerate() {
+            let (dying, expected, weighted) = hazards.of_row(self, position);
+            let x = self.design.x(position);
+            for column in 0..self.design.width {
+                let mut score = -self.risks[position] * (x[column] * expected - weighted[column]);
+                if dying {
+                    let event = self.design.spans[position].start;
+                    score += x[column] - hazards.means[event * self.design.width + column];
+                }
+                scores[(row, column)] = score;
+            }
+        }
+        scores
+    }
+}
+
+/// Increments of the baseline hazard, and of the baseline hazard times the mean covariates of the
+/// risk set, summed in the order of the sweep.
+struct Hazards {
+    width: usize,
+    /// Sums before each event time, and after the last: 1 + `width` each.
+    sums: Vec<ExactSum>,
+    /// What those who die at an event time do not experience of its increments, as they are no
+    /// longer at risk at all of its events; 1 + `width` each.
+    spared: Vec<f64>,
+    /// Mean covariates of the risk sets of each event time, `width` each.
+    means: Vec<f64>,
+}
+
+impl Hazards {
+    fn new(fitted: &FittedDesign) -> Hazards {
+        let FittedDesign { design, risks, ties, .. } = fitted;
+        let width = design.width;
+        let mut running = vec![ExactSum::default(); width + 1];
+        let mut hazards =
+            Hazards { width, sums: running.clone(), spared: Vec::new(), means: Vec::new() };
+        sweep(design, risks, false, |index, sums| {
+            let deaths = design.events[index].deaths;
+            let mut spared = vec![0.0; width + 1];
+            let mut means = vec![0.0; width];
+            for share in gone(*ties, deaths) {
+                let increment = 1.0 / sums.hazard(share);
+                running[0].add(increment);
+                spared[0] += share * increment;
+                for column in 0..width {
+                    let mean = sums.mean(share, column);
+                    running[column + 1].add(mean * increment);
+                    spared[column + 1] += share * mean * increment;
+                    means[column] += mean / deaths as f64;
+                }
+            }
+            hazards.sums.extend_from_slice(&running);
+            hazards.spared.extend_from_slice(&spared);
+            hazards.means.extend_from_slice(&means);
+        });
+        hazards
+    }
+
+    /// Whether the row of the design ends in an event, and its increments: of the hazard, and of
+    /// the hazard times mean covariates.
+    fn of_row(&self, fitted: &FittedDesign, position: usize) -> (bool, f64, Vec<f64>) {
+        let entries = self.width + 1;
+        let span = &fitted.design.spans[position];
+        let (before, after) =
+            (&self.sums[span.start * entries..], &self.sums[span.end * entries..]);
+        let event = &fitted.design.events[span.start];
+        let dying = position < event.entering.start + event.deaths;
+        let spared = &self.spared[span.start * entries..];
+        let increment = |entry: usize| {
+            let all = after[entry].minus(before[entry]);
+            if dying { all - spared[entry] } else { all }
+        };
+        (dying, increment(0), (1..entries).map(increment).collect())
     }
 }
