@@ -147,10 +147,10 @@ fn what_crashes_do_not_determine_has_no_fit() {
 fn the_baseline_share_of_the_lowest_dose_crashes() {
     let design = study(20, 2);
     for (ratio, world_sd) in [(1.0, 0.0), (2.0, 0.7), (0.5, 1.5)] {
-        let tally = tally(&design, ratio, world_sd, 400);
+        let tally = tally(&design, ratio, world_sd, 200);
         let share = tally.lowest_crashed as f64 / tally.lowest_entered as f64;
-        // Four standard errors of a mean over 400 studies of 20 worlds.
-        let error = 4.0 * (0.21 / (400.0 * 20.0_f64)).sqrt();
+        // Four standard errors of a mean over 200 studies of 20 worlds.
+        let error = 4.0 * (0.21 / (200.0 * 20.0_f64)).sqrt();
         assert!((share - 0.3).abs() < error, "{ratio} {world_sd}: {share}");
     }
 }
