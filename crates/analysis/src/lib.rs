@@ -5,9 +5,11 @@
 //!   several tests, regressions.
 //! - [`study`]: the runs of a study, and their analysis.
 //! - [`power`]: power of a planned study, by simulation.
+//! - [`frame`], [`coding`]: tables in memory, and their columns as what models take.
 //! - [`numeric`]: maximization, distributions, splines.
 //! - [`document`]: tables and figures as values, for a renderer.
 
+pub mod coding;
 pub mod document;
 pub mod error;
 pub mod frame;

@@ -1,9 +1,11 @@
 //! Helpers that are shared by crates that must not depend on each other.
 
+mod closest_word;
 mod lock;
 mod splitmix64;
 mod user_path;
 
+pub use closest_word::closest_word;
 pub use lock::unpoisoned;
 pub use splitmix64::{GOLDEN_GAMMA, SplitMix64, mix64};
 pub use user_path::{home_folder, path_variable};

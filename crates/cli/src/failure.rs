@@ -92,6 +92,7 @@ macro_rules! from_errors {
 }
 
 from_errors!(
+    analysis::AnalysisError,
     checkpoint::CheckpointError,
     device::DeviceError,
     device::cuda::CudaError,

@@ -14,10 +14,12 @@ mod needs;
 mod output;
 mod plan_limits;
 mod provider;
+mod report_files;
 mod session;
 mod signals;
 mod slurm;
 mod supervise;
+mod table_file;
 
 use args::{Cli, Command};
 use clap::Parser;

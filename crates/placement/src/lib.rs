@@ -13,7 +13,6 @@ mod alternatives;
 mod assign;
 mod bytes;
 mod change;
-mod closest_word;
 mod describe;
 mod error;
 mod fallback;

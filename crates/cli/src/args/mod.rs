@@ -1,8 +1,11 @@
 //! Command-line arguments as typed; `commands` interprets them.
 
+mod analysis;
 mod experiment;
 mod model;
+mod survival;
 
+pub use analysis::{AnalysisArgs, CompareArgs, ReportArgs};
 pub use experiment::{
     AuditArgs, ColumnsArgs, DetectArgs, ExportArgs, QualifyArgs, ReplayArgs, RunArgs,
     RunEngineArgs, StatusArgs, SubmitArgs,
@@ -11,6 +14,7 @@ pub use model::{
     BenchArgs, BringUpArgs, DoctorArgs, FetchArgs, GenerateArgs, LoadArgs, PlacementArgs, PlanArgs,
     ScoreArgs, SelftestArgs, ServeArgs, SynthArgs, TemplateArgs, TimeArgs,
 };
+pub use survival::{RobustKind, SurvivalArgs, SurvivalModel, TiesKind, TimeFunction};
 
 use clap::{Parser, Subcommand};
 
@@ -57,8 +61,14 @@ pub enum Command {
     Submit(SubmitArgs),
     /// Write a table of all committed runs: runs, steps, pairs, shocks, crashes or intervals
     Export(ExportArgs),
+    /// Answer a study's question: a page with figures, all numbers as JSON, and tables
+    Report(ReportArgs),
+    /// Compare two studies or models, paired where their worlds match
+    Compare(CompareArgs),
     /// Describe the columns of the exported tables: type, unit, meaning, and when they are null
     Columns(ColumnsArgs),
+    /// Survival analysis of any table: Kaplan-Meier, log-rank, Cox, competing causes
+    Survival(SurvivalArgs),
     /// Show devices, limits and caches, and what would prevent a load
     Doctor(DoctorArgs),
     /// Check every GPU kernel against the CPU, and measure the GPU

@@ -13,12 +13,14 @@ mod load;
 mod plan;
 mod qualify;
 mod replay;
+mod report;
 mod run;
 mod score;
 mod selftest;
 mod serve;
 mod status;
 mod submit;
+mod survival;
 mod synth;
 mod template;
 
@@ -43,6 +45,8 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Qualify(args) => qualify::run(&args, watch),
         Command::Submit(args) => submit::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Compare(args) => report::compare(&args),
         Command::Columns(args) => columns::run(&args),
         Command::Doctor(args) => doctor::run(&args, watch),
         Command::Selftest(args) => selftest::run(&args, watch),
@@ -53,5 +57,6 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Audit(args) => audit::run(&args),
         Command::Grid(args) => grid::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Survival(args) => survival::run(&args),
     }
 }

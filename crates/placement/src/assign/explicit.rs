@@ -2,7 +2,8 @@
 use super::split::HostNeed;
 use super::{AssignError, Assigned};
 use crate::problem::Problem;
-use crate::{PlanError, Shortage, Tier, closest_word};
+use crate::{PlanError, Shortage, Tier};
+use base::closest_word;
 
 pub(super) fn explicit(
     problem: &Problem,
@@ -90,7 +91,7 @@ fn check_keys(problem: &Problem, map: &[(String, Tier)], names: &[&str]) -> Resu
 fn hint(key: &str, names: &[&str]) -> String {
     let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
     let alike = || names.iter().copied().find(|name| last(name) == last(key));
-    match closest_word::nearest(key, names.iter().copied()).or_else(alike) {
+    match closest_word(key, names.iter().copied()).or_else(alike) {
         Some(name) => format!("did you mean {name}?"),
         None => format!(
             "the modules are {}, layers up to {}, {}",

@@ -1,5 +1,6 @@
 //! `--device-map`: how modules are distributed over the tiers, with the modes of accelerate.
-use crate::{PlanError, Tier, closest_word};
+use crate::{PlanError, Tier};
+use base::closest_word;
 
 /// How modules are distributed over the tiers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,7 +40,7 @@ impl DeviceMapMode {
     pub fn parse(text: &str) -> Result<DeviceMapMode, PlanError> {
         let found = DeviceMapMode::WORDS.into_iter().find(|(word, _)| *word == text);
         found.map(|(_, mode)| mode).ok_or_else(|| {
-            let hint = closest_word::nearest(text, DeviceMapMode::WORDS.iter().map(|(word, _)| *word));
+            let hint = closest_word(text, DeviceMapMode::WORDS.iter().map(|(word, _)| *word));
             let hint = hint.map_or_else(String::new, |word| format!(" (did you mean {word}?)"));
             PlanError::Setting {
                 key: "--device-map",

@@ -9,7 +9,8 @@
 //! disk: {free: 1TiB, read: 2GB/s, file_system: lustre, network: true}
 //! ```
 use super::Machine;
-use crate::{ByteSize, PlanError, closest_word};
+use crate::{ByteSize, PlanError};
+use base::closest_word;
 use serde::{Deserialize, Deserializer};
 
 impl Machine {
@@ -59,7 +60,7 @@ fn refused(file: &str, error: &serde_saphyr::Error) -> PlanError {
     let line = error.location().map_or(0, |location| location.line());
     let why = match error.without_snippet() {
         serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
-            let hint = closest_word::nearest(field, expected.iter().copied());
+            let hint = closest_word(field, expected.iter().copied());
             let hint = hint.map_or_else(String::new, |key| format!(" Did you mean {key}?"));
             format!("unknown key {field}.{hint} The keys here are {}", expected.join(", "))
         }

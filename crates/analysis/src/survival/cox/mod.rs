@@ -3,6 +3,8 @@
 
 mod design;
 mod fit;
+#[cfg(test)]
+mod lifelines_ties;
 mod likelihood;
 mod model;
 mod prediction;

@@ -2,7 +2,7 @@
 
 /// The word in `known` that is most similar to `word`; `None` if none is similar enough to be
 /// meant.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest_word<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
     let part = |known: &str| word.len() >= 3 && (known.contains(&word) || word.contains(known));
     // Rank: at most one typo first, then one word contained in the other, then several typos.
@@ -34,14 +34,14 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::closest_word;
 
     #[test]
     fn slips_are_recognized_and_strangers_are_not() {
         let known = ["memory", "free", "bandwidth", "name"];
-        assert_eq!(nearest("memroy", known), Some("memory"));
-        assert_eq!(nearest("band", known), Some("bandwidth"));
-        assert_eq!(nearest("low_1", ["low", "low_0"]), Some("low_0"));
-        assert_eq!(nearest("zebra", known), None);
+        assert_eq!(closest_word("memroy", known), Some("memory"));
+        assert_eq!(closest_word("band", known), Some("bandwidth"));
+        assert_eq!(closest_word("low_1", ["low", "low_0"]), Some("low_0"));
+        assert_eq!(closest_word("zebra", known), None);
     }
 }

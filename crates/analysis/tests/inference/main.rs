@@ -1,0 +1,9 @@
+//! Tests of `analysis::inference`: known answers of other programs (made by the scripts in
+//! `known_answers`), properties, degenerate inputs, and error rates of simulated data.
+
+mod calibration;
+mod degenerate;
+mod known;
+mod paired;
+mod permutation;
+mod tables;
