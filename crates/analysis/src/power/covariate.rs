@@ -1,7 +1,8 @@
 //! The declared analyses, and the covariate of each.
 
-use super::design::{PATH_STEPS, PowerDesign};
+use super::design::{PATH_STEPS, PlannedExposure, PowerDesign};
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An analysis that a study declares before it is run. Both are Cox models with Efron's ties,
 /// stratified as a cohort is ([`crate::study::Cohort`]), with errors by world and t(G - 1).
@@ -24,6 +25,14 @@ impl DeclaredAnalysis {
             DeclaredAnalysis::AssignedDose => "assigned dose",
         }
     }
+
+    /// The name of its covariate.
+    pub fn short_label(self) -> &'static str {
+        match self {
+            DeclaredAnalysis::Exposure => "errors",
+            DeclaredAnalysis::AssignedDose => "dose",
+        }
+    }
 }
 
 /// Standardized values of a covariate: those of all rows at one time lie together, since a risk set
@@ -32,8 +41,10 @@ impl DeclaredAnalysis {
 pub(super) struct CovariateTable {
     /// Values by time, then by row.
     pub values: Vec<f64>,
-    /// Rows: paths or doses.
+    /// Rows: paths, or doses with an entry.
     pub rows: usize,
+    /// The step after which the runs of a row are at risk.
+    pub entries: Vec<u32>,
     /// Row of each run.
     pub row_of_run: Vec<u32>,
     /// Steps for which values hold.
@@ -77,6 +88,7 @@ fn of_exposure(design: &PowerDesign) -> CovariateTable {
     CovariateTable {
         values: (0..stretches).flat_map(at).collect(),
         rows: paths.len(),
+        entries: paths.iter().map(|path| entry(path.entry)).collect(),
         row_of_run: design.runs().iter().map(|run| run.path as u32).collect(),
         steps: PATH_STEPS,
         scale: 1.0,
@@ -84,13 +96,23 @@ fn of_exposure(design: &PowerDesign) -> CovariateTable {
 }
 
 fn of_dose(design: &PowerDesign) -> CovariateTable {
-    let doses = design.doses();
-    let index = |dose: f64| doses.partition_point(|known| *known < dose) as u32;
+    let row = |run: &PlannedExposure| {
+        let dose = design.doses().partition_point(|known| *known < run.dose);
+        (dose, entry(design.paths()[run.path].entry))
+    };
+    let rows: BTreeSet<(usize, u32)> = design.runs().iter().map(row).collect();
+    let index: BTreeMap<(usize, u32), u32> = rows.iter().copied().zip(0..).collect();
     CovariateTable {
-        values: doses.to_vec(),
-        rows: doses.len(),
-        row_of_run: design.runs().iter().map(|run| index(run.dose)).collect(),
+        values: rows.iter().map(|(dose, _)| design.doses()[*dose]).collect(),
+        rows: rows.len(),
+        entries: rows.iter().map(|(_, entry)| *entry).collect(),
+        row_of_run: design.runs().iter().map(|run| index[&row(run)]).collect(),
         steps: u64::MAX,
         scale: 1.0,
     }
+}
+
+/// An entry as a step of a path, whose end fits into 32 bits: a later entry is none.
+fn entry(step: u64) -> u32 {
+    u32::try_from(step).unwrap_or(u32::MAX)
 }

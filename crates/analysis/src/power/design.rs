@@ -1,7 +1,7 @@
 //! The runs of a planned study, and the exposure that each would accumulate.
 
 use crate::AnalysisError;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Number of steps in which the exposure of a path is constant. Detectors look back 20 steps, so
 /// that a finer path would change no result.
@@ -22,7 +22,7 @@ pub struct ExposurePath {
 /// One run of the plan.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PlannedExposure {
-    /// Index of its path.
+    /// Index of its path in the list that it comes with.
     pub path: usize,
     /// The assigned dose: probability of a shock in a step.
     pub dose: f64,
@@ -107,9 +107,11 @@ impl PowerDesign {
             ));
         }
         check(&paths, &runs)?;
+        let (paths, runs) = without_repetitions(paths, runs);
         Ok(PowerDesign { paths, runs, doses, worlds })
     }
 
+    /// Paths, each once.
     pub fn paths(&self) -> &[ExposurePath] {
         &self.paths
     }
@@ -157,6 +159,28 @@ impl PowerDesign {
         let mean = self.runs.iter().map(|run| run.dose).sum::<f64>() / n;
         self.runs.iter().map(|run| (run.dose - mean).powi(2)).sum::<f64>() / n / range.powi(2)
     }
+}
+
+/// The paths that differ, with the runs that refer to them. Arms that differ in what agents are told
+/// have the same paths.
+fn without_repetitions(
+    paths: Vec<ExposurePath>,
+    mut runs: Vec<PlannedExposure>,
+) -> (Vec<ExposurePath>, Vec<PlannedExposure>) {
+    let key = |path: &ExposurePath| {
+        let bits: Vec<u64> = path.exposure.iter().map(|exposure| exposure.to_bits()).collect();
+        (path.entry, path.end, bits)
+    };
+    let (mut known, mut kept, mut moved) = (BTreeMap::new(), Vec::new(), Vec::new());
+    for path in paths {
+        let index = *known.entry(key(&path)).or_insert(kept.len());
+        if index == kept.len() {
+            kept.push(path);
+        }
+        moved.push(index);
+    }
+    runs.iter_mut().for_each(|run| run.path = moved[run.path]);
+    (kept, runs)
 }
 
 fn check(paths: &[ExposurePath], runs: &[PlannedExposure]) -> Result<(), AnalysisError> {

@@ -11,6 +11,7 @@ mod cox;
 mod crashes;
 mod design;
 mod hazard;
+mod risk_sets;
 mod schoenfeld;
 mod simulator;
 
