@@ -133,8 +133,8 @@ fn rossi_models() {
     assert_close("log-rank", &[test.chi2, test.p], &expected.numbers("log_rank_age"), 1e-9);
 }
 
-/// The numbers of the review of the experiment, as printed there. Its robust errors are in a test of
-/// the module `cox`: lifelines' depend on the order of rows that are tied.
+/// The numbers of the review of the experiment, as printed there. Its robust errors are in a test
+/// of the module `cox`: lifelines' depend on the order of rows that are tied.
 #[test]
 fn rossi_as_reviewed() {
     let (data, _) = answers("rossi");
@@ -157,6 +157,10 @@ fn rossi_as_reviewed() {
     assert_close("correction", &[ratio], &[(54.0f64 / 53.0).sqrt()], 1e-12);
     let width = (small.upper - small.lower) / small.robust_se.unwrap() / 2.0;
     assert_close("t of 53", &[width], &[2.0057459953178696], 1e-12);
+    // The test of one coefficient is that of its t.
+    let fit = cox::fit(&rows, &covariates, &options(RobustErrors::SmallSample)).unwrap();
+    let test = fit.wald_test(&[0]).unwrap();
+    assert_close("t squared", &[test.chi2, test.p], &[small.statistic.powi(2), small.p], 1e-12);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod known;
 
 use known::{Tables, answers, assert_near, assert_refused, document, members, survival};
 use serde_json::{Map, Value, json};
+use std::path::Path;
 
 const LIFELINES: &str = "survival_lifelines.json";
 const ROSSI: &str = "--time week --event arrest --covariates fin,age,race,wexp,mar,paro,prio \
@@ -232,15 +233,48 @@ fn options_without_effect_and_bad_values_are_refused() {
             &["row 1", "after that of x"],
         ),
         ("--model km --time t --event e --subject c", 65, &["row 2", "one row for each subject"]),
+        ("--model cox --time t --event e --covariates x --recurrent", 2, &["--subject"]),
         ("--model cloglog --time t --event e --bins 0,2", 2, &["--bins", "from 0 to 4"]),
     ] {
         assert_refused(&table, options, code, texts);
     }
-    let missing = std::path::Path::new("/no/such.csv");
+    let missing = Path::new("/no/such.csv");
     assert_refused(missing, "--model km --time t --event e", 66, &["/no/such.csv"]);
     let text = tables.text("bad.csv", "t,e\n1,1\nsoon,0\n");
     let found = ["bad.csv", "\"t\", row 2: expected a finite number", "the text \"soon\""];
     assert_refused(&text, "--model km --time t --event e", 65, &found);
+}
+
+#[test]
+fn the_commands_document_names_each_key() {
+    fn collect(value: &Value, keys: &mut std::collections::BTreeSet<String>) {
+        match value {
+            Value::Array(values) => values.iter().for_each(|value| collect(value, keys)),
+            Value::Object(members) => members.iter().for_each(|(key, value)| {
+                keys.insert(key.clone());
+                collect(value, keys);
+            }),
+            _ => {}
+        }
+    }
+    let tables = Tables::new();
+    let table = tables.of_columns("waltons.csv", &data(LIFELINES, "/waltons/data"));
+    let mut keys = std::collections::BTreeSet::new();
+    for options in [
+        "--model km --group group --times 20",
+        "--model nelson-aalen",
+        "--model logrank --group group",
+        "--model cox --covariates group --ph-test",
+        "--model aj --times 20",
+        "--model cloglog --covariates group",
+    ] {
+        collect(&document(&table, &format!("--time T --event E {options}")), &mut keys);
+    }
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/commands.md");
+    let guide = std::fs::read_to_string(guide).expect("the guide");
+    let unnamed: Vec<&String> =
+        keys.iter().filter(|key| !guide.contains(&format!("`{key}`"))).collect();
+    assert!(unnamed.is_empty(), "{unnamed:?}");
 }
 
 #[test]

@@ -11,10 +11,16 @@ pub struct ExactSum {
 impl ExactSum {
     #[inline(always)]
     pub fn add(&mut self, term: f64) {
-        let sum = self.high + term;
-        let share = sum - self.high;
-        self.low += (self.high - (sum - share)) + (term - share);
-        self.high = sum;
+        ExactSum::add_to(&mut self.high, &mut self.low, term);
+    }
+
+    /// Adds to a sum given by its parts.
+    #[inline(always)]
+    pub fn add_to(high: &mut f64, low: &mut f64, term: f64) {
+        let sum = *high + term;
+        let share = sum - *high;
+        *low += (*high - (sum - share)) + (term - share);
+        *high = sum;
     }
 
     /// The difference of two sums, such as one and what it was before.

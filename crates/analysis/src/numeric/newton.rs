@@ -11,7 +11,7 @@ pub struct Expansion {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum AscentOutcome {
     Converged,
     /// The value grows no more, but the point still moves: the maximum is at infinity.
     Diverging,
@@ -24,7 +24,7 @@ pub struct Maximum {
     pub point: DVector<f64>,
     pub at: Expansion,
     pub iterations: usize,
-    pub outcome: Outcome,
+    pub outcome: AscentOutcome,
     /// The last step, which at a maximum at infinity is large in the directions that diverge.
     pub last_step: DVector<f64>,
 }
@@ -35,28 +35,28 @@ const LAST_GAIN: f64 = 1e-14;
 const LARGE_STEP: f64 = 0.05;
 const NO_GAIN: f64 = 1e-8;
 
-/// Maximizes from `start`. Coordinates should be on a common scale, so that a change of
-/// 0.05 matters in each.
+/// Maximizes from a point with its expansion. Coordinates should be on a common scale, so that a
+/// change of 0.05 matters in each.
 pub fn maximize(
     start: DVector<f64>,
+    start_at: Expansion,
     limit: usize,
     mut expand: impl FnMut(&DVector<f64>) -> Expansion,
 ) -> Maximum {
-    let mut point = start;
-    let mut at = expand(&point);
+    let (mut point, mut at) = (start, start_at);
     let mut last_step = DVector::zeros(point.len());
     let mut iterations = 0;
     let outcome = loop {
         // Without curvature the gradient is rounding: the point has run off to infinity.
-        let Some(step) = newton_step(&at) else { break Outcome::Diverging };
+        let Some(step) = newton_step(&at) else { break AscentOutcome::Diverging };
         let gain = step.dot(&at.gradient);
         if gain < NO_GAIN && step.amax() > LARGE_STEP {
             last_step = step;
-            break Outcome::Diverging;
+            break AscentOutcome::Diverging;
         }
         if iterations == limit {
             last_step = step;
-            break Outcome::Limit;
+            break AscentOutcome::Limit;
         }
         iterations += 1;
         let (next, expansion) = ascend(&point, &step, at.value, gain, &mut expand);
@@ -64,7 +64,7 @@ pub fn maximize(
         point = next;
         at = expansion;
         if gain < LAST_GAIN * (1.0 + at.value.abs() * 1e-3) {
-            break Outcome::Converged;
+            break AscentOutcome::Converged;
         }
     };
     Maximum { point, at, iterations, outcome, last_step }
@@ -124,8 +124,7 @@ pub fn dependent(information: &DMatrix<f64>, expected: f64) -> Option<(usize, bo
     let mut left = information.clone();
     for j in 0..n {
         let own = information[(j, j)];
-        // Written so that NaN counts as no information.
-        if !(own > 1e-10 * expected) {
+        if own.is_nan() || own <= 1e-10 * expected {
             return Some((j, false));
         }
         if left[(j, j)] < 1e-9 * own {
@@ -156,21 +155,25 @@ mod tests {
     #[test]
     fn overshooting_steps_are_halved() {
         // -ln(cosh x): from 2, the full Newton step leads away from the maximum at 0.
-        let maximum = maximize(DVector::from_element(1, 2.0), 50, |x| {
+        let expand = |x: &DVector<f64>| {
             let x = x[0];
             expansion(-x.cosh().ln(), -x.tanh(), x.cosh().powi(-2))
-        });
-        assert_eq!(maximum.outcome, Outcome::Converged);
+        };
+        let start = DVector::from_element(1, 2.0);
+        let maximum = maximize(start.clone(), expand(&start), 50, expand);
+        assert_eq!(maximum.outcome, AscentOutcome::Converged);
         assert!(maximum.point[0].abs() < 1e-12, "{}", maximum.point[0]);
     }
 
     #[test]
     fn a_maximum_at_infinity_diverges() {
-        let maximum = maximize(DVector::zeros(1), 50, |x| {
+        let expand = |x: &DVector<f64>| {
             let e = (-x[0]).exp();
             expansion(-(1.0 + e).ln(), e / (1.0 + e), e / (1.0 + e).powi(2))
-        });
-        assert_eq!(maximum.outcome, Outcome::Diverging);
+        };
+        let start = DVector::zeros(1);
+        let maximum = maximize(start.clone(), expand(&start), 50, expand);
+        assert_eq!(maximum.outcome, AscentOutcome::Diverging);
         assert!(maximum.last_step[0] > 0.5);
     }
 

@@ -40,8 +40,8 @@ impl CumulativeIncidence {
         found.ok_or_else(|| AnalysisError::NotEstimable(format!("no event is of cause {cause}")))
     }
 
-    /// Incidence of a cause at `time` as (value, lower, upper); `None` if no event is of this cause,
-    /// and after the last time, unless all subjects have had an event.
+    /// Incidence of a cause at `time` as (value, lower, upper); `None` if no event is of this
+    /// cause, and after the last time, unless all subjects have had an event.
     pub fn at(&self, cause: u32, time: f64) -> Option<(f64, f64, f64)> {
         let cause = self.cause(cause).ok()?;
         let Some(last) = last_at(&self.times, time) else { return Some((0.0, 0.0, 0.0)) };
@@ -96,8 +96,8 @@ fn incidence(
         upper: Vec::with_capacity(length),
     };
     let mut value = 0.0f64;
-    // The variance at t is the sum over earlier times s of (F(t) - F(s))^2 a + b - 2 (F(t) - F(s)) c.
-    // Sums of the powers of F(s) - F(now) give it for all t at once, and do not cancel.
+    // The variance at t is the sum over earlier times s of (F(t) - F(s))^2 a + b - 2 (F(t) - F(s))
+    // c. Sums of the powers of F(s) - F(now) give it for all t at once, and do not cancel.
     let (mut a, mut a_gap, mut a_gap_squared) = (0.0, 0.0, 0.0);
     let (mut b, mut c, mut c_gap) = (0.0f64, 0.0, 0.0);
     for time in 0..length {

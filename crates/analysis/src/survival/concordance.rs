@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::risk_data::{EventsPerSubject, RiskData};
+use super::risk_order::RiskOrder;
 use crate::error::AnalysisError;
 
 /// Pairs of an event and a row of its stratum at risk at that time that has no event then. A row
@@ -29,85 +30,66 @@ pub fn concordance(data: &RiskData, scores: &[f64]) -> Result<Concordance, Analy
         return Err(AnalysisError::Usage(text));
     }
     let events: Vec<bool> = data.cause.iter().map(|cause| *cause != 0).collect();
-    of_events(data, &events, scores).ok_or_else(|| {
+    let order = RiskOrder::new(data, &events);
+    let sorted: Vec<f64> = order.rows.iter().map(|row| scores[*row]).collect();
+    of_order(&order, &sorted).ok_or_else(|| {
         let text = "concordance: no row is at risk at the event of another".to_owned();
         AnalysisError::NotEstimable(text)
     })
 }
 
-/// Concordance of valid data, with the rows that end in an event.
-pub(super) fn of_events(data: &RiskData, event: &[bool], scores: &[f64]) -> Option<Concordance> {
-    let mut levels = scores.to_vec();
-    levels.sort_by(f64::total_cmp);
-    levels.dedup_by(|a, b| a == b);
-    let level = |row: usize| levels.partition_point(|level| *level < scores[row]);
-    let mut pairs = Pairs { at_risk: Counts::new(levels.len()), higher: 0, lower: 0, equal: 0 };
-    let mut order: Vec<usize> = (0..data.rows()).collect();
-    order.sort_by(|&a, &b| {
-        let stops = || data.stop[b].total_cmp(&data.stop[a]);
-        data.stratum(a).cmp(&data.stratum(b)).then_with(stops)
-    });
-    for stratum in order.chunk_by(|a, b| data.stratum(*a) == data.stratum(*b)) {
-        pairs.add_stratum(data, event, stratum, &level);
+/// Concordance of scores of the rows of the order, none of which is NaN.
+pub(super) fn of_order(order: &RiskOrder, scores: &[f64]) -> Option<Concordance> {
+    let levels = levels(scores);
+    let mut at_risk = LevelCounts::new(levels.iter().max().map_or(0, |last| last + 1));
+    let (mut concordant, mut discordant, mut tied) = (0, 0, 0);
+    for event in &order.events {
+        if event.begins {
+            at_risk.clear();
+        } else {
+            let leaving = &order.leaving[event.leaving.clone()];
+            leaving.iter().for_each(|position| at_risk.remove(levels[*position]));
+        }
+        let dying = &levels[event.dying()];
+        levels[event.dying().end..event.entering.end].iter().for_each(|l| at_risk.add(*l));
+        for level in dying {
+            let (below, up_to) = (at_risk.below(*level), at_risk.below(level + 1));
+            concordant += below;
+            tied += up_to - below;
+            discordant += at_risk.total - up_to;
+        }
+        dying.iter().for_each(|level| at_risk.add(*level));
     }
-    let (concordant, discordant, tied) = (pairs.lower, pairs.higher, pairs.equal);
     let all = concordant + discordant + tied;
     let value = (concordant as f64 + tied as f64 / 2.0) / all as f64;
     (all > 0).then_some(Concordance { value, concordant, discordant, tied })
 }
 
-/// Pairs by whether the score of the row at risk is higher or lower than that of the event.
-struct Pairs {
-    at_risk: Counts,
-    higher: u64,
-    lower: u64,
-    equal: u64,
-}
-
-impl Pairs {
-    /// Adds the pairs of a stratum, whose rows come in order of descending stop.
-    fn add_stratum(
-        &mut self,
-        data: &RiskData,
-        event: &[bool],
-        by_stop: &[usize],
-        level: &impl Fn(usize) -> usize,
-    ) {
-        let mut by_start = by_stop.to_vec();
-        by_start.sort_by(|&a, &b| data.start[b].total_cmp(&data.start[a]));
-        let mut gone = 0;
-        for leaving in by_stop.chunk_by(|&a, &b| data.stop[a] == data.stop[b]) {
-            let time = data.stop[leaving[0]];
-            while gone < by_start.len() && data.start[by_start[gone]] >= time {
-                self.at_risk.remove(level(by_start[gone]));
-                gone += 1;
-            }
-            leaving
-                .iter()
-                .filter(|row| !event[**row])
-                .for_each(|row| self.at_risk.add(level(*row)));
-            for row in leaving.iter().filter(|row| event[**row]) {
-                let own = level(*row);
-                let (below, up_to) = (self.at_risk.below(own), self.at_risk.below(own + 1));
-                self.lower += below;
-                self.equal += up_to - below;
-                self.higher += self.at_risk.total - up_to;
-            }
-            leaving.iter().filter(|row| event[**row]).for_each(|row| self.at_risk.add(level(*row)));
-        }
-        by_start[gone..].iter().for_each(|row| self.at_risk.remove(level(*row)));
+/// The rank of each score among the different scores, from 0.
+fn levels(scores: &[f64]) -> Vec<usize> {
+    let mut sorted: Vec<(f64, usize)> = scores.iter().copied().zip(0..).collect();
+    sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let mut levels = vec![0; scores.len()];
+    for (level, same) in sorted.chunk_by(|a, b| a.0 == b.0).enumerate() {
+        same.iter().for_each(|(_, position)| levels[*position] = level);
     }
+    levels
 }
 
-/// Counts by level, with sums over the lowest levels in logarithmic time (Fenwick 1994).
-struct Counts {
-    sums: Vec<u64>,
+/// LevelCounts by level, with sums over the lowest levels in logarithmic time (Fenwick 1994).
+struct LevelCounts {
+    sums: Vec<u32>,
     total: u64,
 }
 
-impl Counts {
-    fn new(levels: usize) -> Counts {
-        Counts { sums: vec![0; levels + 1], total: 0 }
+impl LevelCounts {
+    fn new(levels: usize) -> LevelCounts {
+        LevelCounts { sums: vec![0; levels + 1], total: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.sums.fill(0);
+        self.total = 0;
     }
 
     fn add(&mut self, level: usize) {
@@ -132,7 +114,7 @@ impl Counts {
     fn below(&self, level: usize) -> u64 {
         let (mut sum, mut node) = (0, level);
         while node > 0 {
-            sum += self.sums[node];
+            sum += u64::from(self.sums[node]);
             node -= node & node.wrapping_neg();
         }
         sum

@@ -3,7 +3,7 @@
 use nalgebra::{DMatrix, DVector};
 
 use super::estimate::{
-    Coefficient, FitWarning, Reference, RobustErrors, sandwich, standard_errors,
+    Coefficient, FitWarning, ReferenceDistribution, RobustErrors, sandwich, standard_errors,
 };
 use super::risk_data::{Covariates, EventsPerSubject, RiskData};
 use super::separation::fit_warnings;
@@ -66,8 +66,8 @@ pub struct DiscreteFit {
 }
 
 /// Fits hazards that are constant within bins but for the covariates, which act on the log hazard,
-/// to what is known of grouped time: that a row survives a time, or has an event within it. Bin k is
-/// (edges[k], edges[k + 1]]; rows are cut at the edges. The log of the length of each time is an
+/// to what is known of grouped time: that a row survives a time, or has an event within it. Bin k
+/// is `(edges[k], edges[k + 1]]`; rows are cut at the edges. The log of the length of each time is an
 /// offset. Strata are ignored.
 ///
 /// # Errors
@@ -82,9 +82,9 @@ pub fn discrete_hazard(
     let per = if options.recurrent { EventsPerSubject::Many } else { EventsPerSubject::One };
     data.check(per)?;
     covariates.check(data.rows())?;
-    let model = Model::new(data, covariates, edges, options)?;
+    let model = GroupedModel::new(data, covariates, edges, options)?;
     let (clusters, cluster_count) = data.dense_clusters();
-    let reference = Reference::new(options.level, options.robust, cluster_count)?;
+    let reference = ReferenceDistribution::new(options.level, options.robust, cluster_count)?;
 
     let start = model.start();
     let null = model.expand(&start);
@@ -93,7 +93,8 @@ pub fn discrete_hazard(
         let text = format!("{name} is a linear combination of the bins and covariates before it");
         return Err(AnalysisError::NotEstimable(text));
     }
-    let maximum = maximize(start, options.max_iterations, |point| model.expand(point));
+    let maximum =
+        maximize(start, null.clone(), options.max_iterations, |point| model.expand(point));
     let no_covariance = || {
         let names = covariates.names.join(", ");
         let text = format!("discrete hazard: no finite covariance of the bins and {names}");
@@ -137,7 +138,7 @@ pub fn discrete_hazard(
 }
 
 /// Trials with standardized covariates. Parameters are the bins, then the covariates.
-struct Model<'a> {
+struct GroupedModel<'a> {
     edges: &'a [f64],
     trials: Vec<Trial>,
     /// By row of the data.
@@ -147,13 +148,13 @@ struct Model<'a> {
     events: usize,
 }
 
-impl<'a> Model<'a> {
+impl<'a> GroupedModel<'a> {
     fn new(
         data: &RiskData,
         covariates: &Covariates,
         edges: &'a [f64],
         options: &DiscreteOptions,
-    ) -> Result<Model<'a>, AnalysisError> {
+    ) -> Result<GroupedModel<'a>, AnalysisError> {
         let trials = trials(data, edges, options.event_time, |cause| {
             options.cause.map_or(cause != 0, |only| cause == only)
         })?;
@@ -166,7 +167,7 @@ impl<'a> Model<'a> {
             return Err(AnalysisError::NotEstimable(text));
         }
         let x = covariates.standardized(&means, &scales);
-        Ok(Model { edges, trials, x, means, scales, events: events.iter().sum() })
+        Ok(GroupedModel { edges, trials, x, means, scales, events: events.iter().sum() })
     }
 
     fn bins(&self) -> usize {

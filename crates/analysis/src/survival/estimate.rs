@@ -4,7 +4,9 @@ use nalgebra::DMatrix;
 use serde::Serialize;
 
 use crate::error::AnalysisError;
-use crate::numeric::distribution::{normal_p, normal_width, student_p, student_width};
+use crate::numeric::distribution::{
+    chi_squared_p, f_p, normal_p, normal_width, student_p, student_width,
+};
 
 /// Standard errors that do not trust the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,6 +51,14 @@ pub struct Contrast {
     pub p: f64,
 }
 
+/// A test of coefficients.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CoxTest {
+    pub chi2: f64,
+    pub df: usize,
+    pub p: f64,
+}
+
 /// A reason not to trust a fit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FitWarning {
@@ -85,37 +95,42 @@ impl FitWarning {
 
 /// The distribution of an estimate divided by its error: normal, or Student's t.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reference {
+pub(super) struct ReferenceDistribution {
     /// Errors on each side of an estimate in its interval.
     pub(super) width: f64,
     df: Option<f64>,
 }
 
-impl Reference {
+impl ReferenceDistribution {
     /// # Errors
     /// The level is not in (0, 1), or there are fewer than two clusters for robust errors.
     pub(super) fn new(
         level: f64,
         robust: RobustErrors,
         clusters: usize,
-    ) -> Result<Reference, AnalysisError> {
+    ) -> Result<ReferenceDistribution, AnalysisError> {
         if robust != RobustErrors::None && clusters < 2 {
             let text = format!("robust errors need two or more clusters, found {clusters}");
             return Err(AnalysisError::NotEstimable(text));
         }
         if robust == RobustErrors::SmallSample {
             let df = clusters as f64 - 1.0;
-            return Ok(Reference { width: student_width(level, df)?, df: Some(df) });
+            return Ok(ReferenceDistribution { width: student_width(level, df)?, df: Some(df) });
         }
-        Ok(Reference { width: normal_width(level)?, df: None })
+        Ok(ReferenceDistribution { width: normal_width(level)?, df: None })
     }
 
     pub(super) fn p(self, statistic: f64) -> f64 {
         self.df.map_or_else(|| normal_p(statistic), |df| student_p(statistic, df))
     }
 
-    pub(super) fn df(self) -> Option<f64> {
-        self.df
+    /// A test of `df` coefficients at once: chi-squared, or F.
+    pub(super) fn joint_test(self, chi2: f64, df: usize) -> CoxTest {
+        let p = match self.df {
+            None => chi_squared_p(chi2, df as f64),
+            Some(clusters) => f_p(chi2 / df as f64, df as f64, clusters),
+        };
+        CoxTest { chi2, df, p }
     }
 
     pub(super) fn contrast(self, value: f64, se: f64) -> Contrast {

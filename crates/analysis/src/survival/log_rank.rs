@@ -23,8 +23,8 @@ pub struct LogRank {
 /// element a row.
 ///
 /// # Errors
-/// The data are not valid (see [`RiskData::check`]), there are fewer than two groups, or at no event
-/// are two groups at risk.
+/// The data are not valid (see [`RiskData::check`]), there are fewer than two groups, or at no
+/// event are two groups at risk.
 pub fn log_rank(data: &RiskData, groups: &[u32]) -> Result<LogRank, AnalysisError> {
     data.check(EventsPerSubject::One)?;
     if groups.len() != data.rows() {
@@ -36,7 +36,7 @@ pub fn log_rank(data: &RiskData, groups: &[u32]) -> Result<LogRank, AnalysisErro
         let text = format!("log-rank test: expected two or more groups, found {count}");
         return Err(AnalysisError::NotEstimable(text));
     }
-    let mut sums = Sums {
+    let mut sums = LogRankSums {
         observed: DVector::zeros(count),
         expected: DVector::zeros(count),
         variance: DMatrix::zeros(count, count),
@@ -65,13 +65,13 @@ pub fn log_rank(data: &RiskData, groups: &[u32]) -> Result<LogRank, AnalysisErro
 }
 
 /// Events by group, those expected if the hazards are equal, and the covariance of the former.
-struct Sums {
+struct LogRankSums {
     observed: DVector<f64>,
     expected: DVector<f64>,
     variance: DMatrix<f64>,
 }
 
-impl Sums {
+impl LogRankSums {
     /// Adds the event times of a stratum, with the rows of which it consists.
     fn add_stratum(&mut self, data: &RiskData, group: &[usize], rows: &[usize]) {
         let mut by_start = rows.to_vec();

@@ -3,7 +3,7 @@
 use nalgebra::DMatrix;
 
 use super::estimate::{FitWarning, standard_errors};
-use crate::numeric::newton::{Maximum, Outcome};
+use crate::numeric::newton::{AscentOutcome, Maximum};
 
 /// A coefficient beyond this, of a covariate with standard deviation 1, or an error that has grown
 /// by this factor from coefficients of 0 to the estimate, is a sign of separation.
@@ -27,7 +27,7 @@ pub(super) fn fit_warnings(
         let moving = maximum.last_step[at].abs() > MOVING;
         if maximum.point[at].abs() > LARGE_COEFFICIENT
             || errors[at] > LARGE_ERROR * null_errors[at]
-            || (maximum.outcome == Outcome::Diverging && moving)
+            || (maximum.outcome == AscentOutcome::Diverging && moving)
         {
             let ratio = maximum.point[at].exp();
             let text = format!(
@@ -39,8 +39,8 @@ pub(super) fn fit_warnings(
         }
     }
     // A fit that diverges without a culprit has not converged either.
-    if maximum.outcome == Outcome::Limit
-        || (maximum.outcome == Outcome::Diverging && warnings.is_empty())
+    if maximum.outcome == AscentOutcome::Limit
+        || (maximum.outcome == AscentOutcome::Diverging && warnings.is_empty())
     {
         let text = format!("not converged after {} iterations", maximum.iterations);
         warnings.push(FitWarning { code: "not_converged", text });

@@ -14,7 +14,7 @@ pub(super) struct Trial {
     pub(super) event: bool,
 }
 
-/// The trials of each row. Bin k is (edges[k], edges[k + 1]].
+/// The trials of each row. Bin k is `(edges[k], edges[k + 1]]`.
 ///
 /// # Errors
 /// Edges do not increase, or do not cover the time at risk; a width is not above 0.

@@ -204,7 +204,10 @@ def incidence():
                 "lower": band.iloc[1:].min(axis=1).tolist(),
                 "upper": band.iloc[1:].max(axis=1).tolist(),
             }
-    data = {"small": [times.tolist(), causes.tolist()], "many": [many.tolist(), many_causes.tolist()]}
+    data = {
+        "small": [times.tolist(), causes.tolist()],
+        "many": [many.tolist(), many_causes.tolist()],
+    }
     return data, answers
 
 

@@ -48,7 +48,8 @@ pub struct SurvivalArgs {
     /// (cox, cloglog). Standard errors are then robust
     #[arg(long, value_name = "COLUMN")]
     pub cluster: Option<String>,
-    /// Robust standard errors (cox, cloglog) [default: small-sample with --cluster, else none]
+    /// Robust standard errors (cox, cloglog) [default: small-sample with --cluster or
+    /// --recurrent, else none]
     #[arg(long, value_enum, value_name = "KIND")]
     pub robust: Option<RobustKind>,
     /// Events at the same time (cox) [default: efron]
@@ -75,8 +76,8 @@ pub struct SurvivalArgs {
     /// Times to print (km, nelson-aalen, aj) [default: up to ten of those with events]
     #[arg(long, value_name = "TIMES", value_delimiter = ',')]
     pub times: Vec<f64>,
-    /// Bins of time in which the baseline hazard is constant (cloglog): their number, or their edges
-    /// as 0,100,200 [default: 5, with about as many events each]
+    /// Bins of time in which the baseline hazard is constant (cloglog): their number, or edges
+    /// such as 0,100,200 [default: 5, with about as many events each]
     #[arg(long, value_name = "BINS", value_delimiter = ',')]
     pub bins: Vec<f64>,
     /// Times are in steps of this width, and an event is in the last step of its row (cloglog)
@@ -120,7 +121,7 @@ pub enum TiesKind {
 pub enum RobustKind {
     /// The model's errors only
     None,
-    /// The sandwich of Lin and Wei with normal intervals, as R and lifelines
+    /// The sandwich of Lin and Wei with normal intervals, as R
     Plain,
     /// The sandwich times G / (G - 1) for G clusters, with intervals from t with G - 1 degrees of
     /// freedom: the plain one is too narrow with few clusters
@@ -129,8 +130,12 @@ pub enum RobustKind {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TimeFunction {
+    /// The rank among the times of events; equal times have their mean rank
     Rank,
+    /// One minus the Kaplan-Meier curve of all rows
     Km,
+    /// The time itself
     Identity,
+    /// The log of the time
     Log,
 }

@@ -12,8 +12,7 @@ use results::Store;
 use std::path::{Path, PathBuf};
 
 pub fn run(args: &ReportArgs) -> Result<u8, Failure> {
-    let studies =
-        args.dirs.iter().map(|dir| observed(dir)).collect::<Result<Vec<_>, _>>()?;
+    let studies = args.dirs.iter().map(|dir| observed(dir)).collect::<Result<Vec<_>, _>>()?;
     let document = analyze(&studies, &options(&args.analysis)?);
     let folder = folder(&args.analysis, args.dirs.last());
     finish(&args.analysis, &folder, &document, &studies)
@@ -78,7 +77,9 @@ fn observed(dir: &Path) -> Result<ObservedStudy, Failure> {
 fn options(args: &AnalysisArgs) -> Result<AnalysisOptions, Failure> {
     if !(100..=1_000_000).contains(&args.replicates) {
         let found = args.replicates;
-        return Err(Failure::usage(format!("--replicates: expected 100 to 1000000, found {found}")));
+        return Err(Failure::usage(format!(
+            "--replicates: expected 100 to 1000000, found {found}"
+        )));
     }
     let (lag, seed, replicates) = (args.lag, args.seed, args.replicates);
     Ok(AnalysisOptions { lag, seed, replicates, ..AnalysisOptions::default() })
@@ -96,7 +97,8 @@ fn finish(
     document: &Document,
     studies: &[ObservedStudy],
 ) -> Result<u8, Failure> {
-    let mut facts = vec![("Program".to_owned(), format!("vendomini {}", env!("CARGO_PKG_VERSION")))];
+    let mut facts =
+        vec![("Program".to_owned(), format!("vendomini {}", env!("CARGO_PKG_VERSION")))];
     for study in studies {
         facts.push(("Study".to_owned(), format!("{}, design {}", study.name, study.design)));
     }

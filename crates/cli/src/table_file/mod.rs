@@ -64,8 +64,8 @@ impl TableFormat {
     fn of(path: &Path) -> Result<TableFormat, Failure> {
         if path.is_dir() {
             return Err(Failure::usage(format!(
-                "{}: expected a table, found a folder; vendomini export DIR --table intervals --out \
-                 intervals.parquet writes a table of an experiment",
+                "{}: expected a table, found a folder; vendomini export DIR --table intervals \
+                 --out intervals.parquet writes a table of an experiment",
                 path.display()
             )));
         }
@@ -80,7 +80,8 @@ impl TableFormat {
                 path.display()
             ))),
             _ => Err(Failure::usage(format!(
-                "{}: expected a file name that ends with .csv, .tsv, .jsonl, .ndjson, .parquet or .pq",
+                "{}: expected a file name that ends with .csv, .tsv, .jsonl, .ndjson, .parquet or \
+                 .pq",
                 path.display()
             ))),
         }
@@ -122,7 +123,8 @@ fn open(path: &Path, format: TableFormat) -> Result<File, Failure> {
         (TableFormat::Parquet, _) if is_parquet => Ok(file),
         (TableFormat::Parquet, None) => Err(bad(
             path,
-            "expected a Parquet file, found other content; if it is CSV, let its name end with .csv",
+            "expected a Parquet file, found other content; if it is CSV, let its name end with \
+             .csv",
         )),
         (_, None) => Ok(file),
         (_, Some((_, found))) => Err(bad(path, format!("expected a table, found {found}"))),

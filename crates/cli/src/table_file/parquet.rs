@@ -60,8 +60,8 @@ fn leaf(schema: &SchemaDescriptor, path: &Path, name: &str) -> Result<usize, Fai
         _ => Err(bad(
             path,
             format!(
-                "column {name}: expected one column of numbers, booleans or texts, found several of \
-                 this name, or lists or structures"
+                "column {name}: expected one column of numbers, booleans or texts, found several \
+                 of this name, or lists or structures"
             ),
         )),
     }
@@ -225,7 +225,8 @@ fn broken(path: &Path, error: &ParquetError) -> Failure {
         ParquetError::General(text) if text.contains("feature") => bad(
             path,
             format!(
-                "expected compression with snappy, gzip, zstd or lz4, or none, found another: {text}"
+                "expected compression with snappy, gzip, zstd or lz4, or none, found another: \
+                 {text}"
             ),
         ),
         error => bad(

@@ -2,15 +2,18 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::super::concordance::of_events;
-use super::super::estimate::{FitWarning, Reference, RobustErrors, sandwich, standard_errors};
+use super::super::concordance::of_order;
+use super::super::estimate::CoxTest;
+use super::super::estimate::{
+    FitWarning, ReferenceDistribution, RobustErrors, sandwich, standard_errors,
+};
 use super::super::risk_data::{Covariates, EventsPerSubject, RiskData};
 use super::super::separation::fit_warnings;
-use super::design::Design;
+use super::design::CoxDesign;
 use super::likelihood::expand;
-use super::model::{CoxFit, CoxOptions, CoxTest, FittedDesign};
+use super::model::{CoxFit, CoxOptions, FittedDesign};
 use crate::error::AnalysisError;
-use crate::numeric::distribution::{chi_squared_p, f_p};
+use crate::numeric::distribution::chi_squared_p;
 use crate::numeric::newton::{Maximum, dependent, inverse, maximize};
 
 /// Fits a Cox model by Newton-Raphson. The fit keeps a copy of the sorted data, for residuals and
@@ -29,18 +32,18 @@ pub fn fit(
     covariates.check(data.rows())?;
     let modelled = |cause: &u32| options.cause.map_or(*cause != 0, |only| *cause == only);
     let event: Vec<bool> = data.cause.iter().map(modelled).collect();
-    let design = Design::new(data, &event, covariates)?;
+    let design = CoxDesign::new(data, &event, covariates)?;
     let (clusters, cluster_count) = data.dense_clusters();
-    let reference = Reference::new(options.level, options.robust, cluster_count)?;
+    let reference = ReferenceDistribution::new(options.level, options.robust, cluster_count)?;
 
     let start = DVector::zeros(design.width);
     let null = expand(&design, options.ties, &start);
-    let events = design.deaths();
+    let events = design.order.deaths();
     if let Some((column, explained)) = dependent(&null.information, events as f64) {
         return Err(not_estimable(&covariates.names, column, explained));
     }
     let null_covariance = inverse(&null.information).ok_or_else(|| singular(covariates))?;
-    let maximum = maximize(start, options.max_iterations, |coefficients| {
+    let maximum = maximize(start, null.clone(), options.max_iterations, |coefficients| {
         expand(&design, options.ties, coefficients)
     });
     let covariance = inverse(&maximum.at.information).ok_or_else(|| singular(covariates))?;
@@ -70,7 +73,7 @@ pub fn fit(
         CoxTest { chi2, df, p: chi_squared_p(chi2, df as f64) }
     };
     let wald = |information: &DMatrix<f64>| maximum.point.dot(&(information * &maximum.point));
-    let linear = linear_predictor(covariates, &fitted.design, &maximum.point);
+    let log_risks = fitted.design.log_risks(maximum.point.as_slice());
     let unscaled = |matrix: &DMatrix<f64>| unscaled(matrix, &fitted.design.scales);
     Ok(CoxFit {
         coefficients: coefficients(covariates, &fitted, &maximum, &covariance, robust.as_ref()),
@@ -85,8 +88,8 @@ pub fn fit(
             .as_ref()
             .filter(|_| cluster_count > covariates.names.len())
             .and_then(inverse)
-            .map(|information| robust_test(wald(&information), covariates.names.len(), reference)),
-        concordance: of_events(data, &event, &linear),
+            .map(|information| reference.joint_test(wald(&information), covariates.names.len())),
+        concordance: of_order(&fitted.design.order, &log_risks),
         aic: 2.0 * (covariates.names.len() as f64 - maximum.at.value),
         iterations: maximum.iterations,
         rows: data.rows(),
@@ -116,32 +119,10 @@ fn coefficients(
     covariates.names.iter().enumerate().map(one).collect()
 }
 
-/// The log of the relative hazard of each row, compared with covariates at their means.
-fn linear_predictor(
-    covariates: &Covariates,
-    design: &Design,
-    coefficients: &DVector<f64>,
-) -> Vec<f64> {
-    let terms = |row: &[f64]| {
-        let columns = row.iter().zip(design.means.iter().zip(&design.scales));
-        let terms = columns.zip(coefficients.iter());
-        terms.map(|((value, (mean, scale)), coef)| (value - mean) / scale * coef).sum()
-    };
-    covariates.values.chunks_exact(design.width).map(terms).collect()
-}
-
 /// A covariance of standardized coefficients in the units of the covariates.
 fn unscaled(matrix: &DMatrix<f64>, scales: &[f64]) -> DMatrix<f64> {
     let (rows, columns) = matrix.shape();
     DMatrix::from_fn(rows, columns, |i, j| matrix[(i, j)] / (scales[i] * scales[j]))
-}
-
-fn robust_test(chi2: f64, df: usize, reference: Reference) -> CoxTest {
-    let p = match reference.df() {
-        None => chi_squared_p(chi2, df as f64),
-        Some(denominator) => f_p(chi2 / df as f64, df as f64, denominator),
-    };
-    CoxTest { chi2, df, p }
 }
 
 fn not_estimable(names: &[String], column: usize, explained: bool) -> AnalysisError {

@@ -1,12 +1,12 @@
-//! Robust errors of lifelines, whose residuals take tied events one after the other, in the order of
-//! rows. R's, and those here, are those of the likelihood that is maximized.
+//! Robust errors of lifelines, whose residuals take tied events one after the other, in the order
+//! of rows. R's, and those here, are those of the likelihood that is maximized.
 
 use nalgebra::DMatrix;
 use serde_json::Value;
 
 use super::super::estimate::{RobustErrors, sandwich, standard_errors};
 use super::super::risk_data::{Covariates, RiskData};
-use super::design::Design;
+use super::design::CoxDesign;
 use super::model::{CoxFit, CoxOptions};
 
 const NAMES: [&str; 7] = ["fin", "age", "race", "wexp", "mar", "paro", "prio"];
@@ -33,7 +33,7 @@ fn errors_by_row_order(
     }
     let event: Vec<bool> = rows.cause.iter().map(|cause| *cause != 0).collect();
     let mut fitted = fit.fitted.clone();
-    fitted.design = Design::new(&untied, &event, covariates).unwrap();
+    fitted.design = CoxDesign::new(&untied, &event, covariates).unwrap();
     let scales = &fitted.design.scales;
     let point: Vec<f64> = fit.coefficients.iter().zip(scales).map(|(c, s)| c.coef * s).collect();
     fitted.risks = fitted.design.risks(&point);

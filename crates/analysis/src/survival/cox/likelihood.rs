@@ -2,13 +2,13 @@
 
 use nalgebra::{DMatrix, DVector};
 
-use super::design::{Design, dot};
+use super::design::{CoxDesign, dot};
 use super::model::Ties;
 use super::sweep::{RiskSums, gone, sweep};
 use crate::numeric::newton::Expansion;
 
 /// The expansion at standardized coefficients.
-pub(super) fn expand(design: &Design, ties: Ties, coefficients: &DVector<f64>) -> Expansion {
+pub(super) fn expand(design: &CoxDesign, ties: Ties, coefficients: &DVector<f64>) -> Expansion {
     let risks = design.risks(coefficients.as_slice());
     let width = design.width;
     let mut value = 0.0;
@@ -16,7 +16,7 @@ pub(super) fn expand(design: &Design, ties: Ties, coefficients: &DVector<f64>) -
     let mut information = DMatrix::zeros(width, width);
     let mut means = vec![0.0; width];
     sweep(design, &risks, true, |index, sums| {
-        let deaths = design.events[index].deaths;
+        let deaths = design.order.events[index].deaths;
         value += dot(&sums.covariates, coefficients.as_slice());
         for i in 0..width {
             gradient[i] += sums.covariates[i];

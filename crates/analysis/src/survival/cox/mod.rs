@@ -13,8 +13,9 @@ mod residuals;
 mod spline_effect;
 mod sweep;
 
+pub use super::estimate::CoxTest;
 pub use fit::fit;
-pub use model::{CoxFit, CoxOptions, CoxTest, Ties};
+pub use model::{CoxFit, CoxOptions, Ties};
 pub use prediction::PredictedSurvival;
 pub use proportional_hazards::{
     ProportionalHazardsMethod, ProportionalHazardsTest, TimeTransform, proportional_hazards_test,

@@ -1,14 +1,14 @@
 //! Options and result of a Cox model.
 
 use nalgebra::{DMatrix, DVector};
-use serde::Serialize;
 
 use super::super::concordance::Concordance;
-use super::super::estimate::{Coefficient, Contrast, FitWarning, Reference, RobustErrors};
+use super::super::estimate::{
+    Coefficient, Contrast, CoxTest, FitWarning, ReferenceDistribution, RobustErrors,
+};
 use super::super::risk_data::RiskData;
-use super::design::Design;
+use super::design::CoxDesign;
 use crate::error::AnalysisError;
-use crate::numeric::distribution::chi_squared_p;
 use crate::numeric::newton::inverse;
 
 /// Events at the same time.
@@ -45,14 +45,6 @@ impl Default for CoxOptions {
     }
 }
 
-/// A test that all coefficients are 0.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct CoxTest {
-    pub chi2: f64,
-    pub df: usize,
-    pub p: f64,
-}
-
 #[derive(Debug, Clone)]
 pub struct CoxFit {
     pub coefficients: Vec<Coefficient>,
@@ -85,11 +77,11 @@ pub struct CoxFit {
 /// The sorted data at the estimate.
 #[derive(Debug, Clone)]
 pub(super) struct FittedDesign {
-    pub(super) design: Design,
+    pub(super) design: CoxDesign,
     /// Relative hazards of the design's rows.
     pub(super) risks: Vec<f64>,
     pub(super) ties: Ties,
-    pub(super) reference: Reference,
+    pub(super) reference: ReferenceDistribution,
     /// Of the data.
     pub(super) rows: usize,
     /// Start and stop of the rows of the data.
@@ -123,7 +115,7 @@ impl CoxFit {
     }
 
     /// Wald's test that the coefficients at these positions are all 0, with the robust covariance
-    /// if there is one, against chi-squared.
+    /// if there is one; its p-value as that of [`CoxFit::robust_wald`].
     ///
     /// # Errors
     /// Their covariance has no inverse.
@@ -139,7 +131,7 @@ impl CoxFit {
         let coefs =
             DVector::from_iterator(length, positions.iter().map(|p| self.coefficients[*p].coef));
         let chi2 = coefs.dot(&(information * &coefs));
-        Ok(CoxTest { chi2, df: length, p: chi_squared_p(chi2, length as f64) })
+        Ok(self.fitted.reference.joint_test(chi2, length))
     }
 
     /// The robust covariance if there is one, else the model's.

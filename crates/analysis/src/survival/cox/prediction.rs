@@ -22,7 +22,7 @@ pub struct PredictedSurvival {
 }
 
 /// The baseline hazard of an event time, at the means of the covariates.
-struct Increment {
+struct HazardIncrement {
     time: f64,
     hazard: f64,
     variance: f64,
@@ -106,15 +106,15 @@ impl CoxFit {
 }
 
 /// Increments of a stratum, by ascending time.
-fn increments(fitted: &FittedDesign, stratum: u32) -> Vec<Increment> {
+fn increments(fitted: &FittedDesign, stratum: u32) -> Vec<HazardIncrement> {
     let FittedDesign { design, risks, ties, .. } = fitted;
     let mut increments = Vec::new();
     sweep(design, risks, false, |index, sums| {
-        let event = &design.events[index];
+        let event = &design.order.events[index];
         if event.stratum != stratum {
             return;
         }
-        let mut increment = Increment {
+        let mut increment = HazardIncrement {
             time: event.time,
             hazard: 0.0,
             variance: 0.0,

@@ -3,8 +3,9 @@
 use nalgebra::{DMatrix, DVector};
 use serde::Serialize;
 
+use super::super::estimate::CoxTest;
 use super::likelihood::add_covariance;
-use super::model::{CoxFit, CoxTest, FittedDesign};
+use super::model::{CoxFit, FittedDesign};
 use super::sweep::{gone, sweep};
 use crate::error::AnalysisError;
 use crate::numeric::distribution::chi_squared_p;
@@ -44,8 +45,8 @@ pub struct ProportionalHazardsTest {
     pub global: CoxTest,
 }
 
-/// Tests that coefficients do not change with time. Both methods use the model's covariance, not the
-/// robust one: with dependent rows, p-values are too small.
+/// Tests that coefficients do not change with time. Both methods use the model's covariance, not
+/// the robust one: with dependent rows, p-values are too small.
 ///
 /// # Errors
 /// All events are at one time, or with [`TimeTransform::Log`] an event time is not above 0.
@@ -140,7 +141,7 @@ fn score(
     let mut new = own.clone();
     let mut means = vec![0.0; width];
     sweep(design, risks, true, |index, sums| {
-        let event = &design.events[index];
+        let event = &design.order.events[index];
         let same = times.partition_point(|time| *time < event.time)
             ..times.partition_point(|time| *time <= event.time);
         let count = same.len() as f64;

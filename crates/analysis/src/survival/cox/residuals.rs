@@ -23,10 +23,11 @@ impl CoxFit {
     /// Observed minus expected events, by row.
     pub fn martingale_residuals(&self) -> Vec<f64> {
         let FittedDesign { design, risks, .. } = &self.fitted;
-        let hazards = Hazards::new(&self.fitted);
+        let hazards = SummedHazards::new(&self.fitted);
         let mut residuals = vec![0.0; self.fitted.rows];
-        for (position, &row) in design.rows.iter().enumerate() {
-            let (dying, expected, _) = hazards.of_row(&self.fitted, position);
+        let mut weighted = vec![0.0; design.width];
+        for (position, &row) in design.order.rows.iter().enumerate() {
+            let (dying, expected) = hazards.of_row(&self.fitted, position, &mut weighted);
             residuals[row] = f64::from(u8::from(dying)) - risks[position] * expected;
         }
         residuals
@@ -45,16 +46,16 @@ impl CoxFit {
         let FittedDesign { design, risks, ties, .. } = &self.fitted;
         let mut found: Vec<(f64, usize, Vec<f64>)> = Vec::new();
         sweep(design, risks, false, |index, sums| {
-            let event = &design.events[index];
+            let event = &design.order.events[index];
             let count = event.deaths as f64;
             let mean = |column| {
                 gone(*ties, event.deaths).map(|share| sums.mean(share, column)).sum::<f64>() / count
             };
             let means: Vec<f64> = (0..design.width).map(mean).collect();
-            for position in event.entering.start..event.entering.start + event.deaths {
+            for position in event.dying() {
                 let columns = design.x(position).iter().zip(means.iter().zip(&design.scales));
                 let residual = columns.map(|(x, (mean, scale))| (x - mean) * scale).collect();
-                found.push((event.time, design.rows[position], residual));
+                found.push((event.time, design.order.rows[position], residual));
             }
         });
         found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -76,15 +77,16 @@ impl CoxFit {
 impl FittedDesign {
     /// Score residuals of standardized coefficients: rows of the data by coefficients.
     pub(super) fn standardized_scores(&self) -> DMatrix<f64> {
-        let hazards = Hazards::new(self);
+        let hazards = SummedHazards::new(self);
         let mut scores = DMatrix::zeros(self.rows, self.design.width);
-        for (position, &row) in self.design.rows.iter().enumerate() {
-            let (dying, expected, weighted) = hazards.of_row(self, position);
+        let mut weighted = vec![0.0; self.design.width];
+        for (position, &row) in self.design.order.rows.iter().enumerate() {
+            let (dying, expected) = hazards.of_row(self, position, &mut weighted);
             let x = self.design.x(position);
             for column in 0..self.design.width {
                 let mut score = -self.risks[position] * (x[column] * expected - weighted[column]);
                 if dying {
-                    let event = self.design.spans[position].start;
+                    let event = self.design.order.spans[position].start;
                     score += x[column] - hazards.means[event * self.design.width + column];
                 }
                 scores[(row, column)] = score;
@@ -96,7 +98,7 @@ impl FittedDesign {
 
 /// Increments of the baseline hazard, and of the baseline hazard times the mean covariates of the
 /// risk set, summed in the order of the sweep.
-struct Hazards {
+struct SummedHazards {
     width: usize,
     /// Sums before each event time, and after the last: 1 + `width` each.
     sums: Vec<ExactSum>,
@@ -107,15 +109,15 @@ struct Hazards {
     means: Vec<f64>,
 }
 
-impl Hazards {
-    fn new(fitted: &FittedDesign) -> Hazards {
+impl SummedHazards {
+    fn new(fitted: &FittedDesign) -> SummedHazards {
         let FittedDesign { design, risks, ties, .. } = fitted;
         let width = design.width;
         let mut running = vec![ExactSum::default(); width + 1];
         let mut hazards =
-            Hazards { width, sums: running.clone(), spared: Vec::new(), means: Vec::new() };
+            SummedHazards { width, sums: running.clone(), spared: Vec::new(), means: Vec::new() };
         sweep(design, risks, false, |index, sums| {
-            let deaths = design.events[index].deaths;
+            let deaths = design.order.events[index].deaths;
             let mut spared = vec![0.0; width + 1];
             let mut means = vec![0.0; width];
             for share in gone(*ties, deaths) {
@@ -136,20 +138,20 @@ impl Hazards {
         hazards
     }
 
-    /// Whether the row of the design ends in an event, and its increments: of the hazard, and of
-    /// the hazard times mean covariates.
-    fn of_row(&self, fitted: &FittedDesign, position: usize) -> (bool, f64, Vec<f64>) {
+    /// Whether the row of the design ends in an event, and its increment of the hazard; that of the
+    /// hazard times mean covariates goes to `weighted`.
+    fn of_row(&self, fitted: &FittedDesign, position: usize, weighted: &mut [f64]) -> (bool, f64) {
         let entries = self.width + 1;
-        let span = &fitted.design.spans[position];
-        let (before, after) =
-            (&self.sums[span.start * entries..], &self.sums[span.end * entries..]);
-        let event = &fitted.design.events[span.start];
-        let dying = position < event.entering.start + event.deaths;
-        let spared = &self.spared[span.start * entries..];
+        let span = &fitted.design.order.spans[position];
+        let before = &self.sums[span.start * entries..][..entries];
+        let after = &self.sums[span.end * entries..][..entries];
+        let spared = &self.spared[span.start * entries..][..entries];
+        let dying = position < fitted.design.order.events[span.start].dying().end;
         let increment = |entry: usize| {
             let all = after[entry].minus(before[entry]);
             if dying { all - spared[entry] } else { all }
         };
-        (dying, increment(0), (1..entries).map(increment).collect())
+        weighted.iter_mut().enumerate().for_each(|(i, weighted)| *weighted = increment(i + 1));
+        (dying, increment(0))
     }
 }

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use super::super::estimate::CoxTest;
 use super::super::risk_data::{Covariates, RiskData};
-use super::model::{CoxFit, CoxOptions, CoxTest};
+use super::model::{CoxFit, CoxOptions};
 use crate::error::AnalysisError;
 use crate::numeric::spline::RestrictedCubicSpline;
 

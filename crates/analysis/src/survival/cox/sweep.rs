@@ -1,6 +1,6 @@
 //! Sums over risk sets, event time by event time.
 
-use super::design::Design;
+use super::design::CoxDesign;
 use super::model::Ties;
 use crate::numeric::exact_sum::ExactSum;
 
@@ -26,49 +26,48 @@ pub(super) struct Moments {
 /// about 32 digits, so that 19 are left.
 const LOSS: f64 = 1e-13;
 
-/// Calls `visit` with the index of each event time and its sums. `risks` are the relative hazards of
-/// the design's rows; products of covariates are summed if `second` is set.
+/// Calls `visit` with the index of each event time and its sums. `risks` are the relative hazards
+/// of the design's rows; products of covariates are summed if `second` is set.
 ///
 /// Each row is added when it enters and taken back when it leaves, so that a sweep takes time
 /// proportional to the rows, however long they are at risk.
 pub(super) fn sweep(
-    design: &Design,
+    design: &CoxDesign,
     risks: &[f64],
     second: bool,
     mut visit: impl FnMut(usize, &RiskSums),
 ) {
-    let mut running = Running::new(design.width, second);
+    let mut running = RunningSums::new(design.width, second);
     let mut sums =
         RiskSums { at_risk: Moments::default(), dying: Moments::default(), covariates: Vec::new() };
     let mut stratum_start = 0;
     let mut peak = 0.0f64;
-    for (index, event) in design.events.iter().enumerate() {
+    for (index, event) in design.order.events.iter().enumerate() {
         if event.begins {
             running.clear();
             stratum_start = event.entering.start;
             peak = 0.0;
         } else {
-            for &position in &design.leaving[event.leaving.clone()] {
+            for &position in &design.order.leaving[event.leaving.clone()] {
                 running.add(design.x(position), -risks[position]);
             }
         }
         for position in event.entering.clone() {
             running.add(design.x(position), risks[position]);
         }
-        let hazard = running.hazard.value();
+        let hazard = running.hazard();
         peak = peak.max(hazard);
         if hazard < peak * LOSS {
             running.clear();
             for position in stratum_start..event.entering.end {
-                if design.spans[position].end > index {
+                if design.order.spans[position].end > index {
                     running.add(design.x(position), risks[position]);
                 }
             }
-            peak = running.hazard.value();
+            peak = running.hazard();
         }
         running.read(&mut sums.at_risk);
-        let deaths = event.entering.start..event.entering.start + event.deaths;
-        sums.add_deaths(design, risks, deaths, second);
+        sums.set_deaths(design, risks, event.dying(), second);
         visit(index, &sums);
     }
 }
@@ -83,9 +82,9 @@ pub(super) fn gone(ties: Ties, deaths: usize) -> impl Iterator<Item = f64> {
 }
 
 impl RiskSums {
-    fn add_deaths(
+    fn set_deaths(
         &mut self,
-        design: &Design,
+        design: &CoxDesign,
         risks: &[f64],
         deaths: std::ops::Range<usize>,
         second: bool,
@@ -128,50 +127,92 @@ fn reset(values: &mut Vec<f64>, length: usize) {
     values.resize(length, 0.0);
 }
 
-/// [`Moments`] to which rows are added and from which they are taken back.
-struct Running {
-    hazard: ExactSum,
-    first: Vec<ExactSum>,
-    second: Vec<ExactSum>,
+/// [`Moments`] to which rows are added and from which they are taken back, as [`ExactSum`]s whose
+/// parts lie apart, for vector instructions.
+struct RunningSums {
+    width: usize,
+    second: bool,
+    /// Hazard, first moments, second moments.
+    high: Vec<f64>,
+    low: Vec<f64>,
+    terms: Vec<f64>,
 }
 
-impl Running {
-    fn new(width: usize, second: bool) -> Running {
-        let entries = if second { width * (width + 1) / 2 } else { 0 };
-        Running {
-            hazard: ExactSum::default(),
-            first: vec![ExactSum::default(); width],
-            second: vec![ExactSum::default(); entries],
-        }
+impl RunningSums {
+    fn new(width: usize, second: bool) -> RunningSums {
+        let entries = 1 + width + if second { width * (width + 1) / 2 } else { 0 };
+        let zeros = vec![0.0; entries];
+        RunningSums { width, second, high: zeros.clone(), low: zeros.clone(), terms: zeros }
     }
 
     fn clear(&mut self) {
-        self.hazard = ExactSum::default();
-        self.first.fill(ExactSum::default());
-        self.second.fill(ExactSum::default());
+        self.high.fill(0.0);
+        self.low.fill(0.0);
+    }
+
+    fn hazard(&self) -> f64 {
+        self.high[0] + self.low[0]
     }
 
     /// A negative risk takes a row back.
     #[inline]
     fn add(&mut self, x: &[f64], risk: f64) {
-        self.hazard.add(risk);
-        if self.second.is_empty() {
-            self.first.iter_mut().zip(x).for_each(|(sum, x)| sum.add(risk * x));
-            return;
-        }
-        let mut entries = self.second.iter_mut();
-        for (i, sum) in self.first.iter_mut().enumerate() {
+        let (first, second) = self.terms[1..].split_at_mut(self.width);
+        let mut entries = second.iter_mut();
+        for (i, first) in first.iter_mut().enumerate() {
             let term = risk * x[i];
-            sum.add(term);
-            x[i..].iter().zip(&mut entries).for_each(|(x, entry)| entry.add(term * x));
+            *first = term;
+            if self.second {
+                x[i..].iter().zip(&mut entries).for_each(|(x, entry)| *entry = term * x);
+            }
         }
+        self.terms[0] = risk;
+        let sums = self.high.iter_mut().zip(&mut self.low);
+        sums.zip(&self.terms).for_each(|((high, low), term)| ExactSum::add_to(high, low, *term));
     }
 
     fn read(&self, moments: &mut Moments) {
-        moments.hazard = self.hazard.value();
+        let mut sums = self.high.iter().zip(&self.low).map(|(high, low)| high + low);
+        moments.hazard = sums.next().unwrap_or_default();
         moments.first.clear();
-        moments.first.extend(self.first.iter().map(|sum| sum.value()));
+        moments.first.extend(sums.by_ref().take(self.width));
         moments.second.clear();
-        moments.second.extend(self.second.iter().map(|sum| sum.value()));
+        moments.second.extend(sums);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::risk_data::{Covariates, RiskData};
+    use super::*;
+
+    /// Hazards so large that sums lose the others leave no trace once their rows have left.
+    #[test]
+    fn sums_lost_to_large_hazards_are_computed_anew() {
+        let data = RiskData {
+            start: vec![0.0, 0.0, 0.0, 2.5, 2.5],
+            stop: vec![1.0, 2.0, 4.0, 3.0, 3.0],
+            cause: vec![1; 5],
+            ..RiskData::default()
+        };
+        let columns = vec![("x".to_owned(), vec![3.0, 1.0, 4.0, 1.5, 9.0])];
+        let covariates = Covariates::from_columns(columns).unwrap();
+        let design = CoxDesign::new(&data, &[true; 5], &covariates).unwrap();
+        let hazard = [0.1, 0.2, 0.4, 1e40, 1e20];
+        let risks: Vec<f64> = design.order.rows.iter().map(|row| hazard[*row]).collect();
+        let mut found = Vec::new();
+        sweep(&design, &risks, true, |_, sums| {
+            found.push((sums.at_risk.hazard, sums.at_risk.first[0]));
+        });
+        let x = |row: usize| (covariates.values[row] - design.means[0]) / design.scales[0];
+        let first = |rows: &[usize]| rows.iter().map(|row| hazard[*row] * x(*row)).sum::<f64>();
+        let (two, three) = (first(&[2, 1]), first(&[2, 1, 0]));
+        assert_eq!(found[0].0, 0.4);
+        assert_eq!(found[1].0, 1e40);
+        let close = |(hazard, first): (f64, f64), expected: f64, sum: f64| {
+            assert!((hazard - expected).abs() < 1e-15 && (first - sum).abs() < 1e-15);
+        };
+        close(found[2], 0.4 + 0.2, two);
+        close(found[3], 0.4 + 0.2 + 0.1, three);
     }
 }

@@ -115,7 +115,8 @@ fn covering(edges: &[f64], first: f64, last: f64) -> Result<Vec<f64>, AnalysisEr
     }
     let found: Vec<String> = edges.iter().map(f64::to_string).collect();
     Err(AnalysisError::Usage(format!(
-        "--bins: expected rising edges that cover the time at risk, from {first} to {last}, found {}",
+        "--bins: expected rising edges that cover the time at risk, from {first} to {last}, found \
+         {}",
         found.join(",")
     )))
 }
@@ -143,6 +144,6 @@ impl CloglogResult {
             row.extend([bin.hazard, bin.lower, bin.upper].map(number));
             row
         };
-        print_table(&head, self.bins.iter().map(row).collect())
+        print_table(1, &head, self.bins.iter().map(row).collect())
     }
 }

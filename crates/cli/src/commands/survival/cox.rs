@@ -94,14 +94,15 @@ pub fn fit(args: &SurvivalArgs, input: &SurvivalInput) -> Result<Fitted, Analysi
     Ok((ModelResult::Cox(Box::new(result)), fit.warnings))
 }
 
-/// The errors asked for, and their name. Clusters call for robust ones.
+/// The errors asked for, and their name. Clusters, and several events of a subject, call for robust
+/// ones.
 pub fn robust(args: &SurvivalArgs) -> (RobustErrors, &'static str) {
-    match (args.robust, &args.cluster) {
-        (Some(RobustKind::None), _) | (None, None) => (RobustErrors::None, "none"),
-        (Some(RobustKind::Plain), _) => (RobustErrors::Plain, "plain"),
-        (Some(RobustKind::SmallSample), _) | (None, Some(_)) => {
-            (RobustErrors::SmallSample, "small-sample")
-        }
+    let is_dependent = args.cluster.is_some() || args.recurrent;
+    let default = if is_dependent { RobustKind::SmallSample } else { RobustKind::None };
+    match args.robust.unwrap_or(default) {
+        RobustKind::None => (RobustErrors::None, "none"),
+        RobustKind::Plain => (RobustErrors::Plain, "plain"),
+        RobustKind::SmallSample => (RobustErrors::SmallSample, "small-sample"),
     }
 }
 
@@ -142,7 +143,7 @@ impl SchoenfeldTests {
              against them:",
             self.function
         ))?;
-        print_table(&["covariate", "chi2", "df", "p"], rows)
+        print_table(1, &["covariate", "chi2", "df", "p"], rows)
     }
 }
 
@@ -166,7 +167,13 @@ impl CoxResult {
         print_coefficients(&self.coefficients, percent)?;
         print_references(&self.references)?;
         self.print_tests()?;
-        self.proportional_hazards.as_ref().map_or(Ok(()), SchoenfeldTests::print)
+        if let Some(tests) = &self.proportional_hazards {
+            tests.print()?;
+            if self.robust != "none" {
+                output::line("these p-values are of the model's errors: with clusters, too small")?;
+            }
+        }
+        Ok(())
     }
 
     fn print_tests(&self) -> Result<(), Failure> {
@@ -202,7 +209,7 @@ pub fn print_coefficients(coefficients: &[Coefficient], percent: &str) -> Result
         row.push(p(of.p));
         row
     };
-    print_table(&head, coefficients.iter().map(row).collect())
+    print_table(1, &head, coefficients.iter().map(row).collect())
 }
 
 pub fn print_references(references: &[ReferenceLevel]) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! `--model km` and `--model nelson-aalen`: survival and cumulative hazard by time, of each group.
+//! `--model km`: survival by time, of each group.
 
 use super::input::SurvivalInput;
 use super::text::{limits, number, optional, print_table, share, time};
@@ -8,9 +8,8 @@ use crate::failure::Failure;
 use crate::output;
 use analysis::AnalysisError;
 use analysis::survival::{
-    CumulativeHazard, FitWarning, HazardTies, RestrictedMean, RiskData, SurvivalCurve,
-    SurvivalPoint, SurvivalQuantile, nelson_aalen as fit_hazard, restricted_mean,
-    restricted_mean_difference,
+    FitWarning, RestrictedMean, RiskData, SurvivalCurve, SurvivalPoint, SurvivalQuantile,
+    restricted_mean, restricted_mean_difference,
 };
 use serde::Serialize;
 
@@ -22,6 +21,8 @@ pub struct CurvesResult {
     restricted_mean_differences: Vec<DifferenceOfGroups>,
     #[serde(skip)]
     times: Vec<f64>,
+    #[serde(skip)]
+    column: String,
 }
 
 #[derive(Serialize)]
@@ -73,28 +74,32 @@ pub fn kaplan_meier(args: &SurvivalArgs, input: &SurvivalInput) -> Result<Fitted
     let mut warnings: Vec<FitWarning> = Vec::new();
     for ((label, _), fit) in groups.iter().zip(&fits) {
         warnings.extend(fit.warnings.iter().map(|warning| of_group(label.as_deref(), warning)));
-        if let Err(error) = restricted_mean(fit, horizon) {
-            let warning = FitWarning { code: "horizon", text: error.to_string() };
-            warnings.push(of_group(label.as_deref(), &warning));
-        }
+        let found = match restricted_mean(fit, horizon) {
+            Err(error) => Some(FitWarning { code: "horizon", text: error.to_string() }),
+            Ok(_) if has_event(fit, horizon) => None,
+            Ok(_) => Some(FitWarning { code: "no_events", text: no_events_text(horizon) }),
+        };
+        warnings.extend(found.map(|warning| of_group(label.as_deref(), &warning)));
     }
     let of_groups = groups.iter().zip(&fits).map(|((label, data), fit)| CurveOfGroup {
         group: label.clone(),
         rows: data.rows(),
         events: fit.events.iter().sum(),
         median: fit.median(),
-        at_horizon: fit.at(horizon),
-        restricted_mean: restricted_mean(fit, horizon).ok(),
+        at_horizon: fit.at(horizon).map(honest_point),
+        restricted_mean: restricted_mean(fit, horizon).ok().map(honest_mean),
         at: args
             .times
             .iter()
-            .map(|time| CurveAtTime { time: *time, point: fit.at(*time) })
+            .map(|time| CurveAtTime { time: *time, point: fit.at(*time).map(honest_point) })
             .collect(),
         curve: CurveSteps::of(fit),
     });
     let of_groups = of_groups.collect();
     let difference = |((label, _), fit): (&(Option<String>, RiskData), &SurvivalCurve)| {
         let difference = restricted_mean_difference(fit, &fits[0], horizon).ok()?;
+        let without = [fit, &fits[0]].iter().any(|fit| !has_event(fit, horizon));
+        let difference = if without { without_error(difference) } else { difference };
         Some(DifferenceOfGroups {
             group: label.clone(),
             reference: groups[0].0.clone(),
@@ -107,8 +112,34 @@ pub fn kaplan_meier(args: &SurvivalArgs, input: &SurvivalInput) -> Result<Fitted
         groups: of_groups,
         restricted_mean_differences: differences,
         times: args.times.clone(),
+        column: group_column(args),
     };
     Ok((ModelResult::Curves(result), warnings))
+}
+
+fn has_event(fit: &SurvivalCurve, horizon: f64) -> bool {
+    fit.times.iter().zip(&fit.events).any(|(time, events)| *time <= horizon && *events > 0)
+}
+
+fn no_events_text(horizon: f64) -> String {
+    format!("no event up to {}: the data give no interval", time(horizon))
+}
+
+/// Before the first event a log-log band has no width, which says nothing of the uncertainty.
+fn honest_point(point: SurvivalPoint) -> SurvivalPoint {
+    match point.survival < 1.0 {
+        true => point,
+        false => SurvivalPoint { se: f64::NAN, lower: f64::NAN, upper: f64::NAN, ..point },
+    }
+}
+
+fn honest_mean(mean: RestrictedMean) -> RestrictedMean {
+    if mean.se > 0.0 { mean } else { without_error(mean) }
+}
+
+fn without_error(mean: RestrictedMean) -> RestrictedMean {
+    let none = f64::NAN;
+    RestrictedMean { se: none, lower: none, upper: none, p: none, ..mean }
 }
 
 /// The longest time that all groups reach.
@@ -125,6 +156,11 @@ pub fn of_group(label: Option<&str>, warning: &FitWarning) -> FitWarning {
     FitWarning { code, text }
 }
 
+/// The head of the groups' column.
+pub fn group_column(args: &SurvivalArgs) -> String {
+    args.group.clone().unwrap_or_else(|| "group".to_owned())
+}
+
 /// The name of a group; "all" without groups.
 pub fn group_name(group: Option<&String>) -> String {
     group.map_or("all", String::as_str).to_owned()
@@ -132,14 +168,20 @@ pub fn group_name(group: Option<&String>) -> String {
 
 impl CurveSteps {
     fn of(fit: &SurvivalCurve) -> CurveSteps {
+        let limit = |limits: &[f64]| {
+            let of = |(limit, survival): (&f64, &f64)| {
+                if *survival < 1.0 { *limit } else { f64::NAN }
+            };
+            limits.iter().zip(&fit.survival).map(of).collect()
+        };
         CurveSteps {
             times: fit.times.clone(),
             at_risk: fit.at_risk.clone(),
             events: fit.events.clone(),
             censored: fit.censored.clone(),
             survival: fit.survival.clone(),
-            lower: fit.lower.clone(),
-            upper: fit.upper.clone(),
+            lower: limit(&fit.lower),
+            upper: limit(&fit.upper),
         }
     }
 
@@ -157,7 +199,8 @@ impl CurvesResult {
         self.print_groups(percent)?;
         self.print_differences(percent)?;
         let (from, to) = limits(percent);
-        let head = ["group", "time", "at risk", "events so far", "survival", &from, &to];
+        let head =
+            [self.column.as_str(), "time", "at risk", "events so far", "survival", &from, &to];
         let mut rows = Vec::new();
         let mut is_part = false;
         for group in &self.groups {
@@ -173,7 +216,7 @@ impl CurvesResult {
             }
         }
         output::line("")?;
-        print_table(&head, rows)?;
+        print_table(1, &head, rows)?;
         if is_part { output::line(MORE_TIMES) } else { Ok(()) }
     }
 
@@ -183,7 +226,17 @@ impl CurvesResult {
         let survival = format!("survival at {at}");
         let mean = format!("mean up to {at}");
         let head = [
-            "group", "rows", "events", "median", &from, &to, &survival, &from, &to, &mean, &from,
+            self.column.as_str(),
+            "rows",
+            "events",
+            "median",
+            &from,
+            &to,
+            &survival,
+            &from,
+            &to,
+            &mean,
+            &from,
             &to,
         ];
         let row = |group: &CurveOfGroup| {
@@ -203,7 +256,7 @@ impl CurvesResult {
             row.extend(mean.map(|value| optional(value, number)));
             row
         };
-        print_table(&head, self.groups.iter().map(row).collect())
+        print_table(1, &head, self.groups.iter().map(row).collect())
     }
 
     fn print_differences(&self, percent: &str) -> Result<(), Failure> {
@@ -221,7 +274,7 @@ impl CurvesResult {
             row.push(super::text::p(p));
             row
         };
-        print_table(&head, self.restricted_mean_differences.iter().map(row).collect())
+        print_table(1, &head, self.restricted_mean_differences.iter().map(row).collect())
     }
 }
 
@@ -261,64 +314,4 @@ pub fn printed_times(asked: &[f64], times: &[f64], events: &[u64]) -> (Vec<f64>,
     let last = with_events.len() - 1;
     let chosen = (0..PRINTED_MAX).map(|at| with_events[at * last / (PRINTED_MAX - 1)]).collect();
     (chosen, true)
-}
-
-#[derive(Serialize)]
-pub struct HazardsResult {
-    groups: Vec<HazardOfGroup>,
-    #[serde(skip)]
-    times: Vec<f64>,
-}
-
-#[derive(Serialize)]
-struct HazardOfGroup {
-    group: Option<String>,
-    rows: usize,
-    events: u64,
-    curve: CumulativeHazard,
-}
-
-pub fn nelson_aalen(args: &SurvivalArgs, input: &SurvivalInput) -> Result<Fitted, AnalysisError> {
-    let of_group = |(label, data): (Option<String>, RiskData)| {
-        let curve = fit_hazard(&data, HazardTies::Simultaneous, args.level)?;
-        let (rows, events) = (data.rows(), curve.events.iter().sum());
-        Ok(HazardOfGroup { group: label, rows, events, curve })
-    };
-    let groups = input.by_group().map(of_group).collect::<Result<Vec<_>, AnalysisError>>()?;
-    let result = HazardsResult { groups, times: args.times.clone() };
-    Ok((ModelResult::Hazards(result), Vec::new()))
-}
-
-impl HazardsResult {
-    pub fn print(&self, percent: &str) -> Result<(), Failure> {
-        let (from, to) = limits(percent);
-        let head =
-            ["group", "time", "at risk", "events so far", "cumulative hazard", "se", &from, &to];
-        let mut rows = Vec::new();
-        let mut is_part = false;
-        for HazardOfGroup { group, curve, .. } in &self.groups {
-            let (times, left_out) = printed_times(&self.times, &curve.times, &curve.events);
-            is_part |= left_out;
-            for at in times {
-                let passed = curve.times.partition_point(|step| *step <= at);
-                let before = curve.times.partition_point(|step| *step < at);
-                let events: u64 = curve.events[..passed].iter().sum();
-                let at_risk = curve.at_risk.get(before).copied().unwrap_or(0);
-                let is_known = before < curve.times.len();
-                let value = |values: &[f64], none: f64| match passed.checked_sub(1) {
-                    _ if !is_known => "-".to_owned(),
-                    Some(step) => number(values[step]),
-                    None => number(none),
-                };
-                let mut row = vec![group_name(group.as_ref()), time(at), at_risk.to_string()];
-                row.push(events.to_string());
-                row.push(value(&curve.hazard, 0.0));
-                row.push(value(&curve.se, 0.0));
-                row.extend([&curve.lower, &curve.upper].map(|limit| value(limit, 0.0)));
-                rows.push(row);
-            }
-        }
-        print_table(&head, rows)?;
-        if is_part { output::line(MORE_TIMES) } else { Ok(()) }
-    }
 }

@@ -1,6 +1,6 @@
 //! `--model aj`: cumulative incidence of competing causes, of each group.
 
-use super::curves::{MORE_TIMES, common_time, group_name, printed_times};
+use super::curves::{MORE_TIMES, common_time, group_column, group_name, printed_times};
 use super::input::SurvivalInput;
 use super::text::{limits, print_table, share, time};
 use super::{Fitted, ModelResult};
@@ -8,7 +8,9 @@ use crate::args::SurvivalArgs;
 use crate::failure::Failure;
 use crate::output;
 use analysis::AnalysisError;
-use analysis::survival::{CumulativeIncidence, RiskData, aalen_johansen};
+use analysis::survival::{
+    CumulativeIncidence, RiskData, SurvivalCurve, aalen_johansen, kaplan_meier,
+};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -17,6 +19,8 @@ pub struct IncidenceResult {
     groups: Vec<IncidenceOfGroup>,
     #[serde(skip)]
     times: Vec<f64>,
+    #[serde(skip)]
+    column: String,
 }
 
 #[derive(Serialize)]
@@ -62,7 +66,10 @@ pub fn fit(args: &SurvivalArgs, input: &SurvivalInput) -> Result<Fitted, Analysi
     let groups: Vec<(Option<String>, RiskData)> = input.by_group().collect();
     let horizon = args.horizon.unwrap_or_else(|| common_time(groups.iter().map(|(_, data)| data)));
     let of_group = |(label, data): &(Option<String>, RiskData)| {
-        let fit = aalen_johansen(data, args.level)?;
+        let fit = match data.cause.iter().any(|cause| *cause > 0) {
+            true => aalen_johansen(data, args.level)?,
+            false => without_events(data, args.level)?,
+        };
         let cause = |(number, (label, ..)): (u32, &(String, usize, bool))| {
             IncidenceOfCause::of(&fit, number, label, horizon, &args.times)
         };
@@ -77,8 +84,25 @@ pub fn fit(args: &SurvivalArgs, input: &SurvivalInput) -> Result<Fitted, Analysi
         })
     };
     let groups = groups.iter().map(of_group).collect::<Result<Vec<_>, AnalysisError>>()?;
-    let result = IncidenceResult { horizon, groups, times: args.times.clone() };
+    let result =
+        IncidenceResult { horizon, groups, times: args.times.clone(), column: group_column(args) };
     Ok((ModelResult::Incidence(result), Vec::new()))
+}
+
+/// The incidence of a group without events: no cause has any.
+fn without_events(data: &RiskData, level: f64) -> Result<CumulativeIncidence, AnalysisError> {
+    let SurvivalCurve { times, at_risk, survival, .. } = kaplan_meier(data, level)?;
+    Ok(CumulativeIncidence { level, times, at_risk, survival, causes: Vec::new() })
+}
+
+impl IncidencePoint {
+    /// Before the first event a log-log band has no width, which says nothing of the uncertainty.
+    fn new((incidence, lower, upper): (f64, f64, f64)) -> IncidencePoint {
+        match incidence > 0.0 {
+            true => IncidencePoint { incidence, lower, upper },
+            false => IncidencePoint { incidence, lower: f64::NAN, upper: f64::NAN },
+        }
+    }
 }
 
 impl IncidenceOfCause {
@@ -94,14 +118,19 @@ impl IncidenceOfCause {
         let steps = fit.times.len();
         let zeros = || vec![0.0; steps];
         let point = |time: f64| match found {
-            Some(_) => fit.at(number, time).map(|(incidence, lower, upper)| IncidencePoint {
-                incidence,
-                lower,
-                upper,
-            }),
-            None => (fit.times.last().is_some_and(|last| time <= *last))
-                .then_some(IncidencePoint { incidence: 0.0, lower: 0.0, upper: 0.0 }),
+            Some(_) => fit.at(number, time).map(IncidencePoint::new),
+            None => {
+                let is_followed = fit.times.last().is_some_and(|last| time <= *last);
+                is_followed.then_some(IncidencePoint::new((0.0, 0.0, 0.0)))
+            }
         };
+        let limit = |limits: &[f64], incidence: &[f64]| {
+            let of = |(limit, incidence): (&f64, &f64)| {
+                if *incidence > 0.0 { *limit } else { f64::NAN }
+            };
+            limits.iter().zip(incidence).map(of).collect()
+        };
+        let none = || vec![f64::NAN; steps];
         IncidenceOfCause {
             cause: label.to_owned(),
             events_total: found.map_or(0, |cause| cause.events.iter().sum()),
@@ -113,8 +142,8 @@ impl IncidenceOfCause {
             events: found.map_or(vec![0; steps], |cause| cause.events.clone()),
             incidence: found.map_or_else(zeros, |cause| cause.incidence.clone()),
             variance: found.map_or_else(zeros, |cause| cause.variance.clone()),
-            lower: found.map_or_else(zeros, |cause| cause.lower.clone()),
-            upper: found.map_or_else(zeros, |cause| cause.upper.clone()),
+            lower: found.map_or_else(none, |cause| limit(&cause.lower, &cause.incidence)),
+            upper: found.map_or_else(none, |cause| limit(&cause.upper, &cause.incidence)),
         }
     }
 
@@ -144,13 +173,13 @@ impl IncidenceResult {
                 rows.push(row);
             }
         }
-        print_table(&["group", "cause", "events", &at, &from, &to], rows)?;
+        print_table(2, &[&self.column, "cause", "events", &at, &from, &to], rows)?;
         output::line("")?;
         self.print_times(&from, &to)
     }
 
     fn print_times(&self, from: &str, to: &str) -> Result<(), Failure> {
-        let head = ["group", "cause", "time", "at risk", "incidence", from, to];
+        let head = [self.column.as_str(), "cause", "time", "at risk", "incidence", from, to];
         let mut rows = Vec::new();
         let mut is_part = false;
         for group in &self.groups {
@@ -167,7 +196,7 @@ impl IncidenceResult {
                 }
             }
         }
-        print_table(&head, rows)?;
+        print_table(2, &head, rows)?;
         if is_part { output::line(MORE_TIMES) } else { Ok(()) }
     }
 }

@@ -1,8 +1,10 @@
 //! `--model logrank`: whether groups have equal hazards.
 
+use super::curves::group_column;
 use super::input::SurvivalInput;
 use super::text::{number, p, print_table};
 use super::{Fitted, ModelResult};
+use crate::args::SurvivalArgs;
 use crate::failure::Failure;
 use crate::output;
 use analysis::AnalysisError;
@@ -16,6 +18,8 @@ pub struct LogRankResult {
     p: f64,
     strata: usize,
     groups: Vec<EventsOfGroup>,
+    #[serde(skip)]
+    column: String,
 }
 
 /// Events of a group, and those expected if all groups had equal hazards.
@@ -27,7 +31,7 @@ struct EventsOfGroup {
     expected: f64,
 }
 
-pub fn fit(input: &SurvivalInput) -> Result<Fitted, AnalysisError> {
+pub fn fit(args: &SurvivalArgs, input: &SurvivalInput) -> Result<Fitted, AnalysisError> {
     let test = log_rank(&input.data, &input.groups)?;
     let counts = test.groups.iter().zip(test.observed.iter().zip(&test.expected));
     let groups = counts.map(|(group, (observed, expected))| EventsOfGroup {
@@ -37,8 +41,9 @@ pub fn fit(input: &SurvivalInput) -> Result<Fitted, AnalysisError> {
         expected: *expected,
     });
     let groups = groups.collect();
+    let column = group_column(args);
     let strata = input.data.strata.iter().max().map_or(1, |last| *last as usize + 1);
-    let result = LogRankResult { chi2: test.chi2, df: test.df, p: test.p, strata, groups };
+    let result = LogRankResult { chi2: test.chi2, df: test.df, p: test.p, strata, groups, column };
     Ok((ModelResult::LogRank(result), Vec::new()))
 }
 
@@ -53,7 +58,8 @@ impl LogRankResult {
             ]
         };
         print_table(
-            &["group", "rows", "events", "expected if hazards are equal"],
+            1,
+            &[&self.column, "rows", "events", "expected if hazards are equal"],
             self.groups.iter().map(row).collect(),
         )?;
         let strata = match self.strata {

@@ -3,6 +3,7 @@
 mod cloglog;
 mod cox;
 mod curves;
+mod hazards;
 mod incidence;
 mod input;
 mod log_rank;
@@ -61,7 +62,7 @@ struct CauseCount {
 #[serde(untagged)]
 enum ModelResult {
     Curves(curves::CurvesResult),
-    Hazards(curves::HazardsResult),
+    Hazards(hazards::HazardsResult),
     LogRank(log_rank::LogRankResult),
     Cox(Box<cox::CoxResult>),
     Incidence(incidence::IncidenceResult),
@@ -73,8 +74,8 @@ type Fitted = (ModelResult, Vec<FitWarning>);
 fn fit(args: &SurvivalArgs, input: &SurvivalInput) -> Result<Fitted, analysis::AnalysisError> {
     match args.model {
         SurvivalModel::Km => curves::kaplan_meier(args, input),
-        SurvivalModel::NelsonAalen => curves::nelson_aalen(args, input),
-        SurvivalModel::Logrank => log_rank::fit(input),
+        SurvivalModel::NelsonAalen => hazards::nelson_aalen(args, input),
+        SurvivalModel::Logrank => log_rank::fit(args, input),
         SurvivalModel::Cox => cox::fit(args, input),
         SurvivalModel::Aj => incidence::fit(args, input),
         SurvivalModel::Cloglog => cloglog::fit(args, input),

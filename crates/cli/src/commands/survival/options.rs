@@ -41,12 +41,15 @@ pub fn check(args: &SurvivalArgs) -> Result<(), Failure> {
     }
     match args.model {
         Cox if args.covariates.is_empty() => Err(Failure::usage(
-            "--model cox: expected --covariates, found none; survival without covariates is --model \
-             km",
+            "--model cox: expected --covariates, found none; survival without covariates is \
+             --model km",
         )),
         Logrank if args.group.is_none() => Err(Failure::usage(
             "--model logrank: expected --group, the groups to compare, found none",
         )),
+        _ if args.recurrent && args.subject.is_none() => {
+            Err(Failure::usage("--recurrent: expected --subject, whose events recur, found none"))
+        }
         _ => check_values(args),
     }
 }

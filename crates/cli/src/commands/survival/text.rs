@@ -3,12 +3,12 @@
 use crate::failure::Failure;
 use crate::output;
 
-/// Prints a table below its head: the first column to the left, the others, which are numbers, to
-/// the right.
-pub fn print_table(head: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
+/// Prints a table below its head: the first columns, `labels` of them, to the left, the others,
+/// which are numbers, to the right.
+pub fn print_table(labels: usize, head: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
     let mut table = vec![head.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>()];
     table.extend(rows);
-    for column in 1..head.len() {
+    for column in labels..head.len() {
         let width = |row: &Vec<String>| row.get(column).map_or(0, |cell| cell.chars().count());
         let widest = table.iter().map(width).max().unwrap_or(0);
         for cell in table.iter_mut().filter_map(|row| row.get_mut(column)) {
