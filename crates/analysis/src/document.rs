@@ -143,12 +143,14 @@ pub enum Layer {
         points: Vec<(f64, f64)>,
         dashed: bool,
     },
-    /// The area between two curves: (x, low, high). `stepped`: both are step functions.
+    /// The area between two curves: (x, low, high). `stepped`: both are step functions. A band of a
+    /// series that has no line is an area of its own (a stack of shares), drawn in full color.
     Band {
         series: String,
         points: Vec<(f64, f64, f64)>,
         stepped: bool,
     },
+    /// Markers; on the step function of the same series, ticks (runs censored).
     Points {
         series: String,
         points: Vec<(f64, f64)>,

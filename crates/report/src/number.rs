@@ -23,6 +23,15 @@ pub fn shown(value: f64, format: Format) -> Option<String> {
     })
 }
 
+/// A number of a sentence or a title, in at most so many significant digits; a dash for NaN.
+pub fn plain(value: f64, digits: u8) -> String {
+    let shown = shown(value, Format::Digits(digits)).unwrap_or_else(|| "–".to_string());
+    match shown.contains('.') && !shown.contains('×') {
+        true => shown.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => shown,
+    }
+}
+
 /// A whole number; six significant digits if it is not whole, so that nothing is rounded away.
 fn whole(value: f64) -> String {
     if (value - value.round()).abs() < 1e-9 * value.abs().max(1.0) {

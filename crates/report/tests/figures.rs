@@ -167,3 +167,27 @@ fn cells_are_darker_the_more_and_a_missing_value_is_a_dash() {
     assert_eq!(texts(&svg, "ct g5"), ["5"]);
     assert_eq!(texts(&svg, "ct"), ["–"]);
 }
+
+/// Markers on lines: two solid series need them where a dashed one has a meaning of its own.
+#[test]
+fn lines_get_markers_where_dashes_have_a_meaning() {
+    let points = [(0.0, 0.0), (1.0, 2.0), (2.0, 1.0)];
+    let dashed = Layer::Line { series: "model".into(), points: points.to_vec(), dashed: true };
+    let one = shown(figure(vec![line("a", &points), dashed.clone()]));
+    assert!(!one.contains("class=\"mk"));
+    let two = shown(figure(vec![line("a", &points), line("b", &points), dashed]));
+    assert!(two.contains("class=\"mk s0\"") && two.contains("class=\"mk s1\""));
+    assert!(!two.contains("class=\"mk s2\"") && two.contains("stroke-dasharray=\"5 4\""));
+}
+
+#[test]
+fn marks_are_styled_without_regard_to_ancestors() {
+    let css = include_str!("../src/assets/chart.css");
+    for class in ["ln", "tn", "tn1", "bd", "ar", "ed", "mk"] {
+        assert!(!css.contains(&format!(".chart .{class}")), "{class}");
+        assert!(
+            css.contains(&format!(".{class}{{")) || css.contains(&format!(".{class},")),
+            "{class}"
+        );
+    }
+}

@@ -10,7 +10,8 @@ use statrs::function::erf::erfc;
 use std::f64::consts::{FRAC_1_SQRT_2, TAU};
 
 const ITERATIONS_MAX: usize = 100;
-/// The Newton decrement, about twice the log-likelihood still to be gained, that ends the iteration.
+/// The Newton decrement, about twice the log-likelihood still to be gained, that ends the
+/// iteration.
 const DECREMENT_MIN: f64 = 1e-16;
 /// sigma below this share of the spread of ln(time): the events are on an exact line.
 const SIGMA_MIN: f64 = 1e-6;
@@ -74,13 +75,13 @@ pub fn censored_lognormal(
             design.columns()
         )));
     }
-    let problem = Problem::new(data, &design.z)?;
-    let maximum = problem.maximize()?;
-    Ok(problem.in_given_units(&maximum, &design, events))
+    let regression = CensoredRegression::new(data, &design.z)?;
+    let maximum = regression.maximize()?;
+    Ok(regression.in_given_units(&maximum, &design, events))
 }
 
 /// Standardized ln(time) y against z.
-struct Problem<'a> {
+struct CensoredRegression<'a> {
     y: Vec<f64>,
     observed: &'a [bool],
     z: &'a DMatrix<f64>,
@@ -92,14 +93,14 @@ struct Problem<'a> {
 }
 
 /// delta (k values), then gamma, and the information there.
-struct Maximum {
+struct LognormalMaximum {
     parameters: DVector<f64>,
     information: Cholesky<f64, Dyn>,
     log_likelihood: f64,
     iterations: usize,
 }
 
-impl<'a> Problem<'a> {
+impl<'a> CensoredRegression<'a> {
     fn new(data: CensoredTimes<'a>, z: &'a DMatrix<f64>) -> Result<Self, AnalysisError> {
         let logs: Vec<f64> = data.times.iter().map(|time| time.ln()).collect();
         let mean = logs.iter().sum::<f64>() / logs.len() as f64;
@@ -111,7 +112,7 @@ impl<'a> Problem<'a> {
         let events = logs.iter().zip(data.observed).filter(|(_, observed)| **observed);
         let jacobian = events.map(|(log, _)| log + scale.ln()).sum();
         let y = logs.iter().map(|log| (log - mean) / scale).collect();
-        Ok(Problem { y, observed: data.observed, z, mean, scale, jacobian })
+        Ok(CensoredRegression { y, observed: data.observed, z, mean, scale, jacobian })
     }
 
     /// (gamma y - delta' z) of each row.
@@ -161,7 +162,7 @@ impl<'a> Problem<'a> {
         (score, information)
     }
 
-    fn maximize(&self) -> Result<Maximum, AnalysisError> {
+    fn maximize(&self) -> Result<LognormalMaximum, AnalysisError> {
         let k = self.z.ncols();
         let mut parameters = DVector::<f64>::zeros(k + 1);
         parameters[k] = 1.0;
@@ -180,7 +181,12 @@ impl<'a> Problem<'a> {
                 if (0..=k).any(|at| information.l_dirty()[(at, at)].powi(2) < least) {
                     return Err(no_maximum());
                 }
-                return Ok(Maximum { parameters, information, log_likelihood, iterations });
+                return Ok(LognormalMaximum {
+                    parameters,
+                    information,
+                    log_likelihood,
+                    iterations,
+                });
             }
             let mut fraction = 1.0;
             loop {
@@ -201,7 +207,7 @@ impl<'a> Problem<'a> {
 
     fn in_given_units(
         &self,
-        maximum: &Maximum,
+        maximum: &LognormalMaximum,
         design: &DesignMatrix,
         events: usize,
     ) -> LognormalFit {
@@ -234,7 +240,8 @@ impl<'a> Problem<'a> {
 
 fn no_maximum() -> AnalysisError {
     not_estimable(
-        "the likelihood of the times has no maximum: a covariate separates events from lower bounds",
+        "the likelihood of the times has no maximum: a covariate separates events from censored \
+         times",
     )
 }
 

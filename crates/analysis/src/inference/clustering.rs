@@ -10,7 +10,8 @@ use std::ops::RangeInclusive;
 
 /// More rows need more memory for their distances than is reasonable (200 MB).
 const ROWS_MAX: usize = 5000;
-/// Below this mean silhouette there is no substantial structure (Kaufman and Rousseeuw 1990, p. 88).
+/// Below this mean silhouette there is no substantial structure (Kaufman and Rousseeuw 1990, p.
+/// 88).
 const SILHOUETTE_MIN: f64 = 0.25;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,8 +27,8 @@ pub struct Taxonomy {
 }
 
 /// Clusters rows of features, each standardized to mean 0 and standard deviation 1, by Euclidean
-/// distance; the number of clusters in `k` with the highest mean silhouette is chosen, the lowest of
-/// equals. Numbers not in 2..(distinct rows) are not tried.
+/// distance; the number of clusters in `k` with the highest mean silhouette is chosen, the lowest
+/// of equals. Numbers not in 2..(distinct rows) are not tried.
 ///
 /// # Errors
 /// Fewer than 3 distinct rows, rows of different lengths, values that are not finite, no feature

@@ -3,13 +3,15 @@
 
 use crate::AnalysisError;
 use crate::inference::clusters::ClusterIndex;
-use crate::inference::interval::{check_finite, check_lengths, not_estimable};
+use crate::inference::interval::{Caution, check_finite, check_lengths, not_estimable};
 use crate::survival::Covariates;
 use nalgebra::{DMatrix, DVector};
 
 /// A column whose part that the columns before it do not explain is below this share of its size
 /// is a combination of them.
 const COLLINEAR_MAX: f64 = 1e-8;
+/// One cluster of several with a larger share of a covariate's variation decides its coefficient.
+const LEVERAGE_MAX: f64 = 0.6;
 
 /// n x k values: a column of ones, then each covariate less its mean, over its standard deviation.
 pub(super) struct DesignMatrix {
@@ -131,6 +133,36 @@ pub(super) fn cluster_meat(x: &DMatrix<f64>, u: &[f64], clusters: &ClusterIndex)
 pub(super) fn cr1_factor(clusters: usize, rows: usize, columns: usize) -> f64 {
     let (g, n, k) = (clusters as f64, rows as f64, columns as f64);
     g * (n - 1.0) / ((g - 1.0) * (n - k))
+}
+
+/// Names covariates whose variation, less what the others explain of it, lies mostly in one
+/// cluster: the robust error then misses the variance of that cluster (MacKinnon, Nielsen and Webb
+/// 2023, section 8.1: partial leverage). `bread` is (Z'Z)^-1.
+pub(super) fn leverage_cautions(
+    design: &DesignMatrix,
+    bread: &DMatrix<f64>,
+    clusters: &ClusterIndex,
+) -> Vec<Caution> {
+    let partial = &design.z * bread;
+    let of_cluster = |rows: &Vec<usize>, at: usize| -> f64 {
+        rows.iter().map(|row| partial[(*row, at)].powi(2)).sum()
+    };
+    let mut cautions = Vec::new();
+    for at in 1..design.columns() {
+        let squares: Vec<f64> = clusters.members.iter().map(|rows| of_cluster(rows, at)).collect();
+        let share = squares.iter().copied().fold(0.0, f64::max) / squares.iter().sum::<f64>();
+        if share > LEVERAGE_MAX {
+            let text = format!(
+                "one world of {} has {:.0}% of the variation of {}: its error is too small, as it \
+                 leaves out how worlds differ",
+                clusters.len(),
+                100.0 * share,
+                design.names[at]
+            );
+            cautions.push(Caution { code: "one_world_decides", text });
+        }
+    }
+    cautions
 }
 
 pub(super) fn to_rows(matrix: &DMatrix<f64>) -> Vec<Vec<f64>> {

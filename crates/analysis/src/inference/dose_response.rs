@@ -58,8 +58,8 @@ pub struct DoseResponse {
     /// Doses at which the pieces of the spline meet.
     pub knots: Vec<f64>,
     pub curve: Vec<DosePoint>,
-    /// Cluster-robust F test that the curve is flat, and that it is straight (on the logit scale for
-    /// a probability); `None` where the model has no curvature or too few clusters.
+    /// Cluster-robust F test that the curve is flat, and that it is straight (on the logit scale
+    /// for a probability); `None` where the model has no curvature or too few clusters.
     pub p_flat: Option<f64>,
     pub p_straight: Option<f64>,
     /// Where the curve is steepest in its main direction; `None` for a flat curve.

@@ -1,5 +1,5 @@
-//! Fisher's exact test of a table with fixed margins (Freeman and Halton 1951): p is the probability
-//! of the tables that are no more probable than the one at hand.
+//! Fisher's exact test of a table with fixed margins (Freeman and Halton 1951): p is the
+//! probability of the tables that are no more probable than the one at hand.
 
 use crate::AnalysisError;
 use crate::inference::draws::{p_error, shuffle};

@@ -29,8 +29,9 @@ pub struct VarianceComponents {
     pub cautions: Vec<Caution>,
 }
 
-/// One-way random effects analysis of variance, by mean squares (Searle, Casella and McCulloch 1992,
-/// section 3.6; unequal numbers of runs allowed).
+/// One-way random effects analysis of variance, by mean squares (Searle, Casella and McCulloch
+/// 1992, section 3.6; unequal numbers of runs allowed). Resamples repeat worlds, which lowers the
+/// variance between them by about 1 / clusters: intervals lean down with few worlds.
 ///
 /// # Errors
 /// Fewer than two worlds, no world with two runs, or values that are all equal.

@@ -2,7 +2,9 @@
 
 use crate::AnalysisError;
 use crate::inference::clusters::ClusterIndex;
-use crate::inference::design::{DesignMatrix, cluster_meat, cr1_factor, inverse_gram, to_rows};
+use crate::inference::design::{
+    DesignMatrix, cluster_meat, cr1_factor, inverse_gram, leverage_cautions, to_rows,
+};
 use crate::inference::interval::{
     Caution, check_finite, check_lengths, check_level, not_estimable,
 };
@@ -72,7 +74,7 @@ pub fn ols(
         clusters: groups,
         r_squared: 1.0 - fit.residual_squares / fit.total_squares,
         residual_sd: fit.residual_sd(),
-        cautions: Caution::few_worlds(groups).into_iter().collect(),
+        cautions: fit.cautions(),
     })
 }
 
@@ -91,6 +93,8 @@ pub(super) fn ols_estimates(
 pub(super) struct LeastSquares {
     pub design: DesignMatrix,
     pub clusters: ClusterIndex,
+    /// (Z'Z)^-1
+    pub bread: DMatrix<f64>,
     pub coefficients: DVector<f64>,
     /// CR1 covariance of `coefficients`.
     pub covariance: DMatrix<f64>,
@@ -118,16 +122,23 @@ impl LeastSquares {
         let meat = cluster_meat(&design.z, residuals.as_slice(), &clusters);
         let factor = cr1_factor(clusters.len(), rows, design.columns());
         let covariance = &bread * meat * &bread * factor;
-        let classical = bread * (residual_squares / (rows - design.columns()) as f64);
+        let classical = &bread * (residual_squares / (rows - design.columns()) as f64);
         Ok(LeastSquares {
             design,
             clusters,
+            bread,
             coefficients,
             covariance,
             classical,
             residual_squares,
             total_squares,
         })
+    }
+
+    fn cautions(&self) -> Vec<Caution> {
+        let few = Caution::few_worlds(self.clusters.len());
+        let leverage = leverage_cautions(&self.design, &self.bread, &self.clusters);
+        few.into_iter().chain(leverage).collect()
     }
 
     fn residual_sd(&self) -> f64 {

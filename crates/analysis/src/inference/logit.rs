@@ -2,7 +2,9 @@
 
 use crate::AnalysisError;
 use crate::inference::clusters::ClusterIndex;
-use crate::inference::design::{DesignMatrix, cluster_meat, to_rows};
+use crate::inference::design::{
+    DesignMatrix, cluster_meat, inverse_gram, leverage_cautions, to_rows,
+};
 use crate::inference::interval::{Caution, check_level, not_estimable};
 use crate::inference::linear::prepared;
 use crate::inference::terms::{RegressionTerm, terms};
@@ -13,6 +15,8 @@ use serde::Serialize;
 const ITERATIONS_MAX: usize = 40;
 /// A step that changes no row's log odds by more ends the iteration.
 const STEP_MIN: f64 = 1e-9;
+/// Below this part of the information on a coefficient that the others leave, digits are lost.
+const INFORMATION_MIN: f64 = 1e-12;
 /// Fewer events (or non-events) a coefficient bias the estimates (Peduzzi et al. 1996).
 const EVENTS_PER_TERM_MIN: usize = 10;
 
@@ -66,7 +70,7 @@ pub fn logit(
         log_likelihood: newton.log_likelihood,
         log_likelihood_null: null,
         iterations: newton.iterations,
-        cautions: cautions(events, rows, design.columns(), groups),
+        cautions: cautions(events, &design, &clusters)?,
     })
 }
 
@@ -98,18 +102,22 @@ fn check_binary(outcome: &[f64]) -> Result<usize, AnalysisError> {
     Ok(events)
 }
 
-fn cautions(events: usize, rows: usize, columns: usize, clusters: usize) -> Vec<Caution> {
-    let mut cautions: Vec<Caution> = Caution::few_worlds(clusters).into_iter().collect();
-    let rarer = events.min(rows - events);
-    if rarer < EVENTS_PER_TERM_MIN * (columns - 1) {
+fn cautions(
+    events: usize,
+    design: &DesignMatrix,
+    clusters: &ClusterIndex,
+) -> Result<Vec<Caution>, AnalysisError> {
+    let mut cautions: Vec<Caution> = Caution::few_worlds(clusters.len()).into_iter().collect();
+    cautions.extend(leverage_cautions(design, &inverse_gram(&design.z)?, clusters));
+    let (rarer, covariates) = (events.min(design.rows() - events), design.columns() - 1);
+    if rarer < EVENTS_PER_TERM_MIN * covariates {
         let text = format!(
-            "{rarer} rows of the rarer outcome for {} covariates: odds ratios are biased below \
-             {EVENTS_PER_TERM_MIN} a covariate",
-            columns - 1
+            "{rarer} rows of the rarer outcome for {covariates} covariates: odds ratios are biased \
+             below {EVENTS_PER_TERM_MIN} a covariate"
         );
         cautions.push(Caution { code: "few_events", text });
     }
-    cautions
+    Ok(cautions)
 }
 
 /// Newton's method on the standardized covariates.
@@ -129,7 +137,12 @@ impl Newton {
         for iterations in 1..=ITERATIONS_MAX {
             let (score, information) = derivatives(outcome, design, &coefficients);
             // Weights of separated rows vanish, and with them the information.
+            let diagonal = information.diagonal();
             let Some(information) = information.cholesky() else { break };
+            let part = |at: usize| information.l_dirty()[(at, at)].powi(2) / diagonal[at];
+            if (0..k).any(|at| part(at) < INFORMATION_MIN) {
+                break;
+            }
             step = information.solve(&score);
             if (&design.z * &step).amax() <= STEP_MIN {
                 return Ok(Newton { coefficients, information, log_likelihood, iterations });
@@ -157,8 +170,9 @@ impl Newton {
         design: &DesignMatrix,
         clusters: &ClusterIndex,
     ) -> DMatrix<f64> {
-        let p = probabilities(design, &self.coefficients);
-        let residuals: Vec<f64> = outcome.iter().zip(&p).map(|(y, p)| y - p).collect();
+        let odds = &design.z * &self.coefficients;
+        let residuals: Vec<f64> =
+            outcome.iter().zip(odds.iter()).map(|(y, odds)| residual(*y, *odds)).collect();
         let inverse = self.information.inverse();
         let groups = clusters.len() as f64;
         &inverse
@@ -183,8 +197,9 @@ pub(super) fn log_one_plus_exp(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
-fn probabilities(design: &DesignMatrix, coefficients: &DVector<f64>) -> Vec<f64> {
-    (&design.z * coefficients).iter().map(|odds| logistic(*odds)).collect()
+/// outcome - probability, with all digits where they nearly agree, as for separated rows.
+fn residual(outcome: f64, odds: f64) -> f64 {
+    if outcome == 1.0 { logistic(-odds) } else { -logistic(odds) }
 }
 
 fn log_likelihood(outcome: &[f64], design: &DesignMatrix, coefficients: &DVector<f64>) -> f64 {
@@ -199,11 +214,12 @@ fn derivatives(
     design: &DesignMatrix,
     coefficients: &DVector<f64>,
 ) -> (DVector<f64>, DMatrix<f64>) {
-    let p = probabilities(design, coefficients);
-    let residuals = DVector::from_iterator(p.len(), outcome.iter().zip(&p).map(|(y, p)| y - p));
+    let odds = &design.z * coefficients;
+    let of_row = |(y, odds): (&f64, &f64)| residual(*y, *odds);
+    let residuals = DVector::from_iterator(odds.len(), outcome.iter().zip(odds.iter()).map(of_row));
     let mut weighted = design.z.clone();
-    for (row, p) in p.iter().enumerate() {
-        weighted.row_mut(row).scale_mut(p * (1.0 - p));
+    for (row, odds) in odds.iter().enumerate() {
+        weighted.row_mut(row).scale_mut(logistic(*odds) * logistic(-odds));
     }
     (design.z.transpose() * residuals, design.z.transpose() * weighted)
 }

@@ -166,8 +166,8 @@ impl Distances<'_> {
         }
     }
 
-    /// (b - a) / max(a, b), a the mean distance to the other rows of the cluster, b that to the rows
-    /// of the nearest other cluster (Rousseeuw 1987).
+    /// (b - a) / max(a, b), a the mean distance to the other rows of the cluster, b that to the
+    /// rows of the nearest other cluster (Rousseeuw 1987).
     fn silhouettes(&self, labels: &[usize], sizes: &[usize]) -> Vec<f64> {
         let mut sums = vec![0.0; sizes.len()];
         let of_row = |row: usize| {

@@ -1,5 +1,5 @@
-//! Tests and regressions beside survival models: paired tests, permutations, bootstraps, contingency
-//! tables, corrections for several tests, dose-response curves.
+//! Tests and regressions beside survival models: paired tests, permutations, bootstraps,
+//! contingency tables, corrections for several tests, dose-response curves.
 //!
 //! Conventions: a cluster is a world, the independent unit; cluster labels are any numbers, one a
 //! row. A confidence level is a share such as .95. Results hold finite numbers only; what the data

@@ -25,7 +25,8 @@ pub enum Alternative {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PermutationOptions {
     pub alternative: Alternative,
-    /// All arrangements (of memory 8 bytes each) are enumerated if there are at most so many, else some are drawn.
+    /// All arrangements (of memory 8 bytes each) are enumerated if there are at most so many, else
+    /// some are drawn.
     pub exact_max: u64,
     /// Number of drawn arrangements.
     pub draws: usize,

@@ -69,8 +69,8 @@ pub fn wilson(successes: u64, total: u64, level: f64) -> Result<Proportion, Anal
     Ok(Proportion { successes, total, share, interval })
 }
 
-/// Difference of two independent shares, second minus first, each given as (successes, trials), with
-/// Newcombe's interval (Newcombe 1998, method 10).
+/// Difference of two independent shares, second minus first, each given as (successes, trials),
+/// with Newcombe's interval (Newcombe 1998, method 10).
 ///
 /// # Errors
 /// As [`wilson`].

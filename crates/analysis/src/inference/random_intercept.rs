@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 
 const NODES: usize = 25;
 const ITERATIONS_MAX: usize = 200;
-/// The Newton decrement, about twice the log-likelihood still to be gained, that ends the iteration.
+/// The Newton decrement, about twice the log-likelihood still to be gained, that ends the
+/// iteration.
 const DECREMENT_MIN: f64 = 1e-16;
 /// An SD of log odds above this has no upper bound: the worlds are all-or-nothing.
 const SD_MAX: f64 = 20.0;
@@ -90,8 +91,8 @@ impl RandomIntercept {
     }
 }
 
-/// Newton's method; where the Hessian is not negative definite, that of the complete data stands in,
-/// whose step is one of the EM algorithm and so climbs. The log-likelihood is even in the SD.
+/// Newton's method; where the Hessian is not negative definite, that of the complete data stands
+/// in, whose step is one of the EM algorithm and so climbs. The log-likelihood is even in the SD.
 fn maximize(counts: &[WorldCounts], start: Vector2<f64>) -> Result<Vector2<f64>, AnalysisError> {
     let mut at = start;
     let mut here = derivatives(counts, at);

@@ -16,8 +16,8 @@ const TIE: f64 = 1e-10;
 /// Test of one coefficient of a model that has scores.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ScoreBootstrap {
-    /// Effective score over its cluster-robust error; positive if the coefficient is above its value
-    /// under the null hypothesis.
+    /// Effective score over its cluster-robust error; positive if the coefficient is above its
+    /// value under the null hypothesis.
     pub statistic: f64,
     /// One Newton step from the null value: about the estimate minus that value.
     pub one_step: f64,

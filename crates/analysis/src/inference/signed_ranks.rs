@@ -74,8 +74,17 @@ fn probabilities(ranks: &[u64], limit: u64) -> Vec<f64> {
     for rank in ranks {
         let rank = (rank / unit) as usize;
         reached = (reached + rank).min(limit);
-        for sum in (rank..=reached).rev() {
-            table[sum] = 0.5 * (table[sum] + table[sum - rank]);
+        // Pieces no longer than the rank, from above: what a piece reads is not yet changed, and
+        // compilers vectorize the loop over it.
+        let mut end = reached + 1;
+        while end > rank {
+            let start = end.saturating_sub(rank).max(rank);
+            let (below, piece) = table[..end].split_at_mut(start);
+            let without = &below[start - rank..end - rank];
+            for (sum, without) in piece.iter_mut().zip(without) {
+                *sum = 0.5 * (*sum + without);
+            }
+            end = start;
         }
         for probability in &mut table[..rank.min(reached + 1)] {
             *probability *= 0.5;
@@ -88,8 +97,8 @@ fn common_divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { common_divisor(b, a % b) }
 }
 
-/// The rank k of the Walsh averages that bound the interval, the k-th from below and from above, and
-/// the interval's coverage; k = 0 if no interval reaches the level.
+/// The rank k of the Walsh averages that bound the interval, the k-th from below and from above,
+/// and the interval's coverage; k = 0 if no interval reaches the level.
 pub(super) fn interval_rank(n: usize, level: f64) -> (u64, f64) {
     let tail = (1.0 - level) / 2.0;
     let size = n as f64;
@@ -111,8 +120,8 @@ pub(super) fn interval_rank(n: usize, level: f64) -> (u64, f64) {
     (rank, if rank > 0 { 1.0 - 2.0 * below } else { 0.0 })
 }
 
-/// The k-th smallest mean of two values (a value with itself too), k from 1; `sorted` rises. The sum
-/// is found by bisection on the bits of f64, so no list of all means is needed.
+/// The k-th smallest mean of two values (a value with itself too), k from 1; `sorted` rises. The
+/// sum is found by bisection on the bits of f64, so no list of all means is needed.
 pub(super) fn walsh_average(sorted: &[f64], k: u64) -> f64 {
     let last = sorted[sorted.len() - 1];
     let (mut low, mut high) = (ordered_bits(2.0 * sorted[0]), ordered_bits(2.0 * last));

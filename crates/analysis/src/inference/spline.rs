@@ -1,5 +1,5 @@
-//! The restricted cubic spline of a dose (Harrell 2015, section 2.4.5): cubic between knots, straight
-//! outside of them.
+//! The restricted cubic spline of a dose (Harrell 2015, section 2.4.5): cubic between knots,
+//! straight outside of them.
 
 use crate::AnalysisError;
 use crate::inference::interval::not_estimable;
@@ -15,8 +15,8 @@ pub(super) struct Spline {
 }
 
 impl Spline {
-    /// Knots at Harrell's quantiles of the doses of rows, or, where many rows share a dose, at those
-    /// of the distinct doses; no more knots than distinct doses.
+    /// Knots at Harrell's quantiles of the doses of rows, or, where many rows share a dose, at
+    /// those of the distinct doses; no more knots than distinct doses.
     ///
     /// # Errors
     /// Fewer than 3 distinct doses.

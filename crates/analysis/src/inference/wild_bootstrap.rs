@@ -57,8 +57,8 @@ pub struct WildBootstrap {
 
 /// Wild cluster bootstrap of the t statistic with residuals of the restricted model (Cameron,
 /// Gelbach and Miller 2008; the fast form is of Roodman et al. 2019). The model is that of
-/// [`crate::inference::ols`]; `which` is the index of the tested covariate. The interval inverts the
-/// test.
+/// [`crate::inference::ols`]; `which` is the index of the tested covariate. The interval inverts
+/// the test.
 ///
 /// # Errors
 /// As [`crate::inference::ols`]; `which` is no covariate.
@@ -115,13 +115,13 @@ pub fn wild_cluster_bootstrap(
     })
 }
 
-/// What the bootstrap needs, by cluster g, of restricted residuals u that are linear in the value of
-/// the coefficient under the null hypothesis: u = u0 - value u1.
+/// What the bootstrap needs, by cluster g, of restricted residuals u that are linear in the value
+/// of the coefficient under the null hypothesis: u = u0 - value u1.
 ///
 /// A draw of factors v has the estimate (less the null value) sum of v_g a_g, a_g the sum over rows
 /// of x u, x the row of (Z'Z)^-1 Z' of the coefficient. Its residuals are v u less their projection
-/// on Z, so that the sum over the cluster's rows of x times residual is v_g a_g - h_g' S, with S the
-/// sum of v_g s_g, s_g = (Z'Z)^-1 Z_g' u_g, and h_g the sum of x times the row of Z.
+/// on Z, so that the sum over the cluster's rows of x times residual is v_g a_g - h_g' S, with S
+/// the sum of v_g s_g, s_g = (Z'Z)^-1 Z_g' u_g, and h_g the sum of x times the row of Z.
 struct RestrictedTest {
     /// a_g of u0 and of u1.
     a: [Vec<f64>; 2],
@@ -143,7 +143,6 @@ impl RestrictedTest {
         let tested = residual(&z.column(at).into_owned());
         let residuals = [residual(&DVector::from_column_slice(outcome)), tested.clone()];
         let x = &tested / tested.norm_squared();
-        let bread = inverse_gram(z)?;
         let groups = fit.clusters.len();
         let mut test = RestrictedTest {
             a: [vec![0.0; groups], vec![0.0; groups]],
@@ -161,7 +160,7 @@ impl RestrictedTest {
             };
             for (which, u) in residuals.iter().enumerate() {
                 test.a[which][cluster] = rows.iter().map(|row| x[*row] * u[*row]).sum();
-                test.s[which].extend((&bread * sum(u)).iter());
+                test.s[which].extend((&fit.bread * sum(u)).iter());
             }
             test.h.extend(sum(&x).iter());
         }

@@ -45,12 +45,15 @@ fn question(context: &Context<'_>, headline: &Headline, refusals: &[Refusal]) ->
 /// The effect of the assigned dose, with shares.
 fn assigned(context: &Context<'_>, headline: &Headline) -> String {
     let shares = shares(context);
-    let share = |(dose, share): &(f64, f64)| format!("{:.0}% at p(shock) {dose}", 100.0 * share);
+    let at = |(dose, share): &(f64, f64), what: &str| {
+        format!("{:.0}%{what} at p(shock) {dose}", 100.0 * share)
+    };
+    let crash = " of the runs crash by the horizon";
     let of_shares = match (shares.first(), shares.last()) {
         (Some(low), Some(high)) if shares.len() > 1 => {
-            format!("{} of the runs crash by the horizon, and {}", share(low), share(high))
+            format!("{}, and {}", at(low, crash), at(high, ""))
         }
-        (Some(only), _) => format!("{} of the runs crash by the horizon", share(only)),
+        (Some(only), _) => at(only, crash),
         _ => "no share of runs that crash can be given".to_owned(),
     };
     match &headline.assigned {

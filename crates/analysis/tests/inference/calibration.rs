@@ -56,7 +56,9 @@ proptest! {
     ) {
         let (forecasts, outcomes): (Vec<f64>, Vec<bool>) = rows.into_iter().unzip();
         let rules = [
-            ForecastBins::EqualWidth(number), ForecastBins::EqualCount(number), ForecastBins::Distinct,
+            ForecastBins::EqualWidth(number),
+            ForecastBins::EqualCount(number),
+            ForecastBins::Distinct,
         ];
         for rule in rules {
             let found = forecast_calibration(&forecasts, &outcomes, rule, 0.9).unwrap();

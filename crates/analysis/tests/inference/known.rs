@@ -6,6 +6,18 @@ pub fn tests() -> Value {
     parse(include_str!("../known_answers/inference_tests.json"))
 }
 
+pub fn regression() -> Value {
+    parse(include_str!("../known_answers/inference_regression.json"))
+}
+
+pub fn r() -> Value {
+    parse(include_str!("../known_answers/inference_r.json"))
+}
+
+pub fn models() -> Value {
+    parse(include_str!("../known_answers/inference_models.json"))
+}
+
 fn parse(text: &str) -> Value {
     serde_json::from_str(text).expect("known answers are JSON")
 }

@@ -4,6 +4,8 @@
 mod calibration;
 mod degenerate;
 mod known;
+mod models;
 mod paired;
 mod permutation;
+mod regression;
 mod tables;

@@ -1,6 +1,6 @@
 //! Paired tests.
 
-use crate::known::{close, close_p, close_to, number, numbers, object, tests};
+use crate::known::{close, close_p, close_to, number, numbers, object, r, tests};
 use analysis::inference::{
     Zeros, hodges_lehmann, mean_difference, sign_test, wilcoxon_signed_rank,
 };
@@ -39,6 +39,19 @@ fn paired_tests_agree_with_scipy_and_with_all_signs_one_by_one() {
             }
         }
     }
+}
+
+#[test]
+fn the_exact_interval_agrees_with_r() {
+    let known = r();
+    let differences = numbers(&known["differences"]);
+    let p = wilcoxon_signed_rank(&differences, Zeros::Drop).unwrap().p;
+    close_p(p, &known["wilcoxon_p"][0], "p");
+    let found = hodges_lehmann(&differences, 0.95).unwrap();
+    let interval = found.interval.unwrap();
+    close(interval.low, &known["interval"][0], 1e-14, "low");
+    close(interval.high, &known["interval"][1], 1e-14, "high");
+    close(found.estimate, &known["pseudo_median"][0], 1e-14, "estimate");
 }
 
 #[test]

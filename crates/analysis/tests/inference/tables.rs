@@ -1,6 +1,6 @@
 //! Contingency tables, proportions, Holm's correction.
 
-use crate::known::{close, close_p, close_to, list, number, numbers, object, tests};
+use crate::known::{close, close_p, close_to, list, number, numbers, object, r, tests};
 use analysis::inference::{
     ContingencyMethod, ContingencyOptions, FamilyTest, clustered_difference, contingency_test,
     holm, holm_by_family, newcombe_difference, wilson,
@@ -46,6 +46,8 @@ fn contingency_tests_agree_with_scipy_statsmodels_and_r() {
     // The enumeration of the script is itself that of scipy's for two by two.
     let two = &known["tables"]["two_by_two_small"];
     close_p(number(&two["p_exact"]), &two["p_fisher"], "Fisher's test");
+    let three = number(&known["tables"]["three_by_three_sparse"]["p_exact"]);
+    close_p(three, &r()["fisher_p"][0], "R's Fisher test");
 }
 
 #[test]

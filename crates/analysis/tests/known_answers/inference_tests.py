@@ -1,4 +1,6 @@
-"""Known answers of paired tests, tables, proportions, calibration: scipy, statsmodels, scikit-learn.
+"""Known answers of paired tests, tables, proportions, calibration.
+
+Made with scipy, statsmodels and scikit-learn:
 
 python3 -m venv V; V/bin/pip install scipy statsmodels scikit-learn
 V/bin/python inference_tests.py > inference_tests.json
@@ -83,7 +85,8 @@ def paired():
         }
     # scipy's own exact p, without ties.
     untied = cases["untied"]
-    assert math.isclose(stats.wilcoxon(untied, method="exact").pvalue, signed_rank_p(untied, "drop"))
+    scipy = stats.wilcoxon(untied, method="exact").pvalue
+    assert math.isclose(scipy, signed_rank_p(untied, "drop"))
     big = np.round(rng.normal(0.08, 1, 400), 6)
     assert len(np.unique(np.abs(big))) == len(big)
     tied = np.round(rng.normal(0.1, 1.5, 900))
@@ -268,7 +271,11 @@ def permutation():
 
 
 def distributions():
-    t = [(t, df, 2 * stats.t.sf(t, df)) for t in (0.001, 0.5, 2.0, 7.5) for df in (1, 4, 19, 300, 1e5)]
+    t = [
+        (t, df, 2 * stats.t.sf(t, df))
+        for t in (0.001, 0.5, 2.0, 7.5)
+        for df in (1, 4, 19, 300, 1e5)
+    ]
     f = [
         (f, a, b, stats.f.sf(f, a, b))
         for f in (0.1, 1.0, 4.2, 60.0)

@@ -43,10 +43,8 @@ pub fn specimen() -> Document {
     let mut dose = section(
         "dose",
         "The dose that was given",
-        &[
-            "A shock that hits nothing is no dose. The analysis uses the shocks that changed what the \
-         agent met, with the probability asked for as their instrument.",
-        ],
+        &["A shock that hits nothing is no dose. The analysis uses the shocks that changed what \
+         the agent met, with the probability asked for as their instrument."],
     );
     dose.figures = vec![long_figures::wasted()];
     let mut survival = section(
@@ -56,7 +54,8 @@ pub fn specimen() -> Document {
             "The event is the onset of the first window that a primary detector fires on. Primary \
          detectors read neither the forecast nor whether a call failed, so that exposure and event \
          are not the same numbers.",
-            "Runs that are ruined or expire leave the risk set; they are competing events in Figure 4.",
+            "Runs that are ruined or expire leave the risk set; they are competing events in \
+         Figure 4.",
         ],
     );
     survival.figures = vec![
@@ -67,9 +66,8 @@ pub fn specimen() -> Document {
     let mut exposure = section(
         "exposure",
         "Accumulated error and the hazard",
-        &[
-            "The hazard depends on the error accumulated up to 20 steps before, not on the dose itself.",
-        ],
+        &["The hazard depends on the error accumulated up to 20 steps before, not on the \
+         dose itself."],
     );
     exposure.figures = vec![
         figures::spaghetti(&runs, 300, 300),

@@ -19,16 +19,16 @@ impl AxisRange {
             return AxisRange { scale: Scale::Linear, low: -0.5, high };
         }
         let range = |low: f64, high: f64| AxisRange { scale: axis.scale, low, high };
-        let usable = |(low, high): &(f64, f64)| {
-            low.is_finite()
-                && high.is_finite()
-                && (axis.scale == Scale::Linear || low.min(*high) > 0.0)
-        };
-        if let Some((a, b)) = axis.range.filter(usable).filter(|(a, b)| a != b) {
-            return range(a.min(b), a.max(b));
+        let given = axis.range.map(|(a, b)| (a.min(b), a.max(b)));
+        let given = given.filter(|(low, high)| low.is_finite() && high.is_finite());
+        let possible = |(low, _): &(f64, f64)| axis.scale == Scale::Linear || *low > 0.0;
+        let given = given.filter(possible).map(|ends| within(axis.scale, ends));
+        if let Some((low, high)) = given.filter(|ends| has_length(axis.scale, *ends)) {
+            return range(low, high);
         }
         let nothing = if axis.scale == Scale::Log { (1.0, 10.0) } else { (0.0, 1.0) };
-        let (low, high) = widened(axis.scale, data.unwrap_or(nothing));
+        let (low, high) = within(axis.scale, data.unwrap_or(nothing));
+        let (low, high) = widened(axis.scale, (low, high));
         match axis.scale {
             Scale::Linear if round => {
                 let (low, high) = round_range(low, high, 6);
@@ -36,7 +36,7 @@ impl AxisRange {
             }
             // A little room beyond the data, in logarithms.
             Scale::Log if round => {
-                let room = (high / low).powf(0.04);
+                let room = ((high.ln() - low.ln()) * 0.04).exp();
                 range(low / room, high * room)
             }
             _ => range(low, high),
@@ -52,14 +52,28 @@ impl AxisRange {
     }
 }
 
+/// A range so far from the ends of the numbers that computations with it stay finite.
+fn within(scale: Scale, (low, high): (f64, f64)) -> (f64, f64) {
+    let least = if scale == Scale::Log { 1e-280 } else { -1e280 };
+    (low.clamp(least, 1e280), high.clamp(least, 1e280))
+}
+
+/// Whether the ends of a range are so far apart that numbers between them can be told apart.
+fn has_length(scale: Scale, (low, high): (f64, f64)) -> bool {
+    match scale {
+        Scale::Log => high / low > 1.0 + 1e-9,
+        Scale::Linear => high - low > (high.abs().max(low.abs()) * 1e-12).max(1e-280),
+    }
+}
+
 /// A range of some length, around a single value if need be.
 fn widened(scale: Scale, (low, high): (f64, f64)) -> (f64, f64) {
-    if high > low {
+    if has_length(scale, (low, high)) {
         return (low, high);
     }
     match scale {
         Scale::Log => (low / 2.0, high * 2.0),
-        Scale::Linear if low == 0.0 => (0.0, 1.0),
+        Scale::Linear if high.abs() < 1e-270 => (0.0, 1.0),
         Scale::Linear => (low - low.abs() * 0.5, high + high.abs() * 0.5),
     }
 }
@@ -78,7 +92,7 @@ impl AxisMap {
         let AxisRange { scale, low, high, .. } = self.range;
         let share = match scale {
             Scale::Linear => (value - low) / (high - low),
-            Scale::Log if value > 0.0 => (value / low).ln() / (high / low).ln(),
+            Scale::Log if value > 0.0 => (value.ln() - low.ln()) / (high.ln() - low.ln()),
             Scale::Log => f64::NAN,
         };
         self.from + share * (self.to - self.from)

@@ -25,7 +25,7 @@ pub fn draw(
     for (from, to, row) in points {
         let (a, b) = (canvas.along().place(*from), canvas.along().place(*to));
         let across = canvas.across().place(*row) + rows.shift(canvas.medium) - thick / 2.0;
-        if a.is_nan() || b.is_nan() || across.is_nan() {
+        if a.is_nan() || b.is_nan() || !canvas.across().holds(*row) {
             continue;
         }
         let (low, high) = (a.min(b).clamp(start, end), a.max(b).clamp(start, end));
@@ -43,7 +43,7 @@ pub fn draw(
             ("height", &height),
             ("fill", &fill),
         ];
-        let number = |value: f64| number::significant(value, 4);
+        let number = |value: f64| number::plain(value, 4);
         let name = canvas.row_name(*row);
         let title = format!("{name}: {series}, {} to {}", number(*from), number(*to));
         svg.titled("rect", &attributes, &title);

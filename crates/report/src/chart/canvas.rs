@@ -50,6 +50,5 @@ impl Canvas<'_> {
 pub fn category(axis: &Axis, position: f64) -> String {
     let whole = position >= 0.0 && position.fract() == 0.0;
     let name = if whole { axis.categories.get(position as usize) } else { None };
-    let number = || number::shown(position, analysis::document::Format::Digits(6));
-    name.cloned().or_else(number).unwrap_or_else(|| "–".to_string())
+    name.cloned().unwrap_or_else(|| number::plain(position, 6))
 }

@@ -112,7 +112,7 @@ pub fn draw(svg: &mut SvgWriter, canvas: &Canvas<'_>, points: &[(f64, f64, f64)]
     let fits = height >= font + 3.0 && points.iter().all(|p| width(&text(p.2), font) <= room);
     for (column, row, value) in points {
         let (x, y) = (canvas.x.place(*column), canvas.y.place(*row));
-        if x.is_nan() || y.is_nan() {
+        if !canvas.x.holds(*column) || !canvas.y.holds(*row) {
             continue;
         }
         let names = [category(&canvas.figure.y, *row), category(&canvas.figure.x, *column)];

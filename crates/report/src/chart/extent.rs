@@ -13,7 +13,8 @@ pub fn rows_on_y(figure: &Figure) -> bool {
 pub struct Extent {
     pub x: Option<(f64, f64)>,
     pub y: Option<(f64, f64)>,
-    /// Positions that an axis cannot show: zero and negative numbers on a logarithmic one.
+    /// Points that an axis cannot show: zero and negative numbers on a logarithmic one, positions
+    /// beyond the categories.
     pub without_place: usize,
 }
 
@@ -85,7 +86,10 @@ impl Extent {
 }
 
 fn has_place(axis: &Axis, value: f64) -> bool {
-    axis.scale == Scale::Linear || !axis.categories.is_empty() || value > 0.0
+    match axis.categories.len() {
+        0 => axis.scale == Scale::Linear || value > 0.0,
+        count => (-0.5..=count as f64 - 0.5).contains(&value),
+    }
 }
 
 fn widen(range: &mut Option<(f64, f64)>, value: f64) {

@@ -85,7 +85,7 @@ pub fn draw(
     let layers = interval_series(canvas.figure) as f64;
     let spacing = (rows.content_height(canvas) / layers.max(1.0)).min(17.0);
     let offset = (layer as f64 - (layers - 1.0) / 2.0) * spacing + rows.shift(canvas.medium);
-    for point in points {
+    for point in points.iter().filter(|point| canvas.across().holds(point.3)) {
         draw_interval(svg, canvas, series, point, offset);
         if estimates.shown {
             let text = estimate(point, estimates.decimals);

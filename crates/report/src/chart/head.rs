@@ -10,7 +10,8 @@ use analysis::document::{Figure, Layer};
 /// Distance between two names on a line.
 const GAP: f64 = 10.0;
 
-/// The name of a rule: centered above it as far as the edges of the figure allow.
+/// The name of a rule: above it, centered if neither the edges of the figure nor other rules are in
+/// the way.
 struct RuleLabel {
     label: String,
     rule: f64,
@@ -42,10 +43,12 @@ impl Head {
         named.retain(|(at, _)| x.holds(*at));
         // Short names first: the line to a name higher up then crosses fewer names.
         named.sort_by(|a, b| width(a.1, font).total_cmp(&width(b.1, font)));
+        let places: Vec<f64> = named.iter().map(|(at, _)| x.place(*at)).collect();
         for (at, label) in named {
             let label = shortened(label, font, medium.width());
             let (rule, length) = (x.place(at), width(&label, font));
-            let from = (rule - length / 2.0).max(0.0).min(medium.width() - length);
+            let others = places.iter().copied().filter(|place| (place - rule).abs() > 0.5);
+            let (anchor, from) = placed(rule, length, others.collect(), medium.width());
             let to = from + length;
             let free = |row: &usize| {
                 let touches =
@@ -55,12 +58,10 @@ impl Head {
             let row = (0..).find(free).unwrap_or(rows);
             taken.push((row, from, to));
             rows = rows.max(row + 1);
-            let (anchor, at) = if rule - length / 2.0 < 0.0 {
-                (Anchor::Start, 0.0)
-            } else if rule + length / 2.0 > medium.width() {
-                (Anchor::End, medium.width())
-            } else {
-                (Anchor::Middle, rule)
+            let at = match anchor {
+                Anchor::Start => from,
+                Anchor::Middle => from + length / 2.0,
+                Anchor::End => to,
             };
             rules.push(RuleLabel { label, rule, anchor, at, row });
         }
@@ -91,4 +92,22 @@ fn named_rule(layer: &Layer) -> Option<(f64, &str)> {
         Layer::Rule { at, vertical: true, label } if !label.is_empty() => Some((*at, label)),
         _ => None,
     }
+}
+
+/// The anchor and the left end of the name of a rule: centered, else to one side, wherever it stays
+/// inside of the figure and keeps off the other rules; off the edges at least.
+fn placed(rule: f64, length: f64, others: Vec<f64>, width: f64) -> (Anchor, f64) {
+    let choices = [
+        (Anchor::Middle, rule - length / 2.0),
+        (Anchor::End, rule - length),
+        (Anchor::Start, rule),
+    ];
+    let inside = |from: f64| from >= 0.0 && from + length <= width;
+    let clear = |from: f64| !others.iter().any(|x| from - 3.0 < *x && *x < from + length + 3.0);
+    let found = choices.iter().find(|(_, from)| inside(*from) && clear(*from));
+    let found = found.or_else(|| choices.iter().find(|(_, from)| inside(*from)));
+    found.copied().unwrap_or(match rule < width / 2.0 {
+        true => (Anchor::Start, 0.0),
+        false => (Anchor::End, width - length),
+    })
 }

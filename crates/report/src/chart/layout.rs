@@ -68,7 +68,7 @@ impl<'a> Layout<'a> {
         let half = x_ticks.last().map_or(0.0, |tick| width(&tick.label, font) / 2.0);
         let plot_width = plot_width.min(medium.width() - left - half.min(24.0));
 
-        // Vertically: legend, names above the plot, plot, ticks, name of the x axis, numbers at risk.
+        // Vertically: legend, names above the plot, plot, ticks, x axis name, numbers at risk.
         let legend = Legend::of(figure, &series, medium, labels_are_direct);
         let x = x_range.map(left, left + plot_width);
         let head = Head::of(figure, &x, medium);

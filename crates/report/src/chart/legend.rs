@@ -84,7 +84,8 @@ impl Swatch {
             ];
             svg.element("path", &attributes);
         }
-        let marked_line = self.line && series.dashes_have_a_meaning && !self.thin;
+        let marked_line =
+            self.line && series.lines_have_markers() && !series.is_dashed(name) && !self.thin;
         if self.marker || marked_line {
             let mut d = String::new();
             push_marker(&mut d, series.marker(name), x + SWATCH / 2.0, y, 4.0);

@@ -3,7 +3,7 @@
 use super::canvas::Canvas;
 use super::marker::push_marker;
 use super::path::PathData;
-use super::series::{is_area, is_line, series_name};
+use super::series::{DASHED, is_area, is_line, series_name};
 use super::texture;
 use super::writer::SvgWriter;
 use analysis::document::{Figure, Layer};
@@ -70,7 +70,7 @@ fn draw_line(svg: &mut SvgWriter, canvas: &Canvas<'_>, layer: &Layer, decimals: 
     push_curve(&mut path, canvas, points.iter().copied(), stepped);
     let thin = is_thin(canvas, layer);
     let dash = match (dashed, name) {
-        (true, _) => "5 4",
+        (true, _) => DASHED,
         (false, "") => "",
         (false, name) => canvas.series.dash(name),
     };
@@ -80,13 +80,18 @@ fn draw_line(svg: &mut SvgWriter, canvas: &Canvas<'_>, layer: &Layer, decimals: 
         _ if !thin => "ln",
         1..=60 => "tn tn1",
         61..=150 => "tn tn2",
-        _ => "tn tn3",
+        151..=400 => "tn tn3",
+        _ => "tn tn4",
     };
     let class = format!("{strength} {class}");
     // Long dashes of thin lines would look like noise.
     let dash = if thin && !dash.is_empty() { "4 2" } else { dash };
-    svg.element("path", &[("class", &class), ("d", &path.finish()), ("stroke-dasharray", dash)]);
-    if canvas.series.dashes_have_a_meaning && !name.is_empty() && !thin && !dashed {
+    let d = path.finish();
+    if !thin && canvas.series.has_thin_lines() {
+        svg.element("path", &[("class", "un"), ("d", &d)]);
+    }
+    svg.element("path", &[("class", &class), ("d", &d), ("stroke-dasharray", dash)]);
+    if canvas.series.lines_have_markers() && !name.is_empty() && !thin && !dashed {
         draw_markers_along(svg, canvas, name, points);
     }
 }

@@ -29,7 +29,7 @@ mod writer;
 pub use canvas::category;
 
 use crate::escape;
-use analysis::document::{Figure, Layer};
+use analysis::document::{Figure, Layer, Scale};
 use canvas::Canvas;
 use extent::Extent;
 use layout::Layout;
@@ -79,10 +79,11 @@ fn notes(canvas: &Canvas<'_>) -> Vec<String> {
     let values =
         |n: usize| if n == 1 { "1 point is".to_string() } else { format!("{n} points are") };
     if without_place > 0 {
-        let values = values(without_place);
-        notes.push(format!(
-            "{values} not drawn: zero and negative values have no place on a logarithmic axis."
-        ));
+        let why = match [&canvas.figure.x, &canvas.figure.y].map(|axis| axis.scale) {
+            [Scale::Linear, Scale::Linear] => "beyond the categories of an axis",
+            _ => "zero and negative values have no place on a logarithmic axis",
+        };
+        notes.push(format!("{} not drawn: {why}.", values(without_place)));
     }
     let outside = |layer: &Layer| match layer {
         Layer::Points { points, .. } => {

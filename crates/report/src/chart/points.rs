@@ -39,7 +39,7 @@ pub fn draw(
             all.push_str(&d);
             continue;
         }
-        let number = |value: f64| number::significant(value, 4);
+        let number = |value: f64| number::plain(value, 4);
         let y = match canvas.figure.y.categories.is_empty() {
             true => number(*y),
             false => canvas.row_name(*y),

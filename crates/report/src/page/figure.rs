@@ -119,17 +119,8 @@ fn push_value(out: &mut String, figure: &Figure, column: &str, value: Option<f64
     if let Some(axis) = named_axis(figure, column) {
         return out.push_str(&format!("<td>{}</td>", escape::xml(&category(axis, value))));
     }
-    let shown = number::shown(value, analysis::document::Format::Digits(6)).map(trimmed);
-    let shown = shown.map_or(NO_VALUE.to_string(), |text| escape::xml(&text));
+    let shown = if value.is_nan() { NO_VALUE.to_string() } else { number::plain(value, 6) };
     out.push_str(&format!("<td class=\"n\">{shown}</td>"));
-}
-
-/// A number without the zeros at the end of its decimals.
-fn trimmed(text: String) -> String {
-    match text.contains('.') && !text.contains('×') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
-        false => text,
-    }
 }
 
 fn push_at_risk(out: &mut String, at_risk: &AtRisk, number: usize) {
@@ -139,7 +130,7 @@ fn push_at_risk(out: &mut String, at_risk: &AtRisk, number: usize) {
          </caption>\n<thead><tr><th scope=\"col\">series</th>"
     ));
     for time in &at_risk.times {
-        let time = trimmed(number::significant(*time, 6));
+        let time = number::plain(*time, 6);
         out.push_str(&format!("<th scope=\"col\" class=\"n\">{time}</th>"));
     }
     out.push_str("</tr></thead>\n<tbody>\n");

@@ -19,9 +19,10 @@ pub fn push(out: &mut String, state: &mut PageState, table: &Table) {
     let long = if table.rows.len() > ROWS_SHOWN_AT_ONCE { " long" } else { "" };
     out.push_str(&format!(
         "<div class=\"table\" id=\"{id}\">\n\
-         <div class=\"region{long}\" role=\"region\" tabindex=\"0\" aria-label=\"Table {number}\">\n\
-         <table>\n<caption><span><span class=\"title\"><span class=\"number\">Table {number}.</span> \
-         {}</span></span></caption>\n",
+         <div class=\"region{long}\" role=\"region\" tabindex=\"0\" \
+         aria-label=\"Table {number}\">\n\
+         <table>\n<caption><span><span class=\"title\">\
+         <span class=\"number\">Table {number}.</span> {}</span></span></caption>\n",
         escape::xml(&table.caption)
     ));
     push_head(out, table);

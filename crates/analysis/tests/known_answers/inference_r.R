@@ -1,0 +1,25 @@
+# Known answers of R 4.2: the signed-rank interval, a censored lognormal regression, Fisher's test.
+# Rscript inference_r.R > inference_r.json   (package survival)
+library(survival)
+list_of <- function(values) {
+  paste0("[", paste(format(values, digits = 17, trim = TRUE), collapse = ", "), "]")
+}
+d <- c(-0.1, 0.5, 1.2, 2.3, -0.7, 0.9, 1.1, 0.3, 3.1, -1.4, 0.25, 1.75)
+w <- wilcox.test(d, conf.int = TRUE, exact = TRUE)
+f <- survreg(Surv(futime, fustat) ~ age + rx, ovarian, dist = "lognormal",
+             control = survreg.control(rel.tolerance = 1e-14))
+table <- matrix(c(4, 1, 0, 1, 5, 2, 0, 2, 6), 3, byrow = TRUE)
+cat("{\n")
+cat(' "differences":', list_of(d), ",\n")
+cat(' "wilcoxon_p":', list_of(w$p.value), ",\n")
+cat(' "interval":', list_of(w$conf.int), ",\n")
+cat(' "pseudo_median":', list_of(w$estimate), ",\n")
+cat(' "time":', list_of(ovarian$futime), ",\n")
+cat(' "observed":', list_of(ovarian$fustat), ",\n")
+cat(' "age":', list_of(ovarian$age), ",\n")
+cat(' "rx":', list_of(ovarian$rx), ",\n")
+cat(' "estimates":', list_of(coef(f)), ",\n")
+cat(' "se":', list_of(sqrt(diag(vcov(f)))[1:3]), ",\n")
+cat(' "sigma":', list_of(f$scale), ",\n")
+cat(' "log_likelihood":', list_of(f$loglik[2]), ",\n")
+cat(' "fisher_p":', list_of(fisher.test(table)$p.value), "\n}\n")
