@@ -4,6 +4,7 @@
 //! - [`inference`]: paired and permutation tests, bootstraps, contingency tables, corrections for
 //!   several tests, regressions.
 //! - [`study`]: the runs of a study, and their analysis.
+//! - [`power`]: power of a planned study, by simulation.
 //! - [`frame`], [`coding`]: tables in memory, and their columns as what models take.
 //! - [`numeric`]: maximization, distributions, splines.
 //! - [`document`]: tables and figures as values, for a renderer.
@@ -14,6 +15,7 @@ pub mod error;
 pub mod frame;
 pub mod inference;
 pub mod numeric;
+pub mod power;
 pub mod study;
 pub mod survival;
 

@@ -1,6 +1,7 @@
 //! Errors of configurations and experiments.
 
 use crate::provider::ProviderError;
+use analysis::AnalysisError;
 use error_kind::{ErrorKind, HasKind};
 use results::ResultsError;
 use std::path::PathBuf;
@@ -94,6 +95,9 @@ pub enum ExperimentError {
     /// A model cannot be found or loaded.
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    /// What a statistic needs is missing.
+    #[error(transparent)]
+    Analysis(#[from] AnalysisError),
     /// A recomputed run differs from its stored log or record.
     #[error(
         "{} line {line}: {field} does not follow from the seed and the recorded replies: expected \
@@ -134,6 +138,7 @@ impl HasKind for ExperimentError {
             Self::Unreadable { .. } => ErrorKind::Io,
             Self::Results(error) => error.kind(),
             Self::Provider(error) => error.kind(),
+            Self::Analysis(error) => error.kind(),
             Self::Diverged { .. } | Self::BadCell { .. } => ErrorKind::BadInput,
             Self::Defect(_) => ErrorKind::Bug,
         }

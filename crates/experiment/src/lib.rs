@@ -4,11 +4,12 @@
 //! provider/         turns a prompt into a reply: a server (`remote`), a log (`replay`);
 //!                   the engine's provider is in `cli`
 //! error, identity   errors; run ids and seeds, derived from content
+//! parallel          work on all cores
 //! agent/            prompts, the conversation, parsing of replies
 //! config/           strict keys, typed at load: `Config::load` -> `Cell`s -> `PlannedRun`s
 //! measures/         measures of an agent's replies: calibration, similarity of summaries
 //! run/              `run_experiment`: the queue of runs, attempts, and the pure `Episode`
-//! checks/           audit and cost estimate of a configuration; replay and crash detection of runs
+//! checks/           audit, cost and power of a configuration; replay and crash detection of runs
 //! tables/           tables of results with fixed columns, and their documentation
 //! slurm/            an experiment as Slurm jobs
 //! ```
@@ -23,6 +24,7 @@ mod config;
 mod error;
 mod identity;
 mod measures;
+mod parallel;
 mod provider;
 mod run;
 pub mod slurm;
@@ -31,10 +33,11 @@ mod tables;
 pub use agent::prompt::{reply_schema, system_prompt, template_tools};
 pub use agent::{AgentAction, HistoryPolicy, ReplyMode, read_reply};
 pub use checks::{
-    AuditReport, CellPlay, CostRates, DeadFactor, DetectionReport, Estimate, ModelEstimate,
-    PairedReplies, QUALIFYING_STEPS, QUALIFYING_WORLDS, Qualification, QualifyingRun, ReplayReport,
-    WORLDS_MIN, audit, estimate, paired_replies, play_cells, qualification, qualification_name,
-    qualifying_config, replay, replay_all, rerun_detectors,
+    AnalysisPower, AssumedValue, AssumptionSource, AuditReport, CellPlay, CostRates, DeadFactor,
+    DesignCost, DetectionReport, DoseExposure, Estimate, ModelEstimate, PairedReplies,
+    PowerOptions, PowerReport, QUALIFYING_STEPS, QUALIFYING_WORLDS, Qualification, QualifyingRun,
+    ReplayReport, SearchedDesign, WORLDS_MIN, audit, estimate, paired_replies, play_cells, power,
+    qualification, qualification_name, qualifying_config, replay, replay_all, rerun_detectors,
 };
 pub use config::{Cell, Config, GridCounts, PlannedRun, describe_keys};
 pub use error::{ConfigProblem, ExperimentError, SourceLocation};

@@ -6,7 +6,11 @@ use super::survival::p_text;
 use crate::document::{Refusal, Severity};
 use crate::survival::{RiskData, kaplan_meier};
 
-pub fn sentences(context: &StudyContext<'_>, headline: &Headline, refusals: &[Refusal]) -> Vec<String> {
+pub fn sentences(
+    context: &StudyContext<'_>,
+    headline: &Headline,
+    refusals: &[Refusal],
+) -> Vec<String> {
     vec![question(context, headline, refusals), assigned(context, headline), when(context)]
 }
 

@@ -42,7 +42,8 @@ impl<'a> Cohort<'a> {
     /// Those of the runs that are at risk.
     pub fn select(runs: impl Iterator<Item = &'a ObservedRun>) -> Cohort<'a> {
         let runs: Vec<&ObservedRun> = runs.filter(|run| run.is_at_risk()).collect();
-        let names: Vec<String> = runs.iter().map(|run| stratum_name(run, None)).collect();
+        let names: Vec<String> =
+            runs.iter().map(|run| stratum_name(&run.model, &run.levels, None)).collect();
         let stratum_names: Vec<String> =
             names.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
         let index = |name: &String| stratum_names.partition_point(|known| known < name) as u32;
@@ -68,8 +69,11 @@ impl<'a> Cohort<'a> {
 
     /// Strata of the runs without one of the factors.
     pub fn strata_without(&self, factor: &str) -> Vec<u32> {
-        let names: Vec<String> =
-            self.runs.iter().map(|run| stratum_name(run, Some(factor))).collect();
+        let names: Vec<String> = self
+            .runs
+            .iter()
+            .map(|run| stratum_name(&run.model, &run.levels, Some(factor)))
+            .collect();
         let known: Vec<&String> = names.iter().collect::<BTreeSet<_>>().into_iter().collect();
         names.iter().map(|name| known.partition_point(|k| *k < name) as u32).collect()
     }
@@ -155,14 +159,19 @@ fn spans(run: &ObservedRun, covariates: &[PathCovariate], lag: u64) -> Vec<(u64,
     starts.iter().copied().zip(ends).collect()
 }
 
-/// The model and the levels of factors that do not describe shocks, but `left_out`.
-fn stratum_name(run: &ObservedRun, left_out: Option<&str>) -> String {
+/// The stratum of a run: its model, and its levels of the factors that do not describe shocks, but
+/// `left_out`.
+pub fn stratum_name(
+    model: &str,
+    levels: &BTreeMap<String, String>,
+    left_out: Option<&str>,
+) -> String {
     let is_named = |key: &str| key == "model.name" || key == "agent.policy";
-    let factors = run.levels.iter().filter(|(key, _)| {
+    let factors = levels.iter().filter(|(key, _)| {
         !key.starts_with(SHOCK_FACTORS) && !is_named(key) && Some(key.as_str()) != left_out
     });
     let levels = factors.map(|(key, level)| format!("{}={level}", short(key)));
-    std::iter::once(run.model.clone()).chain(levels).collect::<Vec<_>>().join(" ")
+    std::iter::once(model.to_owned()).chain(levels).collect::<Vec<_>>().join(" ")
 }
 
 /// The last part of a dotted key.

@@ -1,7 +1,7 @@
 //! Two studies or models side by side, paired where their worlds match.
 
 use super::cohort::{Cohort, EXPOSURE};
-use super::context::{AnalysisOptions, StudyContext, Findings, dose_label};
+use super::context::{AnalysisOptions, Findings, StudyContext, dose_label};
 use super::hazard::DOSE_UNIT;
 use super::run::{ObservedRun, ObservedStudy};
 use super::sheet::table;

@@ -1,6 +1,6 @@
 //! What the study cost.
 
-use super::context::{StudyContext, Findings};
+use super::context::{Findings, StudyContext};
 use super::run::ObservedRun;
 use super::sheet::table;
 use crate::document::{Format, Section};

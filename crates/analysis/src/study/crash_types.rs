@@ -1,6 +1,6 @@
 //! T8: which shocks come before which crashes, and which detectors fire together.
 
-use super::context::{StudyContext, Findings};
+use super::context::{Findings, StudyContext};
 use super::run::{ObservedRun, SHOCK_TYPES};
 use super::sheet::table;
 use super::survival::p_text;

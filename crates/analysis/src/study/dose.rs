@@ -1,6 +1,6 @@
 //! T2: whether the assigned dose arrived, and what it did to predictions.
 
-use super::context::{StudyContext, Findings, dose_label};
+use super::context::{Findings, StudyContext, dose_label};
 use super::run::{ObservedRun, SHOCK_TYPES};
 use super::sheet::table;
 use super::survival::p_text;

@@ -1,6 +1,6 @@
 //! Tests of one question each, corrected within their families.
 
-use super::context::{StudyContext, Findings};
+use super::context::{Findings, StudyContext};
 use super::sheet::table;
 use crate::document::{Format, Section};
 use crate::inference::holm_by_family;

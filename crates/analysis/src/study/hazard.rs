@@ -1,7 +1,7 @@
 //! T4 and T5: how the hazard of a crash depends on the assigned dose, and on accumulated errors.
 
 use super::cohort::{Cohort, DOSE, EXPOSURE, PathCovariate, short};
-use super::context::{StudyContext, Findings};
+use super::context::{Findings, StudyContext};
 use super::run::ObservedRun;
 use super::sheet::table;
 use super::survival::p_text;

@@ -1,6 +1,6 @@
 //! T6: what ends runs. Crashes of each kind, ruin and expiry compete.
 
-use super::context::{StudyContext, Findings, dose_label};
+use super::context::{Findings, StudyContext, dose_label};
 use super::run::{ObservedRun, RunEnd};
 use super::sheet::table;
 use crate::document::{Axis, Figure, Format, Layer, Scale, Section, Table, Value};
@@ -82,7 +82,11 @@ fn by_dose(context: &StudyContext<'_>, causes: &[&RunEnd]) -> Table {
     sheet
 }
 
-fn cause_specific(context: &StudyContext<'_>, causes: &[&RunEnd], findings: &mut Findings) -> Table {
+fn cause_specific(
+    context: &StudyContext<'_>,
+    causes: &[&RunEnd],
+    findings: &mut Findings,
+) -> Table {
     let columns = [
         ("cause", "cause", Format::Text),
         ("events", "events", Format::Whole),

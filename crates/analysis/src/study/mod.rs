@@ -23,6 +23,7 @@ mod survival;
 mod trajectories;
 mod worlds;
 
+pub use cohort::{Cohort, EXPOSURE, PathCovariate, stratum_name};
 pub use compare::{Side, compare};
 pub use context::AnalysisOptions;
 pub use run::{
@@ -31,8 +32,7 @@ pub use run::{
 };
 
 use crate::document::Document;
-use cohort::Cohort;
-use context::{StudyContext, Findings};
+use context::{Findings, StudyContext};
 pub use hazard::Headline;
 
 /// The estimates of a report's answer alone, for studies that are simulated by the thousand.

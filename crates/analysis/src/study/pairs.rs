@@ -1,6 +1,6 @@
 //! T7: runs with and without shocks in the same world.
 
-use super::context::{StudyContext, Findings};
+use super::context::{Findings, StudyContext};
 use super::hazard::DOSE_UNIT;
 use super::run::ObservedRun;
 use super::sheet::table;

@@ -1,6 +1,6 @@
 //! What a study cannot show by its design, whatever its numbers are.
 
-use super::context::{StudyContext, Findings};
+use super::context::{Findings, StudyContext};
 use super::hazard::Headline;
 use super::run::ObservedRun;
 use crate::document::Severity::{Error, Warning};

@@ -2,7 +2,7 @@
 //! out, days in place of steps, discrete time.
 
 use super::cohort::{Cohort, EXPOSURE};
-use super::context::{StudyContext, Findings};
+use super::context::{Findings, StudyContext};
 use super::hazard::{DOSE_UNIT, time_varying};
 use super::run::{ObservedRun, RunEnd};
 use super::sheet::table;

@@ -1,7 +1,7 @@
 //! T3: survival by dose, and the mean time without a crash.
 
 use super::cohort::Cohort;
-use super::context::{StudyContext, Findings, dose_label};
+use super::context::{Findings, StudyContext, dose_label};
 use super::run::ObservedRun;
 use super::sheet::table;
 use crate::document::{

@@ -1,6 +1,6 @@
 //! Exposure before a crash, what agents did before it, and the course of single runs.
 
-use super::context::{StudyContext, Findings};
+use super::context::{Findings, StudyContext};
 use super::run::{Behavior, ObservedRun};
 use super::sheet::table;
 use crate::document::{Axis, Figure, Format, Layer, Scale, Section, Table, Value};

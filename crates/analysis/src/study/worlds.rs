@@ -1,7 +1,7 @@
 //! T9 to T11: how much worlds differ, how time to crash scales with model size, and whether stated
 //! confidence is right.
 
-use super::context::{StudyContext, Findings};
+use super::context::{Findings, StudyContext};
 use super::run::ObservedRun;
 use super::sheet::table;
 use crate::document::{Axis, Figure, Format, Layer, Scale, Section, Table, Value};

@@ -3,6 +3,7 @@
 mod analysis;
 mod experiment;
 mod model;
+mod power;
 mod survival;
 
 pub use analysis::{AnalysisArgs, CompareArgs, ReportArgs};
@@ -14,6 +15,7 @@ pub use model::{
     BenchArgs, BringUpArgs, DoctorArgs, FetchArgs, GenerateArgs, LoadArgs, PlacementArgs, PlanArgs,
     ScoreArgs, SelftestArgs, ServeArgs, SynthArgs, TemplateArgs, TimeArgs,
 };
+pub use power::PowerArgs;
 pub use survival::{RobustKind, SurvivalArgs, SurvivalModel, TiesKind, TimeFunction};
 
 use clap::{Parser, Subcommand};
@@ -86,6 +88,9 @@ pub enum Command {
     Audit(AuditArgs),
     /// Count the runs of a configuration, and estimate their cost
     Grid(AuditArgs),
+    /// Simulate the analysis of a configuration before it is run: power, false positives, cost, and
+    /// the cheapest design
+    Power(PowerArgs),
     /// Show an experiment's progress
     Status(StatusArgs),
 }

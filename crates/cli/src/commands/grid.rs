@@ -70,6 +70,10 @@ pub fn run(args: &AuditArgs) -> Result<u8, Failure> {
             estimate.unknown.join(", ")
         ))?;
     }
+    output::line(&format!(
+        "what the runs can show: vendomini power --config {}",
+        args.config.display()
+    ))?;
     Ok(0)
 }
 

@@ -11,6 +11,7 @@ mod generate;
 mod grid;
 mod load;
 mod plan;
+mod power;
 mod qualify;
 mod replay;
 mod report;
@@ -56,6 +57,7 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Detect(args) => detect::run(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Grid(args) => grid::run(&args),
+        Command::Power(args) => power::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Survival(args) => survival::run(&args),
     }

@@ -144,13 +144,17 @@ fn push_group(
         }
         ColumnReader::Int32ColumnReader(column) => push_values(column, rows, to, |number| {
             Ok(match kind {
-                ParquetValueKind::WholeUnsigned => TypedValue::whole(i64::from(number.cast_unsigned())),
+                ParquetValueKind::WholeUnsigned => {
+                    TypedValue::whole(i64::from(number.cast_unsigned()))
+                }
                 _ => whole(i64::from(*number), kind),
             })
         }),
         ColumnReader::Int64ColumnReader(column) => push_values(column, rows, to, |number| {
             Ok(match kind {
-                ParquetValueKind::WholeUnsigned => TypedValue::whole_unsigned(number.cast_unsigned()),
+                ParquetValueKind::WholeUnsigned => {
+                    TypedValue::whole_unsigned(number.cast_unsigned())
+                }
                 _ => whole(*number, kind),
             })
         }),
@@ -193,7 +197,9 @@ fn push_values<T: DataType>(
 
 fn whole(number: i64, kind: ParquetValueKind) -> TypedValue {
     match kind {
-        ParquetValueKind::Decimal { scale } => TypedValue::Number(number as f64 / 10_f64.powi(scale)),
+        ParquetValueKind::Decimal { scale } => {
+            TypedValue::Number(number as f64 / 10_f64.powi(scale))
+        }
         ParquetValueKind::Null => TypedValue::Missing,
         _ => TypedValue::whole(number),
     }

@@ -1,10 +1,11 @@
-//! Checks that need no model: of a configuration before it is run (audit, cost estimate), and of
+//! Checks that need no model: of a configuration before it is run (audit, cost estimate, power), and of
 //! stored runs (replay, crash detection).
 
 mod audit;
 mod detect;
 mod estimate;
 mod paired_replies;
+mod power;
 mod qualification;
 mod replay;
 
@@ -13,6 +14,10 @@ pub use detect::{DetectionReport, rerun_detectors};
 pub(crate) use estimate::parameters_b;
 pub use estimate::{CostRates, Estimate, ModelEstimate, estimate};
 pub use paired_replies::{PairedReplies, paired_replies};
+pub use power::{
+    AnalysisPower, AssumedValue, AssumptionSource, DesignCost, DoseExposure, PowerOptions,
+    PowerReport, SearchedDesign, power,
+};
 pub use qualification::{
     QUALIFYING_STEPS, QUALIFYING_WORLDS, Qualification, QualifyingRun, qualification,
     qualification_name, qualifying_config,

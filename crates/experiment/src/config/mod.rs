@@ -92,6 +92,28 @@ impl Config {
         Ok(resolve(file.to_string(), vec![(file.to_string(), layer)], sets)?)
     }
 
+    /// This configuration with other values and other levels of its factors.
+    ///
+    /// # Errors
+    /// The settings contradict each other.
+    pub(crate) fn with(
+        &self,
+        values: &[(&'static str, Value)],
+        factors: &[(&'static str, Vec<Value>)],
+    ) -> Result<Config, ConfigProblem> {
+        let mut changed = self.clone();
+        changed.values.extend(values.iter().cloned());
+        for (key, levels) in &mut changed.grid {
+            if let Some((_, other)) = factors.iter().find(|(factor, _)| factor == key) {
+                levels.clone_from(other);
+            }
+        }
+        changed.study = StudyConfig::read(&changed.values)?;
+        changed.cells = grid::resolve_cells(changed.cell_values(), &changed.grid)?;
+        changed.study.check_levels(changed.cells.iter().map(Cell::values))?;
+        Ok(changed)
+    }
+
     /// Path of the loaded file.
     pub fn file(&self) -> &str {
         &self.file

@@ -10,7 +10,6 @@ mod crashes;
 mod intervals;
 mod observed;
 mod pairs;
-mod parallel;
 mod rows;
 mod run_keys;
 mod runs;

@@ -1,12 +1,12 @@
 //! The runs of a study as its analysis reads them.
 
-use super::parallel::in_parallel;
 use super::simulated::{check_scripted, play};
 use super::{CommittedRun, RunRows};
 use crate::checks::parameters_b;
 use crate::config::Config;
 use crate::error::ExperimentError;
 use crate::measures::MONITORING;
+use crate::parallel::in_parallel;
 use crate::run::experiment_record;
 use analysis::study::{
     Behavior, ObservedBin, ObservedCrash, ObservedRun, ObservedStudy, PathPoint, RunEnd,

@@ -1,12 +1,12 @@
 //! Tables of runs that are played in memory, without a store: studies of scripted operators are
 //! simulated by the thousand.
 
-use super::parallel::in_parallel;
 use super::{
     CommittedRun, ExportOptions, ExportSummary, ExportTable, RunRows, TableExport, TableOutput,
 };
 use crate::config::{Config, PlannedRun, scripted_info};
 use crate::error::{ConfigProblem, ExperimentError};
+use crate::parallel::in_parallel;
 use crate::run::episode::Episode;
 use crate::run::experiment_record;
 use crate::run::record::RunAccumulator;

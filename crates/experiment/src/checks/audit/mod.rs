@@ -9,6 +9,7 @@ use crate::config::{Cell, Config};
 use crate::error::ExperimentError;
 pub use dead_factors::DeadFactor;
 use dead_factors::dead_factors;
+pub(super) use playability::world_values;
 pub use playability::{CellPlay, play_cells};
 use serde::Serialize;
 use serde_json::Value;

@@ -80,7 +80,7 @@ pub fn play_cells(config: &Config) -> Result<Vec<CellPlay>, ExperimentError> {
 }
 
 /// The values on which the course of a scripted game depends.
-fn world_values(cell: &Cell) -> BTreeMap<&'static str, Value> {
+pub(in crate::checks) fn world_values(cell: &Cell) -> BTreeMap<&'static str, Value> {
     let of_agent = |key: &str| key.starts_with("model.") || key.starts_with("agent.");
     let values = cell.values().iter().filter(|(key, _)| !of_agent(key));
     values.map(|(key, value)| (*key, value.clone())).collect()
