@@ -4,7 +4,7 @@
 //! Worlds are the independent units, so they are the clusters. Factors that are no property of
 //! shocks are strata: effects of shocks are compared within them.
 
-use super::run::{ObservedRun, ObservedStudy, PathPoint};
+use super::run::{ObservedRun, ObservedStudy, PathPoint, RunColumn};
 use crate::survival::{Covariates, RiskData};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -96,7 +96,7 @@ impl<'a> Cohort<'a> {
     }
 
     /// Values of covariates, one row a run.
-    pub fn covariates(&self, columns: &[(&str, &dyn Fn(&ObservedRun) -> f64)]) -> Covariates {
+    pub fn covariates(&self, columns: &[RunColumn<'_>]) -> Covariates {
         let values =
             self.runs.iter().flat_map(|run| columns.iter().map(|(_, value)| value(run))).collect();
         Covariates { names: columns.iter().map(|(name, _)| (*name).to_owned()).collect(), values }

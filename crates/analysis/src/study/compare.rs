@@ -3,7 +3,7 @@
 use super::cohort::{Cohort, EXPOSURE};
 use super::context::{AnalysisOptions, Findings, StudyContext, dose_label};
 use super::hazard::DOSE_UNIT;
-use super::run::{ObservedRun, ObservedStudy};
+use super::run::{ObservedRun, ObservedStudy, RunMeasure};
 use super::sheet::table;
 use super::survival::p_text;
 use super::{flow, refusals};
@@ -216,7 +216,7 @@ fn pairs(
     ];
     let caption = format!("{} minus {}, in the same worlds and cells", names[1], names[0]);
     let mut sheet = table("compare_pairs", &caption, &columns);
-    let measures: [(&str, fn(&ObservedRun) -> f64); 4] = [
+    let measures: [RunMeasure; 4] = [
         ("steps without crash", |run| run.end_step as f64),
         ("share crashed", |run| f64::from(u8::from(run.crashed()))),
         ("accumulated errors", |run| run.at(run.steps).exposure),

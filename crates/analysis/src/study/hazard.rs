@@ -2,7 +2,7 @@
 
 use super::cohort::{Cohort, DOSE, EXPOSURE, PathCovariate, short};
 use super::context::{Findings, StudyContext};
-use super::run::ObservedRun;
+use super::run::{ObservedRun, RunColumn};
 use super::sheet::table;
 use super::survival::p_text;
 use crate::AnalysisError;
@@ -167,7 +167,7 @@ fn dose_contrasts(context: &StudyContext<'_>) -> Option<HazardModel> {
         doses.iter().map(|dose| format!("p_shock {dose} v {control}")).collect();
     let is_at = |dose: f64| move |run: &ObservedRun| f64::from(u8::from(run.p_shock == dose));
     let levels: Vec<_> = doses.iter().map(|dose| is_at(*dose)).collect();
-    let columns: Vec<(&str, &dyn Fn(&ObservedRun) -> f64)> =
+    let columns: Vec<RunColumn<'_>> =
         names.iter().map(String::as_str).zip(levels.iter().map(|level| level as _)).collect();
     let cohort = &context.cohort;
     Some(HazardModel {

@@ -2,7 +2,7 @@
 
 use super::context::{Findings, StudyContext};
 use super::hazard::DOSE_UNIT;
-use super::run::ObservedRun;
+use super::run::{ObservedRun, RunMeasure};
 use super::sheet::table;
 use super::survival::p_text;
 use crate::document::{Format, Section, Table, Value};
@@ -149,14 +149,14 @@ fn differences(context: &StudyContext<'_>, control: f64, findings: &mut Findings
     ];
     let caption = format!("Differences from p(shock) = {control} within worlds");
     let mut sheet = table("t7_pairs", &caption, &columns);
-    let measures: [(&str, &dyn Fn(&ObservedRun) -> f64); 3] = [
-        ("steps without crash", &|run| run.end_step as f64),
-        ("share crashed", &|run| f64::from(u8::from(run.crashed()))),
-        ("accumulated errors", &|run| run.at(run.steps).exposure),
+    let measures: [RunMeasure; 3] = [
+        ("steps without crash", |run| run.end_step as f64),
+        ("share crashed", |run| f64::from(u8::from(run.crashed()))),
+        ("accumulated errors", |run| run.at(run.steps).exposure),
     ];
     for dose in context.doses().into_iter().skip(1) {
         for (what, value) in measures {
-            let differences = paired(context, dose, control, value);
+            let differences = paired(context, dose, control, &value);
             let estimate = hodges_lehmann(&differences, context.options.level).ok();
             let interval = estimate.as_ref().and_then(|estimate| estimate.interval);
             let sign = sign_test(&differences).ok().map(|test| test.p);

@@ -101,6 +101,12 @@ pub struct ShockCounts {
     pub told: [u64; 4],
 }
 
+/// A named measure of a run.
+pub type RunMeasure = (&'static str, fn(&ObservedRun) -> f64);
+
+/// A named measure of a run that captures what it depends on.
+pub type RunColumn<'a> = (&'a str, &'a dyn Fn(&ObservedRun) -> f64);
+
 pub const SHOCK_TYPES: [&str; 4] = ["temporal", "quantity", "causal", "rule"];
 
 /// Accumulated errors and shocks after a step.

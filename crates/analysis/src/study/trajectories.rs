@@ -43,6 +43,9 @@ fn thinned<T: Copy>(items: &[T], most: usize) -> Vec<T> {
     items.iter().copied().step_by(step).collect()
 }
 
+/// Sum and number of exposures of crashes, and of runs at risk then.
+type AlignedSums = (f64, f64, f64, f64);
+
 /// Exposure by the distance from the onset: single runs, their mean, and the mean of runs that were
 /// at risk at the same step in the same cell and did not crash then.
 fn aligned(context: &StudyContext<'_>, crashed: &[&ObservedRun]) -> Figure {
@@ -74,7 +77,7 @@ fn aligned(context: &StudyContext<'_>, crashed: &[&ObservedRun]) -> Figure {
             }
         }
     }
-    let line = |sum: &dyn Fn(&(f64, f64, f64, f64)) -> (f64, f64)| -> Vec<(f64, f64)> {
+    let line = |sum: &dyn Fn(&AlignedSums) -> (f64, f64)| -> Vec<(f64, f64)> {
         let means = offsets.iter().zip(&sums).map(|(back, sums)| (-(*back as f64), sum(sums)));
         means.filter(|(_, (_, n))| *n > 0.0).map(|(x, (sum, n))| (x, sum / n)).collect()
     };
@@ -126,7 +129,10 @@ fn aligned(context: &StudyContext<'_>, crashed: &[&ObservedRun]) -> Figure {
     }
 }
 
-const FEATURES: [(&str, fn(&Behavior) -> f64); 8] = [
+/// A named feature of what an agent did.
+type Feature = (&'static str, fn(&Behavior) -> f64);
+
+const FEATURES: [Feature; 8] = [
     ("successful calls", |b| b.success),
     ("reading calls", |b| b.reading),
     ("waiting", |b| b.waiting),

@@ -2,7 +2,7 @@
 //! confidence is right.
 
 use super::context::{Findings, StudyContext};
-use super::run::ObservedRun;
+use super::run::{ObservedRun, RunMeasure};
 use super::sheet::table;
 use crate::document::{Axis, Figure, Format, Layer, Scale, Section, Table, Value};
 use crate::inference::{
@@ -73,7 +73,7 @@ fn variance_table(context: &StudyContext<'_>) -> Table {
         ],
         Err(error) => failed("crashing (log odds)", error),
     });
-    let measures: [(&str, fn(&ObservedRun) -> f64); 2] = [
+    let measures: [RunMeasure; 2] = [
         ("accumulated errors", |run| run.at(run.steps).exposure),
         ("net worth at the end", |run| run.net_worth),
     ];
