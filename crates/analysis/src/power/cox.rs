@@ -1,8 +1,9 @@
 //! The declared Cox models of simulated crashes.
 //!
-//! The estimates are those of [`crate::survival::cox::fit`]; a test holds the two together. This one
-//! reads the covariate of a risk set from the paths that all simulations share, instead of from rows
-//! of each run, and so takes a fraction of the time: a power analysis fits thousands of models.
+//! The estimates are those of [`crate::survival::cox::fit`]; a test holds the two together. This
+//! one reads the covariate of a risk set from the paths that all simulations share, instead of from
+//! rows of each run, and so takes a fraction of the time: a power analysis fits thousands of
+//! models.
 
 use super::covariate::{CovariateTable, DeclaredAnalysis};
 use super::design::PowerDesign;
@@ -41,8 +42,8 @@ const COEFFICIENT_MAX: f64 = 15.0;
 /// Least information of a standardized covariate from one event.
 const INFORMATION_MIN: f64 = 1e-9;
 
-/// Fits one analysis to crashes. `None` if they do not determine it: no crash, a covariate that does
-/// not vary in risk sets or that separates them, or one world.
+/// Fits one analysis to crashes. `None` if they do not determine it: no crash, a covariate that
+/// does not vary in risk sets or that separates them, or one world.
 pub fn fit_simulated(
     design: &PowerDesign,
     crashes: &SimulatedCrashes,

@@ -161,8 +161,8 @@ impl PowerDesign {
     }
 }
 
-/// The paths that differ, with the runs that refer to them. Arms that differ in what agents are told
-/// have the same paths.
+/// The paths that differ, with the runs that refer to them. Arms that differ in what agents are
+/// told have the same paths.
 fn without_repetitions(
     paths: Vec<ExposurePath>,
     mut runs: Vec<PlannedExposure>,

@@ -39,9 +39,9 @@ const NODES: usize = 65;
 const NODES_END: f64 = 8.0;
 
 impl PlantedHazard {
-    /// The hazard under which the highest dose has `hazard_ratio` times the hazard of the lowest, at
-    /// the mean exposure over time at risk that each brings about, and the share `baseline` of the
-    /// runs of the lowest dose crashes.
+    /// The hazard under which the highest dose has `hazard_ratio` times the hazard of the lowest,
+    /// at the mean exposure over time at risk that each brings about, and the share `baseline` of
+    /// the runs of the lowest dose crashes.
     ///
     /// # Errors
     /// An assumption is out of range; exposure does not rise with the dose; no run of the lowest

@@ -1,5 +1,5 @@
-//! Power of a planned study, by simulation of its declared analysis: crashes are drawn from a hazard
-//! with a known effect, and the analysis is applied to them.
+//! Power of a planned study, by simulation of its declared analysis: crashes are drawn from a
+//! hazard with a known effect, and the analysis is applied to them.
 //!
 //! - [`PowerDesign`]: the runs of the plan, each with the exposure that it would accumulate.
 //! - [`PlantedHazard`]: the hazard of crashes, solved for a hazard ratio and a baseline.

@@ -4,9 +4,9 @@ use crate::AnalysisError;
 use crate::numeric::distribution::{normal_p, normal_width};
 use serde::Serialize;
 
-/// Power of a Cox model of independent runs in which the hazard ratio is constant (Schoenfeld 1983):
-/// `events = (z.975 + z.8)^2 / (p1 p2 ln^2 HR)`. For more than two doses, p1 p2 is the variance of
-/// the dose in units of its range (Hsieh and Lavori 2000).
+/// Power of a Cox model of independent runs in which the hazard ratio is constant (Schoenfeld
+/// 1983): `events = (z.975 + z.8)^2 / (p1 p2 ln^2 HR)`. For more than two doses, p1 p2 is the
+/// variance of the dose in units of its range (Hsieh and Lavori 2000).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct SchoenfeldCheck {
     /// Events for 80% power at the 5% level, two-sided.

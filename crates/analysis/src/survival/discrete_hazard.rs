@@ -67,8 +67,8 @@ pub struct DiscreteFit {
 
 /// Fits hazards that are constant within bins but for the covariates, which act on the log hazard,
 /// to what is known of grouped time: that a row survives a time, or has an event within it. Bin k
-/// is `(edges[k], edges[k + 1]]`; rows are cut at the edges. The log of the length of each time is an
-/// offset. Strata are ignored.
+/// is `(edges[k], edges[k + 1]]`; rows are cut at the edges. The log of the length of each time is
+/// an offset. Strata are ignored.
 ///
 /// # Errors
 /// The data are not valid, edges do not cover the time at risk, a bin has no event, a covariate is
