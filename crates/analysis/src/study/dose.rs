@@ -120,9 +120,10 @@ fn response(context: &StudyContext<'_>) -> Result<(Figure, String), crate::Analy
     let figure = Figure {
         id: "dose_response".into(),
         title: "Share of runs that crash against the dose that arrived".into(),
-        caption: "Restricted cubic spline on the logit scale, not forced to rise; pointwise band \
-                  robust by world."
-            .into(),
+        caption:
+            "Shocks up to the event. Restricted cubic spline on the logit scale, not forced to \
+                  rise; pointwise band robust by world."
+                .into(),
         alt: sentence.clone(),
         x: axis("shocks in 100 steps that changed something", None),
         y: axis("share that crash", Some((0.0, 1.0))),
@@ -143,9 +144,10 @@ fn applied_shocks(run: &ObservedRun) -> u64 {
     run.shocks.applied.iter().sum()
 }
 
-/// Shocks that changed something, per 100 steps.
+/// Shocks that changed something up to the event, per 100 steps. Afterwards a crashed agent may do
+/// nothing that shocks could change: counted to the end, crashes would seem to come with few shocks.
 fn rate(run: &ObservedRun) -> f64 {
-    100.0 * applied_shocks(run) as f64 / run.steps.max(1) as f64
+    100.0 * run.at(run.end_step).dose() / run.end_step.max(1) as f64
 }
 
 fn final_exposure(run: &ObservedRun) -> f64 {
