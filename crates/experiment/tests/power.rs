@@ -107,6 +107,7 @@ fn a_pilot_tells_what_a_study_takes_for_granted() {
     // 200 steps from about the 20th with the hazard .002.
     assert!((0.15..0.5).contains(&report.baseline.value), "{:?}", report.baseline);
     assert_eq!(report.world_sd.source, AssumptionSource::Pilot, "{:?}", report.notes);
+    assert!(report.notes[0].starts_with("the pilot's baseline may be "), "{:?}", report.notes);
     assert!(report.world_sd.value < 0.6, "the operator has no worlds: {:?}", report.world_sd);
     let longer = self::config(SMALL, &["env.max_steps=400"]);
     let longer = power(&longer, Some(&pilot), &options(40)).unwrap();
