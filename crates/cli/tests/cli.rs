@@ -302,6 +302,49 @@ fn an_audit_with_a_dead_factor_exits_with_2_and_names_it() {
 }
 
 #[test]
+fn the_power_of_a_configuration_is_printed_with_the_cheapest_design() {
+    let folder = TestFolder::new("power");
+    let file = folder.0.join("power.yaml");
+    let text = "experiment: {name: small, replications: 10}\nenv: {max_steps: 100}\n\
+                agent: {policy: careful}\npe_induction: {pe_mag: high}\n\
+                grid:\n  pe_induction.p_shock: [0.0, 0.15, 0.3]\n";
+    std::fs::write(&file, text).expect("a file");
+    let file = file.to_str().expect("UTF-8");
+    let power = ["power", "--config", file, "--hr", "6", "--simulations", "50"];
+    let output = vendomini(&power);
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for text in [
+        "small: 30 runs in 10 worlds",
+        "30.0% of the runs at p_shock 0 crash (default)",
+        "assigned dose",
+        "Schoenfeld's formula needs",
+        "30 runs, at most 3000 steps of scripted operators",
+        "  grid.pe_induction.p_shock: [0.0, ",
+    ] {
+        assert!(stdout.contains(text), "{text:?} in {stdout}");
+    }
+    let json = vendomini(&[&power[..], &["--json"]].concat());
+    let document: Value = serde_json::from_slice(&json.stdout).expect("a document");
+    assert_eq!(document["baseline"], serde_json::json!({"value": 0.3, "source": "default"}));
+    assert_eq!(document["analyses"][0]["power"]["total"], 50);
+    assert_eq!(vendomini(&power).stdout, output.stdout, "the same seed, the same numbers");
+    let without = |flag: &[&str], code, text: &str| {
+        assert_exit(&[&power[..3], flag].concat(), code, &[text]);
+    };
+    without(&["--hr", "0"], 2, "--hr: expected a hazard ratio above 0");
+    without(&["--baseline", "1"], 2, "--baseline: expected a share of runs");
+    without(&["--world-sd", "11"], 2, "--world-sd: expected a standard deviation");
+    without(&["--set", "pe_induction.p_shock=0"], 2, "no run has shocks");
+    without(&["--set", "experiment.replications=1"], 2, "all runs are of one world");
+    let absent = folder.0.join("absent");
+    without(&["--pilot", absent.to_str().expect("UTF-8")], 66, "absent");
+    let grid = vendomini(&["grid", "--config", file]);
+    let stdout = String::from_utf8_lossy(&grid.stdout).into_owned();
+    assert!(stdout.contains("vendomini power --config"), "{stdout}");
+}
+
+#[test]
 fn a_plan_of_many_runs_warns_of_a_model_that_is_not_qualified() {
     let folder = TestFolder::new("qualify");
     let file = folder.0.join("grid.yaml");

@@ -1,5 +1,7 @@
 //! The power of configurations.
 
+use std::path::Path;
+
 use experiment::{
     AssumptionSource, Config, ExperimentError, PowerOptions, PowerReport, power, simulated_study,
 };
@@ -105,6 +107,7 @@ fn a_pilot_tells_what_a_study_takes_for_granted() {
     // 200 steps from about the 20th with the hazard .002.
     assert!((0.15..0.5).contains(&report.baseline.value), "{:?}", report.baseline);
     assert_eq!(report.world_sd.source, AssumptionSource::Pilot, "{:?}", report.notes);
+    assert!(report.notes[0].starts_with("the pilot's baseline may be "), "{:?}", report.notes);
     assert!(report.world_sd.value < 0.6, "the operator has no worlds: {:?}", report.world_sd);
     let longer = self::config(SMALL, &["env.max_steps=400"]);
     let longer = power(&longer, Some(&pilot), &options(40)).unwrap();
@@ -155,4 +158,41 @@ fn pilots_that_tell_nothing_are_refused() {
     let mut incompetent = pilot;
     incompetent.runs.iter_mut().for_each(|run| run.entry = None);
     assert!(of(incompetent).contains("never was competent"));
+}
+
+/// The power that the comment of a phase states, in percent.
+fn stated(file: &Path) -> f64 {
+    let text = std::fs::read_to_string(file).unwrap();
+    let line = text.lines().find_map(|line| {
+        line.strip_prefix("# Detects: a hazard ratio of 2 between the highest dose and none with ")
+    });
+    let (percent, _) = line.and_then(|line| line.split_once('%')).expect("a comment");
+    percent.parse().expect("a number")
+}
+
+/// The two declared analyses have the power that the phase states, but for chance.
+fn check_phase(name: &str) {
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../configs/phases/{name}.yaml"));
+    let config = Config::load(&file, &[]).unwrap();
+    let simulations = 60;
+    let report =
+        power(&config, None, &PowerOptions { hazard_ratio: 2.0, ..options(simulations) }).unwrap();
+    let stated = stated(&file) / 100.0;
+    assert!(stated >= 0.8);
+    for found in report.analyses {
+        // Four standard errors, and at least three of the studies.
+        let chance = 4.0 * (stated * (1.0 - stated) / simulations as f64).sqrt();
+        let least = stated - chance.max(0.05);
+        assert!(found.power.share >= least, "{name}: {found:?}, stated {stated}");
+    }
+}
+
+#[test]
+fn all_phases_detect_what_they_state() {
+    for phase in 1..=5 {
+        for size in ["small", "large"] {
+            check_phase(&format!("phase{phase}_{size}"));
+        }
+    }
 }

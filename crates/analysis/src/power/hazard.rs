@@ -95,7 +95,8 @@ fn exposure_range(design: &PowerDesign) -> Result<f64, AnalysisError> {
     Err(AnalysisError::NotEstimable(format!(
         "mean exposure is {least:.3} at p_shock {low} and {most:.3} at {high}: it does not rise with \
          the dose, so that no hazard ratio can come about through it. Shocks of the types temporal, \
-         quantity and rule break deliveries; causal ones and announcements without shocks do not"
+         quantity and rule break deliveries; causal ones and announcements without shocks do not, and a \
+         short horizon has no deliveries"
     )))
 }
 

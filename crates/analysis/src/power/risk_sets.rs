@@ -29,8 +29,8 @@ pub(super) struct EventGroup {
     pub deaths_from: usize,
     pub deaths_to: usize,
     /// Sums over the risk set, and over the runs that crash.
-    pub risk: RiskSetTerms,
-    pub tied: RiskSetTerms,
+    pub risk: RiskTerms,
+    pub tied: RiskTerms,
 }
 
 /// A stratum: its first run and the end of its runs, and those of its events.
@@ -46,23 +46,23 @@ pub(super) struct StratumSpan {
 
 /// exp(b x), and that times x and x squared; and sums of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct RiskSetTerms(pub [f64; 3]);
+pub(super) struct RiskTerms(pub [f64; 3]);
 
-impl RiskSetTerms {
-    fn of(coefficient: f64, x: f64) -> RiskSetTerms {
+impl RiskTerms {
+    fn of(coefficient: f64, x: f64) -> RiskTerms {
         let weight = (coefficient * x).exp();
-        RiskSetTerms([weight, weight * x, weight * x * x])
+        RiskTerms([weight, weight * x, weight * x * x])
     }
 
-    fn add(&mut self, other: RiskSetTerms, times: f64) {
+    fn add(&mut self, other: RiskTerms, times: f64) {
         for (sum, term) in self.0.iter_mut().zip(other.0) {
             *sum += times * term;
         }
     }
 
     /// This without a share of the terms of tied deaths.
-    pub fn without(self, tied: RiskSetTerms, share: f64) -> RiskSetTerms {
-        RiskSetTerms(std::array::from_fn(|i| self.0[i] - share * tied.0[i]))
+    pub fn without(self, tied: RiskTerms, share: f64) -> RiskTerms {
+        RiskTerms(std::array::from_fn(|i| self.0[i] - share * tied.0[i]))
     }
 
     pub fn mean(self) -> f64 {
@@ -79,8 +79,8 @@ pub(super) struct RiskSets {
     pub strata: Vec<StratumSpan>,
     /// By stratum, then from the last to the first.
     pub groups: Vec<EventGroup>,
-    /// RiskSetTerms of the values of the table.
-    pub terms: Vec<RiskSetTerms>,
+    /// Terms of the values of the table.
+    pub terms: Vec<RiskTerms>,
     /// Number of runs of each row in the current risk set, without regard to entries.
     counts: Vec<f64>,
     /// Rows of the current stratum.
@@ -121,8 +121,8 @@ impl RiskSets {
                         end,
                         deaths_from: from,
                         deaths_to: from + deaths,
-                        risk: RiskSetTerms::default(),
-                        tied: RiskSetTerms::default(),
+                        risk: RiskTerms::default(),
+                        tied: RiskTerms::default(),
                     });
                 }
                 from = end;
@@ -141,7 +141,7 @@ impl RiskSets {
     /// Computes the sums of all events at a coefficient.
     pub fn sum(&mut self, table: &CovariateTable, coefficient: f64) {
         self.terms.clear();
-        self.terms.extend(table.values.iter().map(|x| RiskSetTerms::of(coefficient, *x)));
+        self.terms.extend(table.values.iter().map(|x| RiskTerms::of(coefficient, *x)));
         self.counts.resize(table.rows, 0.0);
         for index in 0..self.strata.len() {
             self.sum_stratum(table, self.strata[index]);
@@ -152,7 +152,7 @@ impl RiskSets {
         self.counts.fill(0.0);
         self.rows.clear();
         let (mut joined, mut risk, mut last_offset) =
-            (stratum.runs_from, RiskSetTerms::default(), None);
+            (stratum.runs_from, RiskTerms::default(), None);
         for group in &mut self.groups[stratum.groups_from..stratum.groups_to] {
             let offset = table.offset(group.step);
             for run in &self.runs[joined..group.end] {
@@ -166,7 +166,7 @@ impl RiskSets {
             joined = group.end;
             let some_enter_later = group.step <= stratum.latest_entry;
             if some_enter_later || last_offset != Some(offset) {
-                risk = RiskSetTerms::default();
+                risk = RiskTerms::default();
                 for row in self.rows.iter().map(|row| *row as usize) {
                     if table.entries[row] < group.step {
                         risk.add(self.terms[offset + row], self.counts[row]);
@@ -175,7 +175,7 @@ impl RiskSets {
             }
             last_offset = Some(offset);
             group.risk = risk;
-            group.tied = RiskSetTerms::default();
+            group.tied = RiskTerms::default();
             for run in &self.runs[group.deaths_from..group.deaths_to] {
                 group.tied.add(self.terms[offset + run.row as usize], 1.0);
             }

@@ -175,37 +175,47 @@ fn print_search(report: &PowerReport) -> Result<(), Failure> {
     print_table(&search_table(&report.searched))?;
     let Some(cheapest) = report.cheapest.and_then(|index| report.searched.get(index)) else {
         return output::line(
-            "no number of worlds that was tried reaches 80%: expect less, or raise the highest dose",
+            "no number of worlds that was tried reaches 80%: ask for a larger effect, or raise the \
+             highest dose",
         );
     };
     output::line("the cheapest of them, as settings of the configuration (or --set KEY=VALUE):")?;
     for setting in &cheapest.settings {
         output::line(&format!("  {setting}"))?;
     }
+    if cheapest.doses.len() == 2 && report.doses.len() > 2 {
+        output::line("  two doses show that there is an effect, and not its shape")?;
+    }
     Ok(())
 }
 
 fn search_table(searched: &[SearchedDesign]) -> Vec<Vec<String>> {
+    let models = searched.iter().any(|design| design.cost.tokens > 0.0);
     let mut head = vec!["doses".to_owned(), "worlds".to_owned()];
     head.extend(DeclaredAnalysis::ALL.map(|analysis| format!("power, {}", analysis.short_label())));
-    head.extend(["false positives", "runs", "million tokens", "GPU-hours"].map(String::from));
-    let mut table = vec![head];
-    for design in searched {
-        let doses: Vec<String> = design.doses.iter().map(f64::to_string).collect();
-        let worlds = match design.reached {
-            true => design.worlds.to_string(),
-            false => format!("over {}", design.worlds),
-        };
-        let chance = design.analyses.iter().map(|found| percent(found.false_positives.share));
-        let mut row = vec![doses.join(" "), worlds];
-        row.extend(design.analyses.iter().map(|found| percent(found.power.share)));
-        row.extend([
-            chance.collect::<Vec<_>>().join(", "),
-            design.cost.runs.to_string(),
-            format!("{:.1}", design.cost.tokens / 1e6),
-            format!("{:.1}", design.cost.gpu_hours),
-        ]);
-        table.push(row);
+    head.extend(["false positives", "runs"].map(String::from));
+    if models {
+        head.extend(["million tokens", "GPU-hours"].map(String::from));
     }
+    let mut table = vec![head];
+    table.extend(searched.iter().map(|design| search_row(design, models)));
     table
+}
+
+/// `models`: whether there are models, which cost tokens.
+fn search_row(design: &SearchedDesign, models: bool) -> Vec<String> {
+    let doses: Vec<String> = design.doses.iter().map(f64::to_string).collect();
+    let worlds = match design.reached {
+        true => design.worlds.to_string(),
+        false => format!("over {}", design.worlds),
+    };
+    let chance = design.analyses.iter().map(|found| percent(found.false_positives.share));
+    let mut row = vec![doses.join(" "), worlds];
+    row.extend(design.analyses.iter().map(|found| percent(found.power.share)));
+    row.extend([chance.collect::<Vec<_>>().join(", "), design.cost.runs.to_string()]);
+    if models {
+        row.push(format!("{:.1}", design.cost.tokens / 1e6));
+        row.push(format!("{:.1}", design.cost.gpu_hours));
+    }
+    row
 }

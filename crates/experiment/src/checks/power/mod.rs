@@ -80,7 +80,7 @@ pub struct PowerReport {
     pub entered: AssumedValue,
     /// Whether exposure grows as in a pilot, or as for the careful operator.
     pub exposure_source: AssumptionSource,
-    /// What a pilot does not tell, and why.
+    /// How far a pilot's values may be off, and what it does not tell.
     pub notes: Vec<String>,
     /// Steps by which the analysis lags exposure.
     pub lag: u64,

@@ -3,15 +3,18 @@
 use super::games::PlayedGame;
 use super::{AssumedValue, AssumptionSource, PowerOptions};
 use analysis::AnalysisError;
-use analysis::inference::{BootstrapOptions, icc_binary};
+use analysis::inference::{BootstrapOptions, icc_binary, wilson};
 use analysis::power::{ExposurePath, PATH_STEPS};
 use analysis::study::{ObservedRun, ObservedStudy};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Share of the runs without shocks that crash, if neither a pilot nor an option tells it.
 pub(super) const BASELINE: f64 = 0.3;
 /// Standard deviation of worlds, if neither a pilot nor an option tells it.
 pub(super) const WORLD_SD: f64 = 0.7;
+
+/// Level of the pilot's intervals.
+const LEVEL: f64 = 0.95;
 
 /// Growth of exposure in a step at each dose of a pilot.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +31,7 @@ pub(super) struct PilotFindings {
     pub world_sd: AssumedValue,
     pub entered: AssumedValue,
     pub growth: Option<ExposureGrowth>,
-    /// What a pilot does not tell, and why.
+    /// How far a pilot's values may be off, and what it does not tell.
     pub notes: Vec<String>,
 }
 
@@ -60,24 +63,44 @@ impl PilotFindings {
         let Some(pilot) = pilot else { return Ok(findings) };
         let runs = at_risk(pilot)?;
         findings.entered.take(runs.len() as f64 / pilot.runs.len() as f64);
-        match baseline(&runs, lowest) {
-            Ok(share) => findings.baseline.take(share),
-            Err(why) => findings.note("baseline", findings.baseline, &why),
-        }
-        match world_sd(&runs, options.seed) {
-            Ok(sd) => findings.world_sd.take(sd),
-            Err(error) => findings.note("world SD", findings.world_sd, &error.to_string()),
-        }
+        findings.baseline = findings.told("baseline", findings.baseline, baseline(&runs, lowest));
+        let world_sd = world_sd(&runs, options.seed).map_err(|error| error.to_string());
+        findings.world_sd = findings.told("world SD", findings.world_sd, world_sd);
         findings.growth = Some(ExposureGrowth { by_dose: growth(&runs), lag });
         Ok(findings)
     }
 
-    fn note(&mut self, what: &str, value: AssumedValue, why: &str) {
-        // An option needs no excuse.
-        if value.source == AssumptionSource::Default {
-            self.notes.push(format!("the pilot does not tell the {what}: {why}"));
+    /// The pilot's value, or else what was assumed, with a note on how much the pilot tells. An
+    /// option needs no pilot.
+    fn told(
+        &mut self,
+        what: &str,
+        assumed: AssumedValue,
+        of_pilot: Result<PilotEstimate, String>,
+    ) -> AssumedValue {
+        match of_pilot {
+            _ if assumed.source == AssumptionSource::Option => assumed,
+            Ok(PilotEstimate { value, interval }) => {
+                if let Some((low, high)) = interval {
+                    self.notes.push(format!(
+                        "the pilot's {what} may be {low:.2} to {high:.2} (95% interval): try both"
+                    ));
+                }
+                AssumedValue { value, source: AssumptionSource::Pilot }
+            }
+            Err(why) => {
+                self.notes.push(format!("the pilot does not tell the {what}: {why}"));
+                assumed
+            }
         }
     }
+}
+
+/// A value with its 95% interval, if there is one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct PilotEstimate {
+    value: f64,
+    interval: Option<(f64, f64)>,
 }
 
 /// The pilot's runs that were at risk.
@@ -99,37 +122,41 @@ fn at_risk(pilot: &ObservedStudy) -> Result<Vec<&ObservedRun>, AnalysisError> {
     Ok(runs)
 }
 
-/// Share of the runs of the lowest dose that crash by the horizon of the planned study.
-fn baseline(runs: &[&ObservedRun], lowest: LowestDose) -> Result<f64, String> {
+/// Share of the runs of the lowest dose that crash by the horizon of the planned study. The interval
+/// is that of independent runs.
+fn baseline(runs: &[&ObservedRun], lowest: LowestDose) -> Result<PilotEstimate, String> {
     let LowestDose { dose, horizon } = lowest;
     let controls: Vec<&&ObservedRun> = runs.iter().filter(|run| run.p_shock == dose).collect();
     if controls.is_empty() {
         return Err(format!("it has no run of the lowest dose, {dose}"));
     }
-    let n = controls.len() as f64;
+    let n = controls.len();
     let crashed = controls.iter().filter(|run| run.crashed()).count();
-    if crashed == 0 || crashed == controls.len() {
-        return Err(format!("{crashed} of its {} runs of the lowest dose crashed", controls.len()));
+    if crashed == 0 || crashed == n {
+        return Err(format!("{crashed} of its {n} runs of the lowest dose crashed"));
     }
-    let of_pilot = controls.iter().map(|run| run.horizon as f64).sum::<f64>() / n;
+    let of_pilot = controls.iter().map(|run| run.horizon as f64).sum::<f64>() / n as f64;
     // With a constant hazard, over a horizon of another length.
-    Ok(1.0 - (1.0 - crashed as f64 / n).powf(horizon / of_pilot.max(1.0)))
+    let by_horizon = |share: f64| 1.0 - (1.0 - share).powf(horizon / of_pilot.max(1.0));
+    let share = wilson(crashed as u64, n as u64, LEVEL).map_err(|error| error.to_string())?;
+    let interval = (by_horizon(share.interval.low), by_horizon(share.interval.high));
+    Ok(PilotEstimate { value: by_horizon(share.share), interval: Some(interval) })
 }
 
 /// Standard deviation between worlds of the log hazard.
-fn world_sd(runs: &[&ObservedRun], seed: u64) -> Result<f64, AnalysisError> {
+fn world_sd(runs: &[&ObservedRun], seed: u64) -> Result<PilotEstimate, AnalysisError> {
     let crashed: Vec<bool> = runs.iter().map(|run| run.crashed()).collect();
-    let seeds: BTreeMap<u64, u32> = {
-        let mut seeds: Vec<u64> = runs.iter().map(|run| run.world).collect();
-        seeds.sort_unstable();
-        seeds.dedup();
-        seeds.into_iter().zip(0..).collect()
-    };
-    let worlds: Vec<u32> = runs.iter().map(|run| seeds[&run.world]).collect();
-    let options = BootstrapOptions { replicates: 199, seed, level: 0.95 };
+    let seeds: BTreeSet<u64> = runs.iter().map(|run| run.world).collect();
+    let numbers: BTreeMap<u64, u32> = seeds.into_iter().zip(0..).collect();
+    let worlds: Vec<u32> = runs.iter().map(|run| numbers[&run.world]).collect();
+    let options = BootstrapOptions { replicates: 199, seed, level: LEVEL };
     let latent = icc_binary(&crashed, &worlds, &options)?;
     // A small difference of log odds, as one of log hazards: d log(-log(1 - p)) / d logit(p).
-    Ok(latent.world_sd * latent.share / -(-latent.share).ln_1p())
+    let of_hazard = latent.share / -(-latent.share).ln_1p();
+    Ok(PilotEstimate {
+        value: latent.world_sd * of_hazard,
+        interval: latent.world_sd_interval.map(|i| (i.low * of_hazard, i.high * of_hazard)),
+    })
 }
 
 /// Exposure per step by dose, of runs whose shocks change something.
