@@ -121,6 +121,27 @@ pub struct Axis {
     pub categories: Vec<String>,
 }
 
+impl Axis {
+    /// An axis of numbers, with the range of the data.
+    pub fn linear(label: &str) -> Axis {
+        Axis { label: label.to_owned(), scale: Scale::Linear, range: None, categories: Vec::new() }
+    }
+
+    pub fn log(label: &str) -> Axis {
+        Axis { scale: Scale::Log, ..Axis::linear(label) }
+    }
+
+    /// The positions 0, 1, 2, ... by their names.
+    pub fn of_categories(label: &str, names: Vec<String>) -> Axis {
+        Axis { categories: names, ..Axis::linear(label) }
+    }
+
+    /// The same axis with a range.
+    pub fn from_to(self, low: f64, high: f64) -> Axis {
+        Axis { range: Some((low, high)), ..self }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scale {

@@ -12,11 +12,14 @@
 pub mod coding;
 pub mod document;
 pub mod error;
+pub mod fit_warning;
 pub mod frame;
 pub mod inference;
+mod numbering;
 pub mod numeric;
 pub mod power;
 pub mod study;
 pub mod survival;
 
 pub use error::AnalysisError;
+pub use fit_warning::FitWarning;

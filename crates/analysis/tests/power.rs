@@ -106,7 +106,7 @@ fn fits_are_those_of_the_declared_analysis() {
         let cohort = Cohort::of(&studies);
         let crashed = |run: &ObservedRun| run.crashed().into();
         let options = CoxOptions::default();
-        let (risk, exposure, _) = cohort.time_varying(&[EXPOSURE], LAG, crashed);
+        let (risk, exposure, _) = cohort.time_varying(&[EXPOSURE], LAG);
         let of_exposure = cox::fit(&risk, &exposure, &options).expect("exposure varies");
         let dose: &dyn Fn(&ObservedRun) -> f64 = &|run| run.p_shock;
         let of_dose =

@@ -1,10 +1,12 @@
 //! The bootstrap over clusters (worlds): whole clusters are drawn with replacement.
 
 use crate::AnalysisError;
+use crate::fit_warning::FitWarning;
 use crate::inference::clusters::ClusterIndex;
 use crate::inference::draws::below;
-use crate::inference::interval::{Caution, ConfidenceInterval, check_level, not_estimable};
-use crate::inference::quantile::{bootstrap_quantile, mean, standard_deviation};
+use crate::inference::interval::{ConfidenceInterval, not_estimable};
+use crate::numeric::distribution::check_level;
+use crate::numeric::quantile::{bootstrap_quantile, mean, standard_deviation};
 use base::SplitMix64;
 use serde::Serialize;
 
@@ -43,7 +45,7 @@ pub struct BootstrapEstimate {
     pub replicates: usize,
     /// Resamples that gave none. They are left out of the interval.
     pub failed: usize,
-    pub cautions: Vec<Caution>,
+    pub warnings: Vec<FitWarning>,
 }
 
 /// Bootstrap of one statistic over clusters (Davison and Hinkley 1997, sections 2.4, 5.2, 5.3).
@@ -158,8 +160,9 @@ impl Resampled {
             high: 2.0 * estimate - percentile.low,
             level: percentile.level,
         };
-        let mut cautions: Vec<Caution> = Caution::few_worlds(self.clusters).into_iter().collect();
-        cautions.extend(Caution::failed_resamples(failed, self.options.replicates));
+        let mut warnings: Vec<FitWarning> =
+            FitWarning::few_worlds(self.clusters).into_iter().collect();
+        warnings.extend(FitWarning::failed_resamples(failed, self.options.replicates));
         Ok(BootstrapEstimate {
             estimate,
             se: standard_deviation(values),
@@ -169,7 +172,7 @@ impl Resampled {
             clusters: self.clusters,
             replicates: values.len(),
             failed,
-            cautions,
+            warnings,
         })
     }
 }

@@ -1,10 +1,10 @@
 //! Forecasts of an event, each a probability, against what happened.
 
 use crate::AnalysisError;
-use crate::inference::interval::{
-    Caution, ConfidenceInterval, check_finite, check_lengths, check_level, not_estimable,
-};
+use crate::fit_warning::FitWarning;
+use crate::inference::interval::{ConfidenceInterval, check_finite, check_lengths, not_estimable};
 use crate::inference::proportion::wilson;
+use crate::numeric::distribution::check_level;
 use serde::Serialize;
 
 /// A forecast, and whether its event happened.
@@ -59,7 +59,7 @@ pub struct ForecastCalibration {
     /// if all outcomes are equal.
     pub auc: Option<f64>,
     pub bins: Vec<ReliabilityBin>,
-    pub cautions: Vec<Caution>,
+    pub warnings: Vec<FitWarning>,
 }
 
 /// Calibration of forecasts. `outcomes[i]` is whether the event of `forecasts[i]` happened.
@@ -106,7 +106,7 @@ pub fn forecast_calibration(
         expected_calibration_error: over_bins(&|bin| (bin.mean_forecast - bin.share).abs()),
         auc: varied.then(|| auc(&sorted, events)),
         bins,
-        cautions: cautions(varied, events, sorted.len()),
+        warnings: warnings(varied, events, sorted.len()),
     })
 }
 
@@ -130,10 +130,10 @@ fn check(forecasts: &[f64], outcomes: &[bool], bins: ForecastBins) -> Result<(),
     Ok(())
 }
 
-fn cautions(varied: bool, events: usize, forecasts: usize) -> Vec<Caution> {
+fn warnings(varied: bool, events: usize, forecasts: usize) -> Vec<FitWarning> {
     let text =
         format!("{events} events of {forecasts} forecasts: skill and AUC need both outcomes");
-    (!varied).then_some(Caution { code: "one_outcome", text }).into_iter().collect()
+    (!varied).then_some(FitWarning { code: "one_outcome", text }).into_iter().collect()
 }
 
 /// The bins that have forecasts: range, and the forecasts in it, which rise.

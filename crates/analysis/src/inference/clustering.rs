@@ -1,9 +1,10 @@
 //! A taxonomy of trajectories: k-medoids over standardized features (Kaufman and Rousseeuw 1990).
 
 use crate::AnalysisError;
-use crate::inference::interval::{Caution, check_finite, check_lengths, not_estimable};
+use crate::fit_warning::FitWarning;
+use crate::inference::interval::{check_finite, check_lengths, not_estimable};
 use crate::inference::medoids::{MedoidClustering, k_medoids};
-use crate::inference::quantile::{mean, standard_deviation};
+use crate::numeric::quantile::{mean, standard_deviation};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -23,7 +24,7 @@ pub struct Taxonomy {
     pub tried: Vec<(usize, f64)>,
     /// Features that do not vary, and so are not used.
     pub constant_features: Vec<usize>,
-    pub cautions: Vec<Caution>,
+    pub warnings: Vec<FitWarning>,
 }
 
 /// Clusters rows of features, each standardized to mean 0 and standard deviation 1, by Euclidean
@@ -63,15 +64,15 @@ pub fn taxonomy(
         let text = format!("no number of clusters to try: expected one from 2 to {}", distinct - 1);
         return Err(AnalysisError::Usage(text));
     };
-    let mut cautions = Vec::new();
+    let mut warnings = Vec::new();
     if clustering.mean_silhouette < SILHOUETTE_MIN {
         let text = format!(
             "mean silhouette {:.2}: below {SILHOUETTE_MIN} the rows have no substantial clusters",
             clustering.mean_silhouette
         );
-        cautions.push(Caution { code: "no_clusters", text });
+        warnings.push(FitWarning { code: "no_clusters", text });
     }
-    Ok(Taxonomy { k, clustering, tried, constant_features, cautions })
+    Ok(Taxonomy { k, clustering, tried, constant_features, warnings })
 }
 
 /// Features that vary, column by column, standardized; and the indices of those that do not.

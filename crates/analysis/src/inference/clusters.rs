@@ -2,6 +2,7 @@
 
 use crate::AnalysisError;
 use crate::inference::interval::{check_lengths, not_estimable};
+use crate::numbering::numbered;
 
 /// Clusters numbered 0, 1, 2, ... in the order of their labels.
 pub(super) struct ClusterIndex {
@@ -13,11 +14,7 @@ pub(super) struct ClusterIndex {
 
 impl ClusterIndex {
     pub fn new(labels: &[u32]) -> ClusterIndex {
-        let mut levels = labels.to_vec();
-        levels.sort_unstable();
-        levels.dedup();
-        let number = |label: &u32| levels.partition_point(|level| level < label);
-        let of_row: Vec<usize> = labels.iter().map(number).collect();
+        let (of_row, levels) = numbered(labels);
         let mut members = vec![Vec::new(); levels.len()];
         for (row, cluster) in of_row.iter().enumerate() {
             members[*cluster].push(row);

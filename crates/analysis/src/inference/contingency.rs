@@ -1,9 +1,10 @@
 //! Tables of counts: chi-square, Cramer's V, Fisher's exact test.
 
 use crate::AnalysisError;
-use crate::inference::distributions::chi_square_tail;
+use crate::fit_warning::FitWarning;
 use crate::inference::exact_table::{ContingencyMethod, ContingencyOptions, exact_test};
-use crate::inference::interval::{Caution, check_lengths, not_estimable};
+use crate::inference::interval::{check_lengths, not_estimable};
+use crate::numeric::distribution::chi_squared_p;
 use serde::Serialize;
 
 /// Below this expected count chi-square is no good approximation (Cochran 1954).
@@ -34,7 +35,7 @@ pub struct ContingencyTest {
     pub cramers_v: f64,
     /// Without the upward bias of small samples (Bergsma 2013).
     pub cramers_v_corrected: f64,
-    pub cautions: Vec<Caution>,
+    pub warnings: Vec<FitWarning>,
 }
 
 /// Association of the rows and columns of a table of counts of independent cases.
@@ -61,7 +62,7 @@ pub fn contingency_test(
         chi_square += (counts[row][column] as f64 - expected).powi(2) / expected;
         smallest_expected = smallest_expected.min(expected);
     }
-    let p_chi_square = chi_square_tail(chi_square, df as f64);
+    let p_chi_square = chi_squared_p(chi_square, df as f64);
     let mut test = ContingencyTest {
         total: margins.total,
         expected: margins.table(|row, column| margins.expected(row, column)),
@@ -76,7 +77,7 @@ pub fn contingency_test(
         method: ContingencyMethod::ChiSquare,
         cramers_v: (chi_square / total / (rows.len().min(columns.len()) as f64 - 1.0)).sqrt(),
         cramers_v_corrected: corrected_v(chi_square / total, rows.len(), columns.len(), total),
-        cautions: margins.cautions(&rows, &columns),
+        warnings: margins.warnings(&rows, &columns),
     };
     if smallest_expected < EXPECTED_MIN {
         let full: Vec<Vec<u64>> = rows
@@ -147,10 +148,10 @@ impl Margins {
         (0..self.rows.len()).map(row).collect()
     }
 
-    fn cautions(&self, rows: &[usize], columns: &[usize]) -> Vec<Caution> {
+    fn warnings(&self, rows: &[usize], columns: &[usize]) -> Vec<FitWarning> {
         let empty = self.rows.len() + self.columns.len() - rows.len() - columns.len();
         let text = format!("{empty} empty rows and columns of the table are left out of the test");
-        let caution = Caution { code: "empty_rows_or_columns", text };
-        (empty > 0).then_some(caution).into_iter().collect()
+        let warning = FitWarning { code: "empty_rows_or_columns", text };
+        (empty > 0).then_some(warning).into_iter().collect()
     }
 }

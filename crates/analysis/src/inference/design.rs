@@ -2,8 +2,9 @@
 //! normal equations well conditioned whatever the covariates' units are.
 
 use crate::AnalysisError;
+use crate::fit_warning::FitWarning;
 use crate::inference::clusters::ClusterIndex;
-use crate::inference::interval::{Caution, check_finite, check_lengths, not_estimable};
+use crate::inference::interval::{check_finite, check_lengths, not_estimable};
 use crate::survival::Covariates;
 use nalgebra::{DMatrix, DVector};
 
@@ -142,12 +143,12 @@ pub(super) fn leverage_cautions(
     design: &DesignMatrix,
     bread: &DMatrix<f64>,
     clusters: &ClusterIndex,
-) -> Vec<Caution> {
+) -> Vec<FitWarning> {
     let partial = &design.z * bread;
     let of_cluster = |rows: &Vec<usize>, at: usize| -> f64 {
         rows.iter().map(|row| partial[(*row, at)].powi(2)).sum()
     };
-    let mut cautions = Vec::new();
+    let mut warnings = Vec::new();
     for at in 1..design.columns() {
         let squares: Vec<f64> = clusters.members.iter().map(|rows| of_cluster(rows, at)).collect();
         let share = squares.iter().copied().fold(0.0, f64::max) / squares.iter().sum::<f64>();
@@ -159,10 +160,10 @@ pub(super) fn leverage_cautions(
                 100.0 * share,
                 design.names[at]
             );
-            cautions.push(Caution { code: "one_world_decides", text });
+            warnings.push(FitWarning { code: "one_world_decides", text });
         }
     }
-    cautions
+    warnings
 }
 
 pub(super) fn to_rows(matrix: &DMatrix<f64>) -> Vec<Vec<f64>> {

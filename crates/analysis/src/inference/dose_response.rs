@@ -1,14 +1,16 @@
 //! A response against the dose as a smooth curve, and the dose at which it tips.
 
 use crate::AnalysisError;
+use crate::fit_warning::FitWarning;
 use crate::inference::bootstrap::{BootstrapOptions, Resampled};
-use crate::inference::distributions::{f_tail, t_critical};
-use crate::inference::interval::{Caution, ConfidenceInterval, check_finite, check_lengths};
+use crate::inference::interval::{ConfidenceInterval, check_finite, check_lengths};
 use crate::inference::linear::{ols, ols_estimates};
 use crate::inference::logit::{logistic, logit, logit_estimates};
-use crate::inference::spline::{KNOTS_MAX, KNOTS_MIN, Spline};
+use crate::inference::spline::{KNOTS_MAX, KNOTS_MIN, dose_spline, spline_covariates};
 use crate::inference::terms::wald_f;
 use crate::inference::tipping::{Curve, ResponseKind, Tip, Tips};
+use crate::numeric::distribution::{f_p, t_critical};
+use crate::numeric::spline::RestrictedCubicSpline;
 use crate::survival::Covariates;
 use nalgebra::{DMatrix, DVector};
 use serde::Serialize;
@@ -67,7 +69,7 @@ pub struct DoseResponse {
     /// The lowest dose at which the response is halfway between the lowest and the highest value
     /// of the curve; `None` for a flat curve.
     pub halfway: Option<TippingPoint>,
-    pub cautions: Vec<Caution>,
+    pub warnings: Vec<FitWarning>,
 }
 
 /// Fits a restricted cubic spline (Harrell 2015, section 2.4.5) of the dose, not forced to be
@@ -91,9 +93,9 @@ pub fn dose_response(
     if options.points < 2 {
         return Err(AnalysisError::Usage("expected at least 2 points of the curve".to_owned()));
     }
-    let spline = Spline::new(dose, options.knots)?;
+    let spline = dose_spline(dose, options.knots)?;
     let all: Vec<usize> = (0..dose.len()).collect();
-    let fit = RobustFit::new(options, outcome, &spline.covariates(dose, &all), clusters)?;
+    let fit = RobustFit::new(options, outcome, &spline_covariates(&spline, dose, &all), clusters)?;
     let low = dose.iter().copied().fold(f64::INFINITY, f64::min);
     let high = dose.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let curve =
@@ -102,7 +104,7 @@ pub fn dose_response(
     let labels =
         if clusters.is_empty() { (0..dose.len() as u32).collect() } else { clusters.to_vec() };
     let resampled = Resampled::new(&labels, &options.bootstrap, |sample| {
-        let covariates = spline.covariates(dose, sample.rows);
+        let covariates = spline_covariates(&spline, dose, sample.rows);
         let outcome: Vec<f64> = sample.rows.iter().map(|row| outcome[*row]).collect();
         let tips = estimates(options.kind, &outcome, &covariates).ok().map(curve);
         let dose = |tip: Option<Tip>| tip.map(|tip| tip.dose);
@@ -119,7 +121,7 @@ pub fn dose_response(
             at_edge: tip.dose <= low || tip.dose >= high,
         })
     };
-    let bends: Vec<usize> = (2..=spline.terms()).collect();
+    let bends: Vec<usize> = (2..=spline.df()).collect();
     let p_flat = fit.p_of(&[vec![1], bends.clone()].concat());
     let step = (high - low) / (options.points as f64 - 1.0);
     let doses = (0..options.points).map(|at| (low + step * at as f64).min(high));
@@ -132,30 +134,30 @@ pub fn dose_response(
         p_straight: fit.p_of(&bends),
         steepest: point(tips.steepest, 0),
         halfway: point(tips.halfway, 1),
-        cautions: cautions(&fit, p_flat, &tips, &resampled, options),
-        knots: spline.knots,
+        warnings: warnings(&fit, p_flat, &tips, &resampled, options),
+        knots: spline.knots().to_vec(),
     })
 }
 
-fn cautions(
+fn warnings(
     fit: &RobustFit,
     p_flat: Option<f64>,
     tips: &Tips,
     resampled: &Resampled,
     options: &DoseResponseOptions,
-) -> Vec<Caution> {
-    let mut cautions = fit.cautions.clone();
+) -> Vec<FitWarning> {
+    let mut warnings = fit.warnings.clone();
     if p_flat.is_none_or(|p| p > 0.05) || tips.steepest.is_none() {
         let text = match p_flat {
             Some(p) => format!("the curve does not differ from a flat one (p = {p:.3})"),
             None => "too few worlds to tell the curve from a flat one".to_owned(),
         };
         let text = format!("{text}: where it tips is not determined");
-        cautions.push(Caution { code: "no_tipping_point", text });
+        warnings.push(FitWarning { code: "no_tipping_point", text });
     }
     let failed = resampled.failed(0).max(resampled.failed(1));
-    cautions.extend(Caution::failed_resamples(failed, options.bootstrap.replicates));
-    cautions
+    warnings.extend(FitWarning::failed_resamples(failed, options.bootstrap.replicates));
+    warnings
 }
 
 /// The spline's coefficients with their robust covariance.
@@ -163,7 +165,7 @@ struct RobustFit {
     estimates: DVector<f64>,
     covariance: DMatrix<f64>,
     clusters: usize,
-    cautions: Vec<Caution>,
+    warnings: Vec<FitWarning>,
 }
 
 impl RobustFit {
@@ -174,14 +176,14 @@ impl RobustFit {
         clusters: &[u32],
     ) -> Result<RobustFit, AnalysisError> {
         let level = options.bootstrap.level;
-        let (terms, covariance, clusters, cautions) = match options.kind {
+        let (terms, covariance, clusters, warnings) = match options.kind {
             ResponseKind::Probability => {
                 let fit = logit(outcome, covariates, clusters, level)?;
-                (fit.terms, fit.covariance, fit.clusters, fit.cautions)
+                (fit.terms, fit.covariance, fit.clusters, fit.warnings)
             }
             ResponseKind::Mean => {
                 let fit = ols(outcome, covariates, clusters, level)?;
-                (fit.terms, fit.covariance, fit.clusters, fit.cautions)
+                (fit.terms, fit.covariance, fit.clusters, fit.warnings)
             }
         };
         let k = terms.len();
@@ -189,19 +191,24 @@ impl RobustFit {
             estimates: DVector::from_iterator(k, terms.iter().map(|term| term.estimate)),
             covariance: DMatrix::from_fn(k, k, |i, j| covariance[i][j]),
             clusters,
-            cautions,
+            warnings,
         })
     }
 
     /// p that the coefficients at `which` are all 0.
     fn p_of(&self, which: &[usize]) -> Option<f64> {
         let f = wald_f(&self.estimates, &self.covariance, which, self.clusters)?;
-        Some(f_tail(f, which.len() as f64, self.clusters as f64 - 1.0))
+        Some(f_p(f, which.len() as f64, self.clusters as f64 - 1.0))
     }
 
-    fn point(&self, options: &DoseResponseOptions, spline: &Spline, dose: f64) -> DosePoint {
+    fn point(
+        &self,
+        options: &DoseResponseOptions,
+        spline: &RestrictedCubicSpline,
+        dose: f64,
+    ) -> DosePoint {
         let level = options.bootstrap.level;
-        let x = DVector::from_vec([vec![1.0], spline.at(dose)].concat());
+        let x = DVector::from_vec([vec![1.0], spline.basis(dose)].concat());
         let center = x.dot(&self.estimates);
         let variance = (x.transpose() * &self.covariance * &x)[(0, 0)];
         let half = t_critical(level, self.clusters as f64 - 1.0) * variance.max(0.0).sqrt();

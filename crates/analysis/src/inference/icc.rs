@@ -1,11 +1,12 @@
 //! How alike numbers of runs of one world are: intraclass correlation and the SD of worlds.
 
 use crate::AnalysisError;
+use crate::fit_warning::FitWarning;
 use crate::inference::bootstrap::{BootstrapOptions, Resampled};
 use crate::inference::clusters::ClusterIndex;
-use crate::inference::distributions::f_tail;
-use crate::inference::interval::{Caution, ConfidenceInterval, check_finite, not_estimable};
-use crate::inference::quantile::{mean, standard_deviation};
+use crate::inference::interval::{ConfidenceInterval, check_finite, not_estimable};
+use crate::numeric::distribution::f_p;
+use crate::numeric::quantile::{mean, standard_deviation};
 use serde::Serialize;
 
 /// Variance of a number between and within worlds.
@@ -26,7 +27,7 @@ pub struct VarianceComponents {
     /// F test that worlds do not differ; `None` if runs of a world are all equal.
     pub f: Option<f64>,
     pub p: Option<f64>,
-    pub cautions: Vec<Caution>,
+    pub warnings: Vec<FitWarning>,
 }
 
 /// One-way random effects analysis of variance, by mean squares (Searle, Casella and McCulloch
@@ -59,11 +60,11 @@ pub fn icc_continuous(
     })?;
     let f = (anova.within > 0.0).then(|| anova.between / anova.within);
     let (df1, df2) = (index.len() as f64 - 1.0, (values.len() - index.len()) as f64);
-    let mut cautions: Vec<Caution> = Caution::few_worlds(index.len()).into_iter().collect();
-    cautions.extend(Caution::failed_resamples(resampled.failed(0), options.replicates));
+    let mut warnings: Vec<FitWarning> = FitWarning::few_worlds(index.len()).into_iter().collect();
+    warnings.extend(FitWarning::failed_resamples(resampled.failed(0), options.replicates));
     if f.is_none() {
         let text = "runs of a world are all equal: repeats of a world add nothing".to_owned();
-        cautions.push(Caution { code: "no_within_variation", text });
+        warnings.push(FitWarning { code: "no_within_variation", text });
     }
     Ok(VarianceComponents {
         rows: values.len(),
@@ -75,8 +76,8 @@ pub fn icc_continuous(
         icc_interval: resampled.percentile(0),
         between_sd_interval: resampled.percentile(1),
         f,
-        p: f.map(|f| f_tail(f, df1, df2)),
-        cautions,
+        p: f.map(|f| f_p(f, df1, df2)),
+        warnings,
     })
 }
 

@@ -1,12 +1,13 @@
 //! How alike yes-no outcomes of runs of one world are: a logit model with random worlds.
 
 use crate::AnalysisError;
+use crate::fit_warning::FitWarning;
 use crate::inference::bootstrap::{BootstrapOptions, Resampled};
 use crate::inference::clusters::ClusterIndex;
-use crate::inference::distributions::chi_square_tail;
 use crate::inference::icc::check_repeats;
-use crate::inference::interval::{Caution, ConfidenceInterval, not_estimable};
+use crate::inference::interval::{ConfidenceInterval, not_estimable};
 use crate::inference::random_intercept::{RandomIntercept, WorldCounts};
+use crate::numeric::distribution::chi_squared_p;
 use serde::Serialize;
 use std::f64::consts::PI;
 
@@ -29,7 +30,7 @@ pub struct LatentIcc {
     pub log_likelihood: f64,
     /// Likelihood ratio test of world_sd = 0, on the boundary: half of chi-square(1)'s tail.
     pub p: f64,
-    pub cautions: Vec<Caution>,
+    pub warnings: Vec<FitWarning>,
 }
 
 /// A logit model with a normal random intercept for each world, by maximum likelihood with adaptive
@@ -58,8 +59,8 @@ pub fn icc_binary(
         let fit = RandomIntercept::fit(&counts(outcome, sample.rows, &of_row)).ok();
         vec![fit.as_ref().map(|fit| icc(fit.sd)), fit.map(|fit| fit.sd)]
     })?;
-    let mut cautions: Vec<Caution> = Caution::few_worlds(index.len()).into_iter().collect();
-    cautions.extend(Caution::failed_resamples(resampled.failed(0), options.replicates));
+    let mut warnings: Vec<FitWarning> = FitWarning::few_worlds(index.len()).into_iter().collect();
+    warnings.extend(FitWarning::failed_resamples(resampled.failed(0), options.replicates));
     let ratio = 2.0 * (fit.log_likelihood - fit.log_likelihood_without);
     Ok(LatentIcc {
         rows: outcome.len(),
@@ -71,8 +72,8 @@ pub fn icc_binary(
         icc_interval: resampled.percentile(0),
         world_sd_interval: resampled.percentile(1),
         log_likelihood: fit.log_likelihood,
-        p: if fit.sd > 0.0 { 0.5 * chi_square_tail(ratio, 1.0) } else { 1.0 },
-        cautions,
+        p: if fit.sd > 0.0 { 0.5 * chi_squared_p(ratio, 1.0) } else { 1.0 },
+        warnings,
     })
 }
 

@@ -1,14 +1,14 @@
 //! Least squares with cluster-robust errors.
 
 use crate::AnalysisError;
+use crate::fit_warning::FitWarning;
 use crate::inference::clusters::ClusterIndex;
 use crate::inference::design::{
     DesignMatrix, cluster_meat, cr1_factor, inverse_gram, leverage_cautions, to_rows,
 };
-use crate::inference::interval::{
-    Caution, check_finite, check_lengths, check_level, not_estimable,
-};
+use crate::inference::interval::{check_finite, check_lengths, not_estimable};
 use crate::inference::terms::{RegressionTerm, terms};
+use crate::numeric::distribution::check_level;
 use crate::survival::Covariates;
 use nalgebra::{DMatrix, DVector};
 use serde::Serialize;
@@ -27,7 +27,7 @@ pub struct LinearFit {
     pub r_squared: f64,
     /// Square root of the residual sum of squares over (rows - terms).
     pub residual_sd: f64,
-    pub cautions: Vec<Caution>,
+    pub warnings: Vec<FitWarning>,
 }
 
 /// Values less the mean of their group: a regression of values demeaned within worlds has a fixed
@@ -74,7 +74,7 @@ pub fn ols(
         clusters: groups,
         r_squared: 1.0 - fit.residual_squares / fit.total_squares,
         residual_sd: fit.residual_sd(),
-        cautions: fit.cautions(),
+        warnings: fit.warnings(),
     })
 }
 
@@ -135,8 +135,8 @@ impl LeastSquares {
         })
     }
 
-    fn cautions(&self) -> Vec<Caution> {
-        let few = Caution::few_worlds(self.clusters.len());
+    fn warnings(&self) -> Vec<FitWarning> {
+        let few = FitWarning::few_worlds(self.clusters.len());
         let leverage = leverage_cautions(&self.design, &self.bread, &self.clusters);
         few.into_iter().chain(leverage).collect()
     }

@@ -1,13 +1,15 @@
 //! Logit with cluster-robust errors, and the detection of separation.
 
 use crate::AnalysisError;
+use crate::fit_warning::FitWarning;
 use crate::inference::clusters::ClusterIndex;
 use crate::inference::design::{
     DesignMatrix, cluster_meat, inverse_gram, leverage_cautions, to_rows,
 };
-use crate::inference::interval::{Caution, check_level, not_estimable};
+use crate::inference::interval::not_estimable;
 use crate::inference::linear::prepared;
 use crate::inference::terms::{RegressionTerm, terms};
+use crate::numeric::distribution::check_level;
 use crate::survival::Covariates;
 use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
 use serde::Serialize;
@@ -34,7 +36,7 @@ pub struct LogitFit {
     /// Log-likelihood of the intercept alone.
     pub log_likelihood_null: f64,
     pub iterations: usize,
-    pub cautions: Vec<Caution>,
+    pub warnings: Vec<FitWarning>,
 }
 
 /// Logit by Newton's method, with an intercept. The sandwich of cluster scores is multiplied by G /
@@ -70,7 +72,7 @@ pub fn logit(
         log_likelihood: newton.log_likelihood,
         log_likelihood_null: null,
         iterations: newton.iterations,
-        cautions: cautions(events, &design, &clusters)?,
+        warnings: warnings(events, &design, &clusters)?,
     })
 }
 
@@ -102,22 +104,23 @@ fn check_binary(outcome: &[f64]) -> Result<usize, AnalysisError> {
     Ok(events)
 }
 
-fn cautions(
+fn warnings(
     events: usize,
     design: &DesignMatrix,
     clusters: &ClusterIndex,
-) -> Result<Vec<Caution>, AnalysisError> {
-    let mut cautions: Vec<Caution> = Caution::few_worlds(clusters.len()).into_iter().collect();
-    cautions.extend(leverage_cautions(design, &inverse_gram(&design.z)?, clusters));
+) -> Result<Vec<FitWarning>, AnalysisError> {
+    let mut warnings: Vec<FitWarning> =
+        FitWarning::few_worlds(clusters.len()).into_iter().collect();
+    warnings.extend(leverage_cautions(design, &inverse_gram(&design.z)?, clusters));
     let (rarer, covariates) = (events.min(design.rows() - events), design.columns() - 1);
     if rarer < EVENTS_PER_TERM_MIN * covariates {
         let text = format!(
             "{rarer} rows of the rarer outcome for {covariates} covariates: odds ratios are biased \
              below {EVENTS_PER_TERM_MIN} a covariate"
         );
-        cautions.push(Caution { code: "few_events", text });
+        warnings.push(FitWarning { code: "few_events", text });
     }
-    Ok(cautions)
+    Ok(warnings)
 }
 
 /// Newton's method on the standardized covariates.

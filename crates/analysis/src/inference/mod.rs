@@ -4,7 +4,7 @@
 //! Conventions: a cluster is a world, the independent unit; cluster labels are any numbers, one a
 //! row. A confidence level is a share such as .95. Results hold finite numbers only; what the data
 //! do not determine is [`crate::AnalysisError::NotEstimable`], what they determine badly is a
-//! [`Caution`] beside the result.
+//! [`FitWarning`] beside the result.
 
 mod bootstrap;
 mod calibration;
@@ -13,7 +13,6 @@ mod clustering;
 mod clusters;
 mod contingency;
 mod design;
-mod distributions;
 mod dose_response;
 mod draws;
 mod exact_table;
@@ -27,7 +26,6 @@ mod medoids;
 mod paired;
 mod permutation;
 mod proportion;
-mod quantile;
 mod random_intercept;
 mod scaling;
 mod score_bootstrap;
@@ -52,7 +50,7 @@ pub use dose_response::{
 pub use exact_table::{ContingencyMethod, ContingencyOptions};
 pub use holm::{FamilyTest, HolmAdjusted, holm, holm_by_family};
 pub use icc::{VarianceComponents, icc_continuous};
-pub use interval::{Caution, ConfidenceInterval};
+pub use interval::ConfidenceInterval;
 pub use latent_icc::{LatentIcc, icc_binary};
 pub use linear::{LinearFit, demean_within, ols};
 pub use logit::{LogitFit, logit};

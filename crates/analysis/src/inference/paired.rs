@@ -1,12 +1,13 @@
 //! Tests of paired differences, one for each world: control and treatment share the world.
 
 use crate::AnalysisError;
-use crate::inference::distributions::{fair_coin_tail, normal_two_sided, t_critical, t_two_sided};
-use crate::inference::interval::{ConfidenceInterval, check_finite, check_level, not_estimable};
-use crate::inference::quantile::{mean, median, standard_deviation};
+use crate::inference::interval::{ConfidenceInterval, check_finite, not_estimable};
 use crate::inference::signed_ranks::{
     EXACT_RANKS_MAX, SignedRanks, Zeros, interval_rank, lower_tail, walsh_average,
 };
+use crate::numeric::distribution::check_level;
+use crate::numeric::distribution::{fair_coin_tail, normal_p, student_p, t_critical};
+use crate::numeric::quantile::{mean, median, standard_deviation};
 use serde::Serialize;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -113,7 +114,7 @@ pub fn wilcoxon_signed_rank(
         twice(lower_tail(&ranks.magnitudes(), positive.min(negative)))
     } else {
         let squares: f64 = ranks.magnitudes().iter().map(|rank| (*rank as f64).powi(2)).sum();
-        normal_two_sided((positive as f64 - negative as f64) / squares.sqrt())
+        normal_p((positive as f64 - negative as f64) / squares.sqrt())
     };
     Ok(WilcoxonTest {
         pairs: differences.len(),
@@ -174,7 +175,7 @@ pub fn mean_difference(differences: &[f64], level: f64) -> Result<MeanDifference
     let (se, df) = (sd / (pairs as f64).sqrt(), pairs - 1);
     let half = t_critical(level, df as f64) * se;
     let interval = ConfidenceInterval { low: mean - half, high: mean + half, level };
-    let (t, p) = (mean / se, t_two_sided(mean / se, df as f64));
+    let (t, p) = (mean / se, student_p(mean / se, df as f64));
     Ok(MeanDifference { pairs, mean, sd, se, t, df, p, interval })
 }
 

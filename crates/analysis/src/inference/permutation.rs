@@ -1,10 +1,11 @@
 //! Permutation of treatment labels (doses) within blocks (worlds).
 
 use crate::AnalysisError;
+use crate::fit_warning::FitWarning;
 use crate::inference::clusters::ClusterIndex;
 use crate::inference::draws::{below, p_error};
-use crate::inference::interval::{Caution, check_finite, check_lengths, not_estimable};
-use crate::inference::quantile::{mean, standard_deviation};
+use crate::inference::interval::{check_finite, check_lengths, not_estimable};
+use crate::numeric::quantile::{mean, standard_deviation};
 use base::SplitMix64;
 use serde::Serialize;
 
@@ -49,7 +50,7 @@ pub struct PermutationTest {
     pub arrangements: u64,
     /// Arrangements whose statistic was not finite; they count as extreme.
     pub failed: u64,
-    pub cautions: Vec<Caution>,
+    pub warnings: Vec<FitWarning>,
 }
 
 /// Permutation test of a statistic. `doses` are the labels of the rows, `blocks` the worlds within
@@ -202,13 +203,13 @@ fn result(observed: f64, values: &[f64], exact: bool, alternative: Alternative) 
         Alternative::TwoSided => 2.0 * p_error(p / 2.0, values.len() as u64),
         Alternative::Greater | Alternative::Less => p_error(p, values.len() as u64),
     };
-    let mut cautions = Vec::new();
+    let mut warnings = Vec::new();
     if failed > 0 {
         let text = format!(
             "{failed} of {} arrangements do not determine the statistic; they count as extreme",
             values.len()
         );
-        cautions.push(Caution { code: "failed_arrangements", text });
+        warnings.push(FitWarning { code: "failed_arrangements", text });
     }
     PermutationTest {
         statistic: observed,
@@ -219,6 +220,6 @@ fn result(observed: f64, values: &[f64], exact: bool, alternative: Alternative) 
         exact,
         arrangements: values.len() as u64,
         failed: failed as u64,
-        cautions,
+        warnings,
     }
 }

@@ -1,11 +1,11 @@
 //! Proportions and their differences.
 
 use crate::AnalysisError;
-use crate::inference::distributions::normal_critical;
-use crate::inference::interval::{
-    Caution, ConfidenceInterval, check_lengths, check_level, not_estimable,
-};
+use crate::fit_warning::FitWarning;
+use crate::inference::interval::{ConfidenceInterval, check_lengths, not_estimable};
 use crate::inference::linear::ols;
+use crate::numeric::distribution::check_level;
+use crate::numeric::distribution::normal_critical;
 use crate::survival::Covariates;
 use serde::Serialize;
 
@@ -41,7 +41,7 @@ pub struct ClusteredDifference {
     pub p: f64,
     pub interval: ConfidenceInterval,
     pub clusters: usize,
-    pub cautions: Vec<Caution>,
+    pub warnings: Vec<FitWarning>,
 }
 
 /// A share with Wilson's interval (Wilson 1927), for independent trials.
@@ -143,6 +143,6 @@ pub fn clustered_difference(
         p: term.p,
         interval: term.interval,
         clusters: fit.clusters,
-        cautions: fit.cautions,
+        warnings: fit.warnings,
     })
 }

@@ -1,9 +1,10 @@
 //! Time to an event against model size: a censored lognormal regression.
 
 use crate::AnalysisError;
+use crate::fit_warning::FitWarning;
 use crate::inference::bootstrap::{BootstrapEstimate, BootstrapOptions, cluster_bootstrap_many};
 use crate::inference::censored_lognormal::{CensoredTimes, LognormalFit, censored_lognormal};
-use crate::inference::interval::{Caution, check_lengths, not_estimable};
+use crate::inference::interval::{check_lengths, not_estimable};
 use crate::survival::Covariates;
 use serde::Serialize;
 
@@ -16,7 +17,7 @@ pub struct ScalingFit {
     /// Median time by distinct size, in rising order: (parameters, median time).
     pub medians: Vec<(f64, BootstrapEstimate)>,
     pub fit: LognormalFit,
-    pub cautions: Vec<Caution>,
+    pub warnings: Vec<FitWarning>,
 }
 
 /// Scaling of the time with the number of parameters of the model: `parameters` has that number for
@@ -65,17 +66,17 @@ pub fn scaling_law(
     let missing = || not_estimable("the bootstrap gave fewer statistics than asked for");
     let exponent = estimates.next().ok_or_else(missing)?;
     let tenfold_ratio = estimates.next().ok_or_else(missing)?;
-    let mut cautions = exponent.cautions.clone();
+    let mut warnings = exponent.warnings.clone();
     if sizes.len() == 2 {
         let text = "two sizes of models: whether ln(time) is a line cannot be seen".to_owned();
-        cautions.push(Caution { code: "two_sizes", text });
+        warnings.push(FitWarning { code: "two_sizes", text });
     }
     Ok(ScalingFit {
         exponent,
         tenfold_ratio,
         medians: sizes.into_iter().zip(estimates).collect(),
         fit,
-        cautions,
+        warnings,
     })
 }
 

@@ -1,7 +1,8 @@
 //! The score bootstrap, for tests of models that have scores, with few clusters (worlds).
 
 use crate::AnalysisError;
-use crate::inference::interval::{Caution, check_lengths, not_estimable};
+use crate::fit_warning::FitWarning;
+use crate::inference::interval::{check_lengths, not_estimable};
 use crate::inference::wild_weights::{WeightVectors, WildWeights};
 use nalgebra::{DMatrix, DVector};
 use serde::Serialize;
@@ -30,7 +31,7 @@ pub struct ScoreBootstrap {
     pub exact: bool,
     /// Sign vectors enumerated or drawn.
     pub replicates: u64,
-    pub cautions: Vec<Caution>,
+    pub warnings: Vec<FitWarning>,
 }
 
 /// Score bootstrap (Kline and Santos 2012) with Rademacher weights, which flips the signs of the
@@ -78,7 +79,7 @@ pub fn score_wild_bootstrap(
         clusters,
         exact: vectors.exact,
         replicates: vectors.number,
-        cautions: vectors.cautions(),
+        warnings: vectors.warnings(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Signed ranks: their exact distribution, and order statistics of Walsh averages.
 
-use crate::inference::distributions::normal_critical;
+use crate::numeric::distribution::normal_critical;
 use serde::Serialize;
 
 /// Up to this number of ranks the distribution is exact.

@@ -1,8 +1,8 @@
 //! Coefficients of a regression with their cluster-robust tests.
 
 use crate::AnalysisError;
-use crate::inference::distributions::{t_critical, t_two_sided};
 use crate::inference::interval::{ConfidenceInterval, not_estimable};
+use crate::numeric::distribution::{student_p, t_critical};
 use nalgebra::{DMatrix, DVector};
 use serde::Serialize;
 
@@ -50,7 +50,7 @@ pub(super) fn terms(
         let se = variance.sqrt();
         let (t, half) = (estimate / se, critical * se);
         let interval = ConfidenceInterval { low: estimate - half, high: estimate + half, level };
-        let p = t_two_sided(t, df);
+        let p = student_p(t, df);
         terms.push(RegressionTerm { name: name.clone(), estimate, se, t, p, interval });
     }
     Ok(terms)

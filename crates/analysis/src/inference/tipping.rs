@@ -1,7 +1,7 @@
 //! Where a dose-response curve tips.
 
 use crate::inference::logit::logistic;
-use crate::inference::spline::Spline;
+use crate::numeric::spline::RestrictedCubicSpline;
 use serde::Serialize;
 
 /// Points at which the curve is searched.
@@ -40,7 +40,7 @@ pub(super) struct Tips {
 /// A fitted curve.
 pub(super) struct Curve<'a> {
     kind: ResponseKind,
-    spline: &'a Spline,
+    spline: &'a RestrictedCubicSpline,
     /// The intercept and the coefficients of the spline's terms.
     estimates: Vec<f64>,
     /// The lowest and the highest dose.
@@ -50,7 +50,7 @@ pub(super) struct Curve<'a> {
 impl<'a> Curve<'a> {
     pub fn new(
         kind: ResponseKind,
-        spline: &'a Spline,
+        spline: &'a RestrictedCubicSpline,
         estimates: Vec<f64>,
         range: (f64, f64),
     ) -> Curve<'a> {
@@ -83,8 +83,8 @@ impl<'a> Curve<'a> {
         let sum = |terms: Vec<f64>| -> f64 {
             self.estimates[1..].iter().zip(terms).map(|(estimate, term)| estimate * term).sum()
         };
-        let value = self.estimates[0] + sum(self.spline.at(dose));
-        let slope = sum(self.spline.slopes_at(dose));
+        let value = self.estimates[0] + sum(self.spline.basis(dose));
+        let slope = sum(self.spline.slopes(dose));
         match self.kind {
             ResponseKind::Mean => Tip { dose, response: value, slope },
             ResponseKind::Probability => {

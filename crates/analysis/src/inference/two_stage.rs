@@ -1,14 +1,14 @@
 //! Instrumental variables: two-stage least squares with cluster-robust errors.
 
 use crate::AnalysisError;
+use crate::fit_warning::FitWarning;
 use crate::inference::clusters::ClusterIndex;
 use crate::inference::design::{DesignMatrix, cluster_meat, cr1_factor, inverse_gram, to_rows};
-use crate::inference::distributions::f_tail;
-use crate::inference::interval::{
-    Caution, check_finite, check_lengths, check_level, not_estimable,
-};
+use crate::inference::interval::{check_finite, check_lengths, not_estimable};
 use crate::inference::linear::{LeastSquares, check_spread};
 use crate::inference::terms::{RegressionTerm, terms, wald_f};
+use crate::numeric::distribution::check_level;
+use crate::numeric::distribution::f_p;
 use crate::survival::Covariates;
 use nalgebra::{DMatrix, DVector};
 use serde::Serialize;
@@ -46,7 +46,7 @@ pub struct TwoStageFit {
     /// p that the endogenous variable has no effect, from the instruments in the reduced form
     /// (Anderson and Rubin 1949): valid with weak instruments too.
     pub p_anderson_rubin: f64,
-    pub cautions: Vec<Caution>,
+    pub warnings: Vec<FitWarning>,
 }
 
 /// Two-stage least squares of the outcome on one endogenous variable (the effective dose) and
@@ -85,14 +85,14 @@ pub fn two_stage_least_squares(
     let reduced = LeastSquares::new(outcome, &all, clusters)?;
     let reduced_f = wald_f(&reduced.coefficients, &reduced.covariance, &excluded, groups)
         .ok_or_else(|| too_few(groups, q))?;
-    let mut cautions: Vec<Caution> = Caution::few_worlds(groups).into_iter().collect();
+    let mut warnings: Vec<FitWarning> = FitWarning::few_worlds(groups).into_iter().collect();
     if first_stage.f < FIRST_STAGE_F_MIN {
         let text = format!(
             "first-stage F is {:.1}: below {FIRST_STAGE_F_MIN} the estimate is biased toward that \
              of least squares and its interval is too short; the Anderson-Rubin p holds",
             first_stage.f
         );
-        cautions.push(Caution { code: "weak_instrument", text });
+        warnings.push(FitWarning { code: "weak_instrument", text });
     }
     Ok(TwoStageFit {
         terms: terms(&second.design.names, &estimates, &covariance, &classical, groups, level)?,
@@ -100,8 +100,8 @@ pub fn two_stage_least_squares(
         rows: outcome.len(),
         clusters: groups,
         first_stage,
-        p_anderson_rubin: f_tail(reduced_f, q as f64, groups as f64 - 1.0),
-        cautions,
+        p_anderson_rubin: f_p(reduced_f, q as f64, groups as f64 - 1.0),
+        warnings,
     })
 }
 
@@ -157,7 +157,7 @@ fn first_stage(
         instruments: all[excluded[0]..].to_vec(),
         f,
         df,
-        p: f_tail(f, df.0 as f64, df.1 as f64),
+        p: f_p(f, df.0 as f64, df.1 as f64),
         partial_r_squared,
     })
 }

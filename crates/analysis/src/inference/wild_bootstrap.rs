@@ -1,11 +1,12 @@
 //! The wild cluster bootstrap of linear models, for tests with few clusters (worlds).
 
 use crate::AnalysisError;
+use crate::fit_warning::FitWarning;
 use crate::inference::design::inverse_gram;
-use crate::inference::interval::{Caution, check_level};
 use crate::inference::linear::LeastSquares;
 use crate::inference::terms::terms;
 use crate::inference::wild_weights::{WeightVectors, WildWeights};
+use crate::numeric::distribution::check_level;
 use crate::survival::Covariates;
 use nalgebra::DVector;
 use serde::Serialize;
@@ -52,7 +53,7 @@ pub struct WildBootstrap {
     pub exact: bool,
     /// Weight vectors enumerated or drawn.
     pub replicates: u64,
-    pub cautions: Vec<Caution>,
+    pub warnings: Vec<FitWarning>,
 }
 
 /// Wild cluster bootstrap of the t statistic with residuals of the restricted model (Cameron,
@@ -111,7 +112,7 @@ pub fn wild_cluster_bootstrap(
         clusters: groups,
         exact: vectors.exact,
         replicates: vectors.number,
-        cautions: vectors.cautions(),
+        warnings: vectors.warnings(),
     })
 }
 

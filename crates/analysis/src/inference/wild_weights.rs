@@ -1,11 +1,11 @@
 //! Random factors of clusters in the wild bootstrap.
 
+use crate::fit_warning::FitWarning;
 use crate::inference::draws::{below, p_error};
-use crate::inference::interval::Caution;
 use base::SplitMix64;
 use serde::Serialize;
 
-/// Two-sided p-values cannot be below this with so few clusters: a caution.
+/// Two-sided p-values cannot be below this with so few clusters: a warning.
 const P_SMALLEST_MAX: f64 = 0.02;
 
 /// Random factors of the clusters' residuals or scores.
@@ -93,7 +93,7 @@ impl WeightVectors {
     }
 
     /// Cautions for the number of clusters.
-    pub fn cautions(&self) -> Vec<Caution> {
+    pub fn warnings(&self) -> Vec<FitWarning> {
         let smallest = 0.5f64.powf(self.clusters as f64 - 1.0);
         if self.weights == WildWeights::Webb || smallest <= P_SMALLEST_MAX {
             return Vec::new();
@@ -104,6 +104,6 @@ impl WeightVectors {
             self.clusters,
             1u64 << self.clusters
         );
-        vec![Caution { code: "few_sign_vectors", text }]
+        vec![FitWarning { code: "few_sign_vectors", text }]
     }
 }

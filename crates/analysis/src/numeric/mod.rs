@@ -3,4 +3,5 @@
 pub mod distribution;
 pub mod exact_sum;
 pub mod newton;
+pub mod quantile;
 pub mod spline;

@@ -1,5 +1,6 @@
 //! Restricted cubic splines (Stone and Koo 1985; Harrell, Regression Modeling Strategies, 2.4.5).
 
+use super::quantile::sample_quantile;
 use crate::error::AnalysisError;
 
 /// A cubic spline that is linear outside its outer knots.
@@ -28,24 +29,17 @@ impl RestrictedCubicSpline {
     /// # Errors
     /// `df` is not in 2..=6, or the values have too many ties for distinct knots.
     pub fn at_quantiles(values: &[f64], df: usize) -> Result<RestrictedCubicSpline, AnalysisError> {
-        let shares: &[f64] = match df {
-            2 => &[0.1, 0.5, 0.9],
-            3 => &[0.05, 0.35, 0.65, 0.95],
-            4 => &[0.05, 0.275, 0.5, 0.725, 0.95],
-            5 => &[0.05, 0.23, 0.41, 0.59, 0.77, 0.95],
-            6 => &[0.025, 0.1833, 0.3417, 0.5, 0.6583, 0.8167, 0.975],
-            _ => {
-                let text = format!("spline: expected 2 to 6 degrees of freedom, found {df}");
-                return Err(AnalysisError::Usage(text));
-            }
-        };
+        let shares = harrell_quantiles(df + 1).ok_or_else(|| {
+            let text = format!("spline: expected 2 to 6 degrees of freedom, found {df}");
+            AnalysisError::Usage(text)
+        })?;
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         if sorted.is_empty() || !sorted.iter().all(|value| value.is_finite()) {
             let text = "spline: knots need finite values".to_owned();
             return Err(AnalysisError::NotEstimable(text));
         }
-        let knots: Vec<f64> = shares.iter().map(|share| quantile(&sorted, *share)).collect();
+        let knots: Vec<f64> = shares.iter().map(|share| sample_quantile(&sorted, *share)).collect();
         RestrictedCubicSpline::new(knots.clone()).map_err(|_| {
             AnalysisError::NotEstimable(format!(
                 "a spline with {df} degrees of freedom needs {} distinct knots; the quantiles of \
@@ -67,29 +61,42 @@ impl RestrictedCubicSpline {
     /// The basis at `x`: x itself, then `df - 1` functions that are not linear, in units of x
     /// (Harrell's, divided by the squared distance of the outer knots).
     pub fn basis(&self, x: f64) -> Vec<f64> {
-        let cube = |knot: f64| (x - knot).max(0.0).powi(3);
+        self.terms(x, |distance| distance.max(0.0).powi(3), x)
+    }
+
+    /// The derivative of each basis function at `x`.
+    pub fn slopes(&self, x: f64) -> Vec<f64> {
+        self.terms(1.0, |distance| 3.0 * distance.max(0.0).powi(2), x)
+    }
+
+    /// `first`, then the combination of `power` of the distances of `x` to the knots that each
+    /// bend is.
+    fn terms(&self, first: f64, power: impl Fn(f64) -> f64, x: f64) -> Vec<f64> {
         let last = self.knots.len() - 1;
         let (first_knot, before, last_knot) =
             (self.knots[0], self.knots[last - 1], self.knots[last]);
         let unit = (last_knot - first_knot).powi(2);
-        let mut basis = vec![x];
-        for &knot in &self.knots[..last - 1] {
-            // Weights of the last two cubes cancel the terms of second and third order beyond.
+        let bend = |knot: &f64| {
+            // Weights of the last two cancel the terms of second and third order beyond.
             let to_before = (last_knot - knot) / (last_knot - before);
             let to_last = (before - knot) / (last_knot - before);
-            let value = cube(knot) - cube(before) * to_before + cube(last_knot) * to_last;
-            basis.push(value / unit);
-        }
-        basis
+            let tail = power(x - before) * to_before - power(x - last_knot) * to_last;
+            (power(x - knot) - tail) / unit
+        };
+        std::iter::once(first).chain(self.knots[..last - 1].iter().map(bend)).collect()
     }
 }
 
-/// Quantile of sorted values, linear between them (type 7 of Hyndman and Fan 1996).
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let position = share * (sorted.len() - 1) as f64;
-    let below = position.floor() as usize;
-    let above = (below + 1).min(sorted.len() - 1);
-    sorted[below] + (position - below as f64) * (sorted[above] - sorted[below])
+/// Quantiles at which Harrell places 3 to 7 knots (table 2.3).
+pub fn harrell_quantiles(knots: usize) -> Option<&'static [f64]> {
+    Some(match knots {
+        3 => &[0.1, 0.5, 0.9],
+        4 => &[0.05, 0.35, 0.65, 0.95],
+        5 => &[0.05, 0.275, 0.5, 0.725, 0.95],
+        6 => &[0.05, 0.23, 0.41, 0.59, 0.77, 0.95],
+        7 => &[0.025, 0.1833, 0.3417, 0.5, 0.6583, 0.8167, 0.975],
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -108,6 +115,8 @@ mod tests {
             for knot in [1.0, 2.0, 4.0, 7.0] {
                 let second = |x: f64| (at(x + 1e-4) - 2.0 * at(x) + at(x - 1e-4)) / 1e-8;
                 assert!((second(knot + 1e-3) - second(knot - 1e-3)).abs() < 0.01);
+                let slope = (at(knot + 0.3 + 1e-6) - at(knot + 0.3 - 1e-6)) / 2e-6;
+                assert!((spline.slopes(knot + 0.3)[j] - slope).abs() < 1e-7);
             }
         }
     }

@@ -1,21 +1,22 @@
 //! The answer in three sentences: whether, how strongly, and when.
 
+use super::cohort::DOSE_UNIT;
 use super::context::StudyContext;
-use super::hazard::{DOSE_UNIT, Headline};
+use super::headline::Headline;
 use super::survival::p_text;
 use crate::document::{Refusal, Severity};
-use crate::survival::{RiskData, kaplan_meier};
+use crate::survival::SurvivalCurve;
 
 pub fn sentences(
     context: &StudyContext<'_>,
     headline: &Headline,
     refusals: &[Refusal],
 ) -> Vec<String> {
-    vec![question(context, headline, refusals), assigned(context, headline), when(context)]
+    vec![question(headline, refusals), assigned(context, headline), when(context)]
 }
 
 /// Whether accumulated error brings crashes on.
-fn question(context: &StudyContext<'_>, headline: &Headline, refusals: &[Refusal]) -> String {
+fn question(headline: &Headline, refusals: &[Refusal]) -> String {
     let serious = refusals.iter().find(|refusal| refusal.severity == Severity::Error);
     let Some(exposure) = &headline.exposure else {
         let why = serious.map_or("there is no estimate", |refusal| refusal.what.as_str());
@@ -39,7 +40,6 @@ fn question(context: &StudyContext<'_>, headline: &Headline, refusals: &[Refusal
         (_, true) => "Crashes are rarer after accumulated prediction error",
         _ => "There is no sign that accumulated prediction error brings crashes on",
     };
-    let _ = context;
     match serious {
         Some(_) => format!("{verdict}: {estimate}; but read first what cannot be concluded."),
         None => format!("{verdict}: {estimate}."),
@@ -82,10 +82,8 @@ fn shares(context: &StudyContext<'_>) -> Vec<(f64, f64)> {
     context.doses().into_iter().filter_map(share).collect()
 }
 
-fn curve(context: &StudyContext<'_>, dose: f64) -> Option<crate::survival::SurvivalCurve> {
-    let cohort = context.cohort.filter(|run| run.p_shock == dose);
-    let risk = RiskData { strata: Vec::new(), ..cohort.risk(|run| run.crashed().into()) };
-    kaplan_meier(&risk, context.options.level).ok()
+fn curve(context: &StudyContext<'_>, dose: f64) -> Option<SurvivalCurve> {
+    context.cohort.of_dose(dose).survival_curve(context.options.level).ok()
 }
 
 /// When runs crash at the highest dose.

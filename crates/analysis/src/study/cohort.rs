@@ -5,11 +5,15 @@
 //! shocks are strata: effects of shocks are compared within them.
 
 use super::run::{ObservedRun, ObservedStudy, PathPoint, RunColumn};
-use crate::survival::{Covariates, RiskData};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::AnalysisError;
+use crate::numbering::numbered;
+use crate::survival::{Covariates, RiskData, SurvivalCurve, kaplan_meier};
+use std::collections::BTreeMap;
 
 /// Prefix of the factors that describe shocks.
 const SHOCK_FACTORS: &str = "pe_induction.";
+/// A hazard ratio is given for this difference of the assigned dose.
+pub const DOSE_UNIT: f64 = 0.1;
 
 /// The runs at risk of one or several studies.
 #[derive(Debug, Clone)]
@@ -17,8 +21,6 @@ pub struct Cohort<'a> {
     pub runs: Vec<&'a ObservedRun>,
     /// Stratum of each run: its levels of the factors that do not describe shocks, and its model.
     strata: Vec<u32>,
-    /// Names of the strata.
-    pub stratum_names: Vec<String>,
     /// World of each run, counted from 0 by seed.
     worlds: Vec<u32>,
     /// Number of worlds.
@@ -42,25 +44,21 @@ impl<'a> Cohort<'a> {
     /// Those of the runs that are at risk.
     pub fn select(runs: impl Iterator<Item = &'a ObservedRun>) -> Cohort<'a> {
         let runs: Vec<&ObservedRun> = runs.filter(|run| run.is_at_risk()).collect();
-        let names: Vec<String> =
-            runs.iter().map(|run| stratum_name(&run.model, &run.levels, None)).collect();
-        let stratum_names: Vec<String> =
-            names.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
-        let index = |name: &String| stratum_names.partition_point(|known| known < name) as u32;
-        let seeds: BTreeSet<u64> = runs.iter().map(|run| run.world).collect();
-        let numbers: BTreeMap<u64, u32> = seeds.iter().copied().zip(0..).collect();
-        Cohort {
-            strata: names.iter().map(index).collect(),
-            worlds: runs.iter().map(|run| numbers[&run.world]).collect(),
-            worlds_count: numbers.len(),
-            stratum_names,
-            runs,
-        }
+        let strata = strata(&runs, |run| stratum_name(&run.model, &run.levels, None));
+        let seeds: Vec<u64> = runs.iter().map(|run| run.world).collect();
+        let (worlds, known) = numbered(&seeds);
+        let worlds = worlds.into_iter().map(|world| world as u32).collect();
+        Cohort { strata, worlds, worlds_count: known.len(), runs }
     }
 
     /// The runs that `keep` keeps.
     pub fn filter(&self, keep: impl Fn(&ObservedRun) -> bool) -> Cohort<'a> {
         Cohort::select(self.runs.iter().copied().filter(|run| keep(run)))
+    }
+
+    /// The runs of an assigned dose.
+    pub fn of_dose(&self, dose: f64) -> Cohort<'a> {
+        self.filter(|run| run.p_shock == dose)
     }
 
     pub fn crashes(&self) -> usize {
@@ -69,13 +67,18 @@ impl<'a> Cohort<'a> {
 
     /// Strata of the runs without one of the factors.
     pub fn strata_without(&self, factor: &str) -> Vec<u32> {
-        let names: Vec<String> = self
-            .runs
-            .iter()
-            .map(|run| stratum_name(&run.model, &run.levels, Some(factor)))
-            .collect();
-        let known: Vec<&String> = names.iter().collect::<BTreeSet<_>>().into_iter().collect();
-        names.iter().map(|name| known.partition_point(|k| *k < name) as u32).collect()
+        strata(&self.runs, |run| stratum_name(&run.model, &run.levels, Some(factor)))
+    }
+
+    /// Stratum of each run.
+    pub fn strata(&self) -> &[u32] {
+        &self.strata
+    }
+
+    /// Number of the world within the stratum of each run: its runs differ in their doses alone.
+    pub fn blocks(&self) -> Vec<u32> {
+        let blocks = self.strata.iter().zip(&self.worlds);
+        blocks.map(|(stratum, world)| stratum * self.worlds_count as u32 + world).collect()
     }
 
     /// World of each run.
@@ -95,6 +98,24 @@ impl<'a> Cohort<'a> {
         }
     }
 
+    /// One row a run, with a crash of any kind as the event.
+    pub fn crash_risk(&self) -> RiskData {
+        self.risk(ObservedRun::crash_cause)
+    }
+
+    /// Kaplan-Meier curve of all runs together.
+    ///
+    /// # Errors
+    /// No run is at risk.
+    pub fn survival_curve(&self, level: f64) -> Result<SurvivalCurve, AnalysisError> {
+        kaplan_meier(&RiskData { strata: Vec::new(), ..self.crash_risk() }, level)
+    }
+
+    /// The assigned dose in units of [`DOSE_UNIT`], one row a run.
+    pub fn assigned_dose(&self) -> Covariates {
+        self.covariates(&[("p_shock", &|run| run.p_shock / DOSE_UNIT)])
+    }
+
     /// Values of covariates, one row a run.
     pub fn covariates(&self, columns: &[RunColumn<'_>]) -> Covariates {
         let values =
@@ -103,12 +124,12 @@ impl<'a> Cohort<'a> {
     }
 
     /// Time at risk with covariates of the run's path, `lag` steps ago: a new row begins where one
-    /// of them changes. Returns the rows, their covariates, and the run of each row.
+    /// of them changes. A crash of any kind is the event. Returns the rows, their covariates, and
+    /// the run of each row.
     pub fn time_varying(
         &self,
         covariates: &[PathCovariate],
         lag: u64,
-        cause: impl Fn(&ObservedRun) -> u32,
     ) -> (RiskData, Covariates, Vec<usize>) {
         let (mut risk, mut rows) = (RiskData::default(), Vec::new());
         let mut values = Vec::new();
@@ -116,7 +137,7 @@ impl<'a> Cohort<'a> {
             for (start, stop) in spans(run, covariates, lag) {
                 risk.start.push(start as f64);
                 risk.stop.push(stop as f64);
-                risk.cause.push(if stop == run.end_step { cause(run) } else { 0 });
+                risk.cause.push(if stop == run.end_step { run.crash_cause() } else { 0 });
                 risk.strata.push(self.strata[index]);
                 risk.clusters.push(self.worlds[index]);
                 risk.subjects.push(index as u32);
@@ -128,6 +149,12 @@ impl<'a> Cohort<'a> {
         let names = covariates.iter().map(|(name, _)| (*name).to_owned()).collect();
         (risk, Covariates { names, values }, rows)
     }
+}
+
+/// Strata of runs by their names.
+pub fn strata(runs: &[&ObservedRun], name: impl Fn(&ObservedRun) -> String) -> Vec<u32> {
+    let names: Vec<String> = runs.iter().map(|run| name(run)).collect();
+    numbered(&names).0.into_iter().map(|stratum| stratum as u32).collect()
 }
 
 /// What had accumulated `lag` steps before the step after `step`.

@@ -1,20 +1,17 @@
 //! Two studies or models side by side, paired where their worlds match.
 
-use super::cohort::{Cohort, EXPOSURE};
+use super::cohort::{Cohort, DOSE_UNIT, EXPOSURE, strata};
 use super::context::{AnalysisOptions, Findings, StudyContext, dose_label};
-use super::hazard::DOSE_UNIT;
 use super::run::{ObservedRun, ObservedStudy, RunMeasure};
 use super::sheet::table;
 use super::survival::p_text;
+use super::world_differences::{CRASHED, DifferenceTests, ERRORS, STEPS, world_differences};
 use super::{flow, refusals};
 use crate::AnalysisError;
-use crate::document::{
-    Axis, Document, Figure, Format, Layer, Scale, Section, Severity, Table, Value,
-};
-use crate::inference::{Zeros, hodges_lehmann, sign_test, wilcoxon_signed_rank};
-use crate::survival::cox::{self, CoxFit, CoxOptions};
-use crate::survival::{Covariates, RiskData, kaplan_meier};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::document::{Axis, Document, Figure, Format, Layer, Section, Severity, Table, Value};
+use crate::survival::cox::{self, CoxFit};
+use crate::survival::{Covariates, RiskData};
+use std::collections::BTreeSet;
 
 /// One side of a comparison.
 pub struct Side<'a> {
@@ -68,17 +65,11 @@ fn cell(run: &ObservedRun) -> String {
     format!("p_shock={} {}", run.p_shock, levels.join(" "))
 }
 
-fn crashed(run: &ObservedRun) -> u32 {
-    run.crashed().into()
-}
-
 /// All runs of both sides: time at risk with strata of equal cells, and the side of each run.
 fn together<'a>(sides: &[Cohort<'a>; 2]) -> (Cohort<'a>, Vec<u32>, Vec<f64>) {
     let runs = sides[0].runs.iter().chain(&sides[1].runs).copied();
     let cohort = Cohort::select(runs);
-    let cells: Vec<String> = cohort.runs.iter().map(|run| cell(run)).collect();
-    let known: Vec<&String> = cells.iter().collect::<BTreeSet<_>>().into_iter().collect();
-    let strata = cells.iter().map(|cell| known.partition_point(|k| *k < cell) as u32).collect();
+    let strata = strata(&cohort.runs, cell);
     let first = sides[0].runs.len();
     let side = (0..cohort.runs.len()).map(|run| f64::from(u8::from(run >= first))).collect();
     (cohort, strata, side)
@@ -91,9 +82,9 @@ fn hazards(
     names: [&str; 2],
     findings: &mut Findings,
 ) -> Option<String> {
-    let (cohort, strata, side) = together(sides);
-    let options = CoxOptions { level: context.options.level, ..CoxOptions::default() };
-    let risk = RiskData { strata: strata.clone(), ..cohort.risk(crashed) };
+    let (cohort, cells, side) = together(sides);
+    let options = context.cox();
+    let risk = RiskData { strata: cells.clone(), ..cohort.crash_risk() };
     let label = format!("{} v {}", names[1], names[0]);
     let alone = Covariates::from_columns(vec![(label.clone(), side.clone())])
         .and_then(|covariates| cox::fit(&risk, &covariates, &options));
@@ -104,8 +95,8 @@ fn hazards(
         (format!("{label}: more effect of {DOSE_UNIT} of p(shock)"), dose),
     ])
     .and_then(|covariates| cox::fit(&risk, &covariates, &options));
-    let (mut risk, exposure, runs) = cohort.time_varying(&[EXPOSURE], context.options.lag, crashed);
-    risk.strata = runs.iter().map(|run| strata[*run]).collect();
+    let (mut risk, exposure, runs) = cohort.time_varying(&[EXPOSURE], context.options.lag);
+    risk.strata = runs.iter().map(|run| cells[*run]).collect();
     let of_run = |run: &usize| side[*run];
     let with_exposure = Covariates::from_columns(vec![
         (label.clone(), runs.iter().map(of_run).collect()),
@@ -184,17 +175,12 @@ fn model_table(models: [(&str, Result<CoxFit, AnalysisError>); 3]) -> Table {
     sheet
 }
 
-/// Mean of a value over the runs of each world, cell by cell.
+/// Values of the runs with their worlds and cells.
 fn by_world(
     cohort: &Cohort<'_>,
     value: fn(&ObservedRun) -> f64,
-) -> BTreeMap<(u64, String), (f64, f64)> {
-    let mut sums: BTreeMap<(u64, String), (f64, f64)> = BTreeMap::new();
-    for run in &cohort.runs {
-        let sum = sums.entry((run.world, cell(run))).or_default();
-        (sum.0, sum.1) = (sum.0 + value(run), sum.1 + 1.0);
-    }
-    sums
+) -> impl Iterator<Item = ((u64, String), f64)> {
+    cohort.runs.iter().map(move |run| ((run.world, cell(run)), value(run)))
 }
 
 /// Differences within worlds. Returns the sentence for the answer.
@@ -204,35 +190,14 @@ fn pairs(
     names: [&str; 2],
     findings: &mut Findings,
 ) -> String {
-    let columns = [
-        ("what", "difference of", Format::Text),
-        ("worlds", "worlds", Format::Whole),
-        ("median", "median", Format::Digits(3)),
-        ("estimate", "Hodges-Lehmann", Format::Digits(3)),
-        ("lower", "lower", Format::Digits(3)),
-        ("upper", "upper", Format::Digits(3)),
-        ("sign_p", "sign test p", Format::P),
-        ("wilcoxon_p", "Wilcoxon p", Format::P),
-    ];
+    let columns =
+        [&[("what", "difference of", Format::Text)], DifferenceTests::COLUMNS.as_slice()].concat();
     let caption = format!("{} minus {}, in the same worlds and cells", names[1], names[0]);
     let mut sheet = table("compare_pairs", &caption, &columns);
-    let measures: [RunMeasure; 4] = [
-        ("steps without crash", |run| run.end_step as f64),
-        ("share crashed", |run| f64::from(u8::from(run.crashed()))),
-        ("accumulated errors", |run| run.at(run.steps).exposure),
-        ("net worth", |run| run.net_worth),
-    ];
+    let net_worth: RunMeasure = ("net worth", |run| run.net_worth);
     let mut sentence = None;
-    for (what, value) in measures {
-        let (a, b) = (by_world(&sides[0], value), by_world(&sides[1], value));
-        let mut worlds: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
-        for (key, (sum, count)) in &b {
-            if let Some((sum_a, count_a)) = a.get(key) {
-                worlds.entry(key.0).or_default().push(sum / count - sum_a / count_a);
-            }
-        }
-        let differences: Vec<f64> =
-            worlds.into_values().map(|d| d.iter().sum::<f64>() / d.len() as f64).collect();
+    for (what, value) in [STEPS, CRASHED, ERRORS, net_worth] {
+        let differences = world_differences(by_world(&sides[1], value), by_world(&sides[0], value));
         if differences.is_empty() {
             let what = "The two are not paired.";
             let why = "They share no world and cell: compare studies with the same \
@@ -241,29 +206,18 @@ fn pairs(
             findings.refuse("no_pairs", Severity::Warning, what, why);
             return "They share no worlds, so that nothing is paired.".to_owned();
         }
-        let estimate = hodges_lehmann(&differences, context.options.level).ok();
-        let interval = estimate.as_ref().and_then(|estimate| estimate.interval);
-        let wilcoxon = wilcoxon_signed_rank(&differences, Zeros::Pratt).ok().map(|test| test.p);
-        if let (Some(estimate), None) = (&estimate, &sentence) {
+        let tests = DifferenceTests::of(&differences, context.options);
+        if let (Some(estimate), None) = (&tests.estimate, &sentence) {
             sentence = Some(format!(
                 "In {} shared worlds, {} goes on for {:.1} steps more than {} without a crash{}.",
                 differences.len(),
                 names[1],
                 estimate.estimate,
                 names[0],
-                wilcoxon.map_or(String::new(), |p| format!(" (Wilcoxon p {})", p_text(p)))
+                tests.wilcoxon_p.map_or(String::new(), |p| format!(" (Wilcoxon p {})", p_text(p)))
             ));
         }
-        sheet.rows.push(vec![
-            what.into(),
-            differences.len().into(),
-            estimate.as_ref().map(|e| e.median).into(),
-            estimate.as_ref().map(|e| e.estimate).into(),
-            interval.map(|i| i.low).into(),
-            interval.map(|i| i.high).into(),
-            sign_test(&differences).ok().map(|test| test.p).into(),
-            wilcoxon.into(),
-        ]);
+        sheet.rows.push(std::iter::once(what.into()).chain(tests.cells()).collect());
     }
     findings.sections.push(Section {
         id: "pairs".into(),
@@ -288,9 +242,8 @@ fn curves(
     let mut layers = Vec::new();
     for (side, name) in sides.iter().zip(names) {
         for dose in ends.iter().map(|bits| f64::from_bits(*bits)) {
-            let cohort = side.filter(|run| run.p_shock == dose);
-            let risk = RiskData { strata: Vec::new(), ..cohort.risk(crashed) };
-            let Ok(curve) = kaplan_meier(&risk, context.options.level) else { continue };
+            let curve = side.of_dose(dose).survival_curve(context.options.level);
+            let Ok(curve) = curve else { continue };
             let points = curve.times.iter().copied().zip(curve.survival.iter().copied());
             layers.push(Layer::Steps {
                 series: format!("{name}, {}", dose_label(dose)),
@@ -301,12 +254,7 @@ fn curves(
     if layers.is_empty() {
         return;
     }
-    let axis = |label: &str, high: f64| Axis {
-        label: label.into(),
-        scale: Scale::Linear,
-        range: Some((0.0, high)),
-        categories: Vec::new(),
-    };
+    let axis = |label: &str, high: f64| Axis::linear(label).from_to(0.0, high);
     let figure = Figure {
         id: "compare_km".into(),
         title: "Share of runs without a crash".into(),

@@ -3,7 +3,8 @@
 use super::cohort::Cohort;
 use super::run::ObservedStudy;
 use crate::document::{Refusal, Section, Severity};
-use crate::inference::FamilyTest;
+use crate::inference::{BootstrapOptions, FamilyTest};
+use crate::survival::cox::CoxOptions;
 
 /// How to analyze.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +26,9 @@ impl Default for AnalysisOptions {
     }
 }
 
+/// Resamples of a bootstrap whose every replicate is an optimization.
+const BOOTSTRAP_MAX: usize = 400;
+
 /// A study that is analyzed.
 pub struct StudyContext<'a> {
     pub studies: &'a [ObservedStudy],
@@ -35,11 +39,25 @@ pub struct StudyContext<'a> {
 impl StudyContext<'_> {
     /// The command that prints the data of a figure or table that a method computes from `table`.
     pub fn command(&self, table: &str, model: &str) -> String {
+        format!("{} && vendomini survival {table}.parquet {model}", self.export(table, "parquet"))
+    }
+
+    /// The command that exports a table.
+    pub fn export(&self, table: &str, format: &str) -> String {
         let folder = self.studies.first().map_or("DIR", |study| &study.folder);
-        format!(
-            "vendomini export {folder} --table {table} --out {table}.parquet && \
-             vendomini survival {table}.parquet {model}"
-        )
+        format!("vendomini export {folder} --table {table} --out {table}.{format}")
+    }
+
+    pub fn cox(&self) -> CoxOptions {
+        CoxOptions { level: self.options.level, ..CoxOptions::default() }
+    }
+
+    pub fn bootstrap(&self) -> BootstrapOptions {
+        BootstrapOptions {
+            replicates: self.options.replicates.min(BOOTSTRAP_MAX),
+            seed: self.options.seed,
+            level: self.options.level,
+        }
     }
 
     /// Assigned doses, ascending.

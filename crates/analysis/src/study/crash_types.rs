@@ -4,7 +4,7 @@ use super::context::{Findings, StudyContext};
 use super::run::{ObservedRun, SHOCK_TYPES};
 use super::sheet::table;
 use super::survival::p_text;
-use crate::document::{Axis, Figure, Format, Layer, Scale, Section, Table, Value};
+use crate::document::{Axis, Figure, Format, Layer, Section, Table, Value};
 use crate::inference::{ContingencyMethod, ContingencyOptions, contingency_test};
 use std::collections::BTreeSet;
 
@@ -101,12 +101,7 @@ fn co_firing(context: &StudyContext<'_>) -> Option<Figure> {
             points.push((column as f64, row as f64, both as f64 / with_first.len() as f64));
         }
     }
-    let axis = |label: &str| Axis {
-        label: label.into(),
-        scale: Scale::Linear,
-        range: None,
-        categories: detectors.iter().map(|name| (*name).to_owned()).collect(),
-    };
+    let names: Vec<String> = detectors.iter().map(|name| (*name).to_owned()).collect();
     Some(Figure {
         id: "co_firing".into(),
         title: "Detectors that fire in the same runs".into(),
@@ -114,13 +109,10 @@ fn co_firing(context: &StudyContext<'_>) -> Option<Figure> {
                   column did, primary or not."
             .into(),
         alt: format!("Shares of runs in which pairs of {} detectors fired.", detectors.len()),
-        x: axis("also fired"),
-        y: axis("fired"),
+        x: Axis::of_categories("also fired", names.clone()),
+        y: Axis::of_categories("fired", names),
         layers: vec![Layer::Cells { series: "share".into(), points }],
         at_risk: None,
-        command: format!(
-            "vendomini export {} --table crashes --out crashes.csv",
-            context.studies.first().map_or("DIR", |study| &study.folder)
-        ),
+        command: context.export("crashes", "csv"),
     })
 }

@@ -1,21 +1,19 @@
 //! T2: whether the assigned dose arrived, and what it did to predictions.
 
+use super::cohort::DOSE_UNIT;
 use super::context::{Findings, StudyContext, dose_label};
 use super::run::{ObservedRun, SHOCK_TYPES};
 use super::sheet::table;
 use super::survival::p_text;
-use crate::document::{Axis, Figure, Format, Layer, Scale, Section, Severity, Table, Value};
+use crate::document::{Axis, Figure, Format, Layer, Section, Severity, Table, Value};
 use crate::inference::{
-    BootstrapOptions, DoseResponseOptions, ResponseKind, TippingPoint, dose_response, ols,
-    two_stage_least_squares,
+    DoseResponseOptions, ResponseKind, TippingPoint, dose_response, ols, two_stage_least_squares,
 };
 use crate::survival::Covariates;
 use std::collections::BTreeSet;
 
 /// Share of drawn shocks that may go without effect.
 const WASTED_MAX: f64 = 0.2;
-/// Resamples of a bootstrap whose every replicate is an optimization.
-const REPLICATES_MAX: usize = 400;
 
 pub fn section(context: &StudyContext<'_>, findings: &mut Findings) {
     let (drawn, applied) = context.cohort.runs.iter().fold((0, 0), |(drawn, applied), run| {
@@ -76,16 +74,12 @@ pub fn section(context: &StudyContext<'_>, findings: &mut Findings) {
 fn response(context: &StudyContext<'_>) -> Result<(Figure, String), crate::AnalysisError> {
     let runs = &context.cohort.runs;
     let arrived: Vec<f64> = runs.iter().map(|run| rate(run)).collect();
-    let crashed: Vec<f64> = runs.iter().map(|run| f64::from(u8::from(run.crashed()))).collect();
+    let crashed: Vec<f64> = runs.iter().map(|run| run.crash_cause().into()).collect();
     let options = DoseResponseOptions {
         kind: ResponseKind::Probability,
         knots: 4,
         points: 61,
-        bootstrap: BootstrapOptions {
-            replicates: context.options.replicates.min(REPLICATES_MAX),
-            seed: context.options.seed,
-            level: context.options.level,
-        },
+        bootstrap: context.bootstrap(),
     };
     let found = dose_response(&arrived, &crashed, context.cohort.worlds(), &options)?;
     let place = |point: &TippingPoint| {
@@ -111,31 +105,21 @@ fn response(context: &StudyContext<'_>) -> Result<(Figure, String), crate::Analy
     let curve = found.curve.iter();
     let line = curve.clone().map(|point| (point.dose, point.response)).collect();
     let band = curve.map(|point| (point.dose, point.interval.low, point.interval.high)).collect();
-    let axis = |label: &str, range| Axis {
-        label: label.into(),
-        scale: Scale::Linear,
-        range,
-        categories: Vec::new(),
-    };
     let figure = Figure {
         id: "dose_response".into(),
         title: "Share of runs that crash against the dose that arrived".into(),
-        caption:
-            "Shocks up to the event. Restricted cubic spline on the logit scale, not forced to \
-                  rise; pointwise band robust by world."
-                .into(),
+        caption: "Shocks up to the event. Restricted cubic spline on the logit scale, not forced \
+                  to rise; pointwise band robust by world."
+            .into(),
         alt: sentence.clone(),
-        x: axis("shocks in 100 steps that changed something", None),
-        y: axis("share that crash", Some((0.0, 1.0))),
+        x: Axis::linear("shocks in 100 steps that changed something"),
+        y: Axis::linear("share that crash").from_to(0.0, 1.0),
         layers: vec![
             Layer::Band { series: "share that crash".into(), points: band, stepped: false },
             Layer::Line { series: "share that crash".into(), points: line, dashed: false },
         ],
         at_risk: None,
-        command: format!(
-            "vendomini export {} --table runs --out runs.csv",
-            context.studies.first().map_or("DIR", |study| &study.folder)
-        ),
+        command: context.export("runs", "csv"),
     };
     Ok((figure, sentence))
 }
@@ -145,7 +129,8 @@ fn applied_shocks(run: &ObservedRun) -> u64 {
 }
 
 /// Shocks that changed something up to the event, per 100 steps. Afterwards a crashed agent may do
-/// nothing that shocks could change: counted to the end, crashes would seem to come with few shocks.
+/// nothing that shocks could change: counted to the end, crashes would seem to come with few
+/// shocks.
 fn rate(run: &ObservedRun) -> f64 {
     100.0 * run.at(run.end_step).dose() / run.end_step.max(1) as f64
 }
@@ -180,7 +165,7 @@ fn by_dose(context: &StudyContext<'_>) -> Table {
         .collect();
     let mut sheet = table("t2_dose", "Shocks and accumulated errors by assigned dose", &borrowed);
     for dose in context.doses() {
-        let cohort = context.cohort.filter(|run| run.p_shock == dose);
+        let cohort = context.cohort.of_dose(dose);
         let of =
             |value: &dyn Fn(&ObservedRun) -> f64| mean(cohort.runs.iter().map(|run| value(run)));
         let mut row: Vec<Value> = vec![
@@ -233,7 +218,7 @@ fn errors_by_field(context: &StudyContext<'_>) -> Table {
         for (run, world) in runs.iter().zip(context.cohort.worlds()) {
             if let Some(error) = error(run) {
                 outcome.push(error);
-                dose.push(run.p_shock / super::hazard::DOSE_UNIT);
+                dose.push(run.p_shock / DOSE_UNIT);
                 worlds.push(*world);
             }
         }
@@ -255,7 +240,7 @@ fn errors_by_field(context: &StudyContext<'_>) -> Table {
 /// Share crashed against the dose that arrived, with the assigned one as instrument.
 fn effective_dose(context: &StudyContext<'_>) -> Result<(Table, String), crate::AnalysisError> {
     let runs = &context.cohort.runs;
-    let crashed: Vec<f64> = runs.iter().map(|run| f64::from(u8::from(run.crashed()))).collect();
+    let crashed: Vec<f64> = runs.iter().map(|run| run.crash_cause().into()).collect();
     let arrived: Vec<f64> = runs.iter().map(|run| rate(run) / 10.0).collect();
     let assigned = runs.iter().map(|run| run.p_shock).collect();
     let instruments = Covariates::from_columns(vec![("p_shock".into(), assigned)])?;
@@ -290,7 +275,7 @@ fn effective_dose(context: &StudyContext<'_>) -> Result<(Table, String), crate::
             fit.first_stage.f.into(),
         ]);
     }
-    sheet.notes.extend(fit.cautions.iter().map(|caution| caution.text.clone()));
+    sheet.notes.extend(fit.warnings.iter().map(|warning| warning.text.clone()));
     let term = &fit.terms[1];
     let sentence = format!(
         "Secondary, by the dose that arrived (two-stage least squares, the assigned dose as \
@@ -308,7 +293,7 @@ fn asked_and_applied(context: &StudyContext<'_>) -> Figure {
     let mut points = Vec::new();
     let (mut asked, mut applied) = (Vec::new(), Vec::new());
     for dose in context.doses() {
-        let cohort = context.cohort.filter(|run| run.p_shock == dose);
+        let cohort = context.cohort.of_dose(dose);
         points.extend(cohort.runs.iter().map(|run| (dose, rate(run))));
         asked.push((dose, 100.0 * dose));
         applied.push((dose, mean(cohort.runs.iter().map(|run| rate(run)))));
@@ -322,31 +307,21 @@ fn asked_and_applied(context: &StudyContext<'_>) -> Figure {
         "Shocks in 100 steps that changed something: {}.",
         alt.collect::<Vec<_>>().join(", ")
     );
-    let axis = |label: &str| Axis {
-        label: label.into(),
-        scale: Scale::Linear,
-        range: None,
-        categories: Vec::new(),
-    };
     Figure {
         id: "dose_arrived".into(),
         title: "Dose asked and dose arrived".into(),
-        caption:
-            "Each point is a run; the dashed line is what was asked, the full line the mean of \
-                  what changed something."
-                .into(),
+        caption: "Each point is a run; the dashed line is what was asked, the full line the mean \
+                  of what changed something."
+            .into(),
         alt,
-        x: axis("p(shock)"),
-        y: axis("shocks in 100 steps"),
+        x: Axis::linear("p(shock)"),
+        y: Axis::linear("shocks in 100 steps"),
         layers: vec![
             Layer::Points { series: "runs".into(), points },
             Layer::Line { series: "asked".into(), points: asked, dashed: true },
             Layer::Line { series: "arrived, mean".into(), points: applied, dashed: false },
         ],
         at_risk: None,
-        command: format!(
-            "vendomini export {} --table runs --out runs.csv",
-            context.studies.first().map_or("DIR", |study| &study.folder)
-        ),
+        command: context.export("runs", "csv"),
     }
 }

@@ -1,11 +1,11 @@
 //! Tests of one question each, corrected within their families.
 
-use super::context::{Findings, StudyContext};
+use super::context::Findings;
 use super::sheet::table;
 use crate::document::{Format, Section};
 use crate::inference::holm_by_family;
 
-pub fn section(_context: &StudyContext<'_>, findings: &mut Findings) {
+pub fn section(findings: &mut Findings) {
     let columns = [
         ("family", "family", Format::Text),
         ("test", "test", Format::Text),

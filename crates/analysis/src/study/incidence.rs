@@ -3,7 +3,7 @@
 use super::context::{Findings, StudyContext, dose_label};
 use super::run::{ObservedRun, RunEnd};
 use super::sheet::table;
-use crate::document::{Axis, Figure, Format, Layer, Scale, Section, Table, Value};
+use crate::document::{Axis, Figure, Format, Layer, Section, Table, Value};
 use crate::survival::cox::{self, CoxOptions};
 use crate::survival::{RiskData, aalen_johansen};
 use std::collections::BTreeSet;
@@ -97,15 +97,10 @@ fn cause_specific(
     ];
     let mut sheet =
         table("t6_cause_specific", "Cause-specific hazard ratios of the assigned dose", &columns);
-    let in_units: &dyn Fn(&ObservedRun) -> f64 = &|run| run.p_shock / super::hazard::DOSE_UNIT;
-    let covariates = context.cohort.covariates(&[("p_shock", in_units)]);
+    let covariates = context.cohort.assigned_dose();
     let risk = context.cohort.risk(|run| cause_of(causes, run));
     for (number, end) in (1..).zip(causes) {
-        let options = CoxOptions {
-            level: context.options.level,
-            cause: Some(number),
-            ..CoxOptions::default()
-        };
+        let options = CoxOptions { cause: Some(number), ..context.cox() };
         let fit = cox::fit(&risk, &covariates, &options).ok();
         let coefficient = fit.as_ref().and_then(|fit| fit.coefficients.first());
         findings.test("causes", end.label(), coefficient.map(|c| c.p));
@@ -154,18 +149,8 @@ fn stacked(
             labels.join(", ")
         ),
         alt: alt.trim_end_matches(';').to_owned() + ".",
-        x: Axis {
-            label: "step".into(),
-            scale: Scale::Linear,
-            range: Some((0.0, context.horizon())),
-            categories: Vec::new(),
-        },
-        y: Axis {
-            label: "ended".into(),
-            scale: Scale::Linear,
-            range: Some((0.0, 1.0)),
-            categories: Vec::new(),
-        },
+        x: Axis::linear("step").from_to(0.0, context.horizon()),
+        y: Axis::linear("ended").from_to(0.0, 1.0),
         layers,
         at_risk: None,
         command: context.command(

@@ -3,7 +3,9 @@
 //! Each section has a file. `run` has what is read, `cohort` the runs at risk, `context` what
 //! sections share. The definitions of event, exposure and dose are in `docs/experiment.md`.
 
+mod accumulated;
 mod answer;
+mod assigned;
 pub mod cohort;
 mod compare;
 mod context;
@@ -12,7 +14,8 @@ mod crash_types;
 mod dose;
 mod families;
 mod flow;
-mod hazard;
+mod hazard_model;
+mod headline;
 mod incidence;
 mod pairs;
 mod refusals;
@@ -21,6 +24,7 @@ mod run;
 mod sheet;
 mod survival;
 mod trajectories;
+mod world_differences;
 mod worlds;
 
 pub use cohort::{Cohort, EXPOSURE, PathCovariate, stratum_name};
@@ -33,7 +37,7 @@ pub use run::{
 
 use crate::document::Document;
 use context::{Findings, StudyContext};
-pub use hazard::Headline;
+pub use headline::Headline;
 
 /// The estimates of a report's answer alone, for studies that are simulated by the thousand.
 pub fn headline(studies: &[ObservedStudy], options: &AnalysisOptions) -> Headline {
@@ -50,14 +54,17 @@ pub fn analyze(studies: &[ObservedStudy], options: &AnalysisOptions) -> Document
     if !context.cohort.runs.is_empty() {
         dose::section(&context, &mut findings);
         survival::section(&context, &mut findings);
-        headline = hazard::section(&context, &mut findings);
+        let (estimates, fits) = Headline::of(&context);
+        assigned::section(&context, &mut findings, &estimates, fits.assigned);
+        accumulated::section(&context, &mut findings, &estimates, fits.exposure);
+        headline = estimates;
         incidence::section(&context, &mut findings);
         pairs::section(&context, &mut findings);
         crash_types::section(&context, &mut findings);
         trajectories::section(&context, &mut findings);
         robustness::section(&context, &mut findings);
         worlds::section(&context, &mut findings);
-        families::section(&context, &mut findings);
+        families::section(&mut findings);
     }
     cost::section(&context, &mut findings);
     refusals::check(&context, &headline, &mut findings);

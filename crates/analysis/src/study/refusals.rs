@@ -1,7 +1,7 @@
 //! What a study cannot show by its design, whatever its numbers are.
 
 use super::context::{Findings, StudyContext};
-use super::hazard::Headline;
+use super::headline::Headline;
 use super::run::ObservedRun;
 use crate::document::Severity::{Error, Warning};
 use std::collections::BTreeSet;

@@ -1,14 +1,14 @@
 //! Whether the headline stands under other choices: detection in place of onset, each detector left
 //! out, days in place of steps, discrete time.
 
+use super::accumulated::time_varying;
 use super::cohort::{Cohort, EXPOSURE};
 use super::context::{Findings, StudyContext};
-use super::hazard::{DOSE_UNIT, time_varying};
 use super::run::{ObservedRun, RunEnd};
 use super::sheet::table;
 use crate::AnalysisError;
 use crate::document::{Format, Section, Value};
-use crate::survival::cox::{self, CoxOptions};
+use crate::survival::cox;
 use crate::survival::{
     Coefficient, DiscreteOptions, EventTime, RiskData, RobustErrors, discrete_hazard,
 };
@@ -91,24 +91,20 @@ pub fn section(context: &StudyContext<'_>, findings: &mut Findings) {
     });
 }
 
-fn crashed(run: &ObservedRun) -> u32 {
-    run.crashed().into()
+fn first(fit: Result<cox::CoxFit, AnalysisError>) -> Result<Coefficient, AnalysisError> {
+    first_of(fit?.coefficients)
 }
 
-fn first(fit: Result<cox::CoxFit, AnalysisError>) -> Result<Coefficient, AnalysisError> {
-    fit?.coefficients
-        .into_iter()
-        .next()
-        .ok_or_else(|| AnalysisError::NotEstimable("no coefficient".into()))
+fn first_of(coefficients: Vec<Coefficient>) -> Result<Coefficient, AnalysisError> {
+    let missing = || AnalysisError::NotEstimable("no coefficient".into());
+    coefficients.into_iter().next().ok_or_else(missing)
 }
 
 fn choice(name: &str, context: &StudyContext<'_>, cohort: &Cohort<'_>) -> Choice {
-    let in_units: &dyn Fn(&ObservedRun) -> f64 = &|run| run.p_shock / DOSE_UNIT;
-    let options = CoxOptions { level: context.options.level, ..CoxOptions::default() };
-    let covariates = cohort.covariates(&[("p_shock", in_units)]);
+    let assigned = cox::fit(&cohort.crash_risk(), &cohort.assigned_dose(), &context.cox());
     Choice {
         name: name.to_owned(),
-        assigned: first(cox::fit(&cohort.risk(crashed), &covariates, &options)),
+        assigned: first(assigned),
         exposure: first(time_varying(context, cohort, &[EXPOSURE], context.options.lag)),
     }
 }
@@ -143,7 +139,7 @@ fn redefined(
 /// Time in days: a run's steps at its own number of steps a day.
 fn in_days(context: &StudyContext<'_>) -> Choice {
     let cohort = &context.cohort;
-    let options = CoxOptions { level: context.options.level, ..CoxOptions::default() };
+    let options = context.cox();
     let days = |run: usize| {
         let run = cohort.runs[run];
         run.days.max(1) as f64 / run.steps.max(1) as f64
@@ -152,13 +148,12 @@ fn in_days(context: &StudyContext<'_>) -> Choice {
         let scale = |times: &[f64]| times.iter().zip(runs).map(|(t, run)| t * days(*run)).collect();
         RiskData { start: scale(&risk.start), stop: scale(&risk.stop), ..risk }
     };
-    let in_units: &dyn Fn(&ObservedRun) -> f64 = &|run| run.p_shock / DOSE_UNIT;
     let all: Vec<usize> = (0..cohort.runs.len()).collect();
-    let covariates = cohort.covariates(&[("p_shock", in_units)]);
-    let (risk, exposure, runs) = cohort.time_varying(&[EXPOSURE], context.options.lag, crashed);
+    let assigned = scaled(cohort.crash_risk(), &all);
+    let (risk, exposure, runs) = cohort.time_varying(&[EXPOSURE], context.options.lag);
     Choice {
         name: "time in days".into(),
-        assigned: first(cox::fit(&scaled(cohort.risk(crashed), &all), &covariates, &options)),
+        assigned: first(cox::fit(&assigned, &cohort.assigned_dose(), &options)),
         exposure: first(cox::fit(&scaled(risk, &runs), &exposure, &options)),
     }
 }
@@ -183,15 +178,12 @@ fn in_bins(context: &StudyContext<'_>) -> Choice {
     edges.push(cohort.runs.iter().map(|run| run.end_step).max().unwrap_or(0) as f64);
     edges.dedup();
     let fit = |risk, covariates| {
-        let fit = discrete_hazard(&risk, &covariates, &edges, &options)?;
-        let missing = || AnalysisError::NotEstimable("no coefficient".into());
-        fit.coefficients.into_iter().next().ok_or_else(missing)
+        first_of(discrete_hazard(&risk, &covariates, &edges, &options)?.coefficients)
     };
-    let in_units: &dyn Fn(&ObservedRun) -> f64 = &|run| run.p_shock / DOSE_UNIT;
-    let (risk, exposure, _) = cohort.time_varying(&[EXPOSURE], context.options.lag, crashed);
+    let (risk, exposure, _) = cohort.time_varying(&[EXPOSURE], context.options.lag);
     Choice {
         name: "discrete time, complementary log-log, no strata".into(),
-        assigned: fit(cohort.risk(crashed), cohort.covariates(&[("p_shock", in_units)])),
+        assigned: fit(cohort.crash_risk(), cohort.assigned_dose()),
         exposure: fit(risk, exposure),
     }
 }

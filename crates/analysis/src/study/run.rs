@@ -187,6 +187,11 @@ impl ObservedRun {
         self.is_at_risk() && self.end.is_crash()
     }
 
+    /// What the end counts as where any crash is the event: 1, or 0 for censored.
+    pub fn crash_cause(&self) -> u32 {
+        self.crashed().into()
+    }
+
     /// The times at risk of any primary crash, (start, stop] and whether a crash ends it: from the
     /// entry, and again from each recovery.
     pub fn risk_spans(&self) -> Vec<(u64, u64, bool)> {
@@ -211,14 +216,6 @@ impl ObservedRun {
             spans.push((from, self.steps, false));
         }
         spans
-    }
-
-    /// The end of a span that a crash ends, whatever its detector.
-    pub fn end_of_crash(&self) -> RunEnd {
-        match &self.end {
-            RunEnd::Crash(detector) => RunEnd::Crash(detector.clone()),
-            _ => RunEnd::Crash(String::new()),
-        }
     }
 }
 

@@ -4,17 +4,15 @@ use super::cohort::Cohort;
 use super::context::{Findings, StudyContext, dose_label};
 use super::run::ObservedRun;
 use super::sheet::table;
-use crate::document::{
-    AtRisk, Axis, Figure, Format, Layer, Scale, Section, Severity, Table, Value,
-};
+use crate::document::{AtRisk, Axis, Figure, Format, Layer, Section, Severity, Table, Value};
+use crate::survival::{SurvivalCurve, log_rank, restricted_mean, restricted_mean_difference};
 use std::collections::BTreeSet;
-
-use crate::survival::{
-    SurvivalCurve, kaplan_meier, log_rank, restricted_mean, restricted_mean_difference,
-};
 
 /// Number of times below a figure at which runs at risk are counted.
 const AT_RISK_TIMES: usize = 6;
+/// Options of `vendomini survival` that compute the curves.
+const BY_DOSE: &str =
+    "--start entry_time --time event_time --event event_type --group p_shock --model km";
 /// Most models that have a figure each.
 const MODELS_MAX: usize = 8;
 
@@ -72,19 +70,8 @@ fn by_model(context: &StudyContext<'_>) -> Vec<Figure> {
 }
 
 fn curves(context: &StudyContext<'_>, cohort: &Cohort<'_>) -> Vec<DoseCurve> {
-    let curve = |dose: f64| {
-        let cohort = cohort.filter(|run| run.p_shock == dose);
-        (dose, kaplan_meier(&one_stratum(&cohort), context.options.level))
-    };
+    let curve = |dose: f64| (dose, cohort.of_dose(dose).survival_curve(context.options.level));
     context.doses().into_iter().map(curve).collect()
-}
-
-fn crash_cause(run: &ObservedRun) -> u32 {
-    run.crashed().into()
-}
-
-fn one_stratum(cohort: &Cohort<'_>) -> crate::survival::RiskData {
-    crate::survival::RiskData { strata: Vec::new(), ..cohort.risk(crash_cause) }
 }
 
 /// The stratified log-rank test of the doses, as a sentence.
@@ -92,7 +79,7 @@ fn dose_log_rank(context: &StudyContext<'_>) -> Result<String, String> {
     let doses = context.doses();
     let group = |run: &&ObservedRun| doses.partition_point(|dose| *dose < run.p_shock) as u32;
     let groups: Vec<u32> = context.cohort.runs.iter().map(group).collect();
-    let test = log_rank(&context.cohort.risk(crash_cause), &groups).map_err(|e| e.to_string())?;
+    let test = log_rank(&context.cohort.crash_risk(), &groups).map_err(|e| e.to_string())?;
     Ok(format!(
         "Log-rank test of equal hazards at all doses, within strata of model and interface: \
          chi-squared {:.2} with {} degrees of freedom, p {}. It takes runs of one world as \
@@ -129,7 +116,7 @@ fn summary(context: &StudyContext<'_>, curves: &[DoseCurve]) -> Table {
     let horizon = common_horizon(curves);
     let control = curves.iter().find(|(dose, curve)| *dose == 0.0 && curve.is_ok());
     for (dose, curve) in curves {
-        let cohort = context.cohort.filter(|run| run.p_shock == *dose);
+        let cohort = context.cohort.of_dose(*dose);
         let mut row: Vec<Value> =
             vec![(*dose).into(), cohort.runs.len().into(), cohort.crashes().into()];
         let Ok(curve) = curve else {
@@ -197,8 +184,7 @@ fn km_figure(context: &StudyContext<'_>, of: &Cohort<'_>, curves: &[DoseCurve]) 
             points: band.map(|(time, (low, high))| (*time, *low, *high)).collect(),
             stepped: true,
         });
-        let cohort = of.filter(|run| run.p_shock == *dose);
-        at_risk.push((series.clone(), cohort.risk(crash_cause).at_risk(&times)));
+        at_risk.push((series.clone(), of.of_dose(*dose).crash_risk().at_risk(&times)));
         let last = curve.survival.last().copied().unwrap_or(1.0);
         alt.push_str(&format!(" {:.0}% at {series};", 100.0 * last));
     }
@@ -209,24 +195,11 @@ fn km_figure(context: &StudyContext<'_>, of: &Cohort<'_>, curves: &[DoseCurve]) 
                   risk."
             .into(),
         alt: alt.trim_end_matches(';').to_owned() + ".",
-        x: Axis {
-            label: "step".into(),
-            scale: Scale::Linear,
-            range: Some((0.0, context.horizon())),
-            categories: Vec::new(),
-        },
-        y: Axis {
-            label: "without a crash".into(),
-            scale: Scale::Linear,
-            range: Some((0.0, 1.0)),
-            categories: Vec::new(),
-        },
+        x: Axis::linear("step").from_to(0.0, context.horizon()),
+        y: Axis::linear("without a crash").from_to(0.0, 1.0),
         layers,
         at_risk: Some(AtRisk { times, rows: at_risk }),
-        command: context.command(
-            "runs",
-            "--start entry_time --time event_time --event event_type --group p_shock --model km",
-        ),
+        command: context.command("runs", BY_DOSE),
     }
 }
 
@@ -247,27 +220,17 @@ fn log_hazard_figure(context: &StudyContext<'_>, curves: &[DoseCurve]) -> Option
     if layers.is_empty() {
         return None;
     }
-    let axis = |label: &str| Axis {
-        label: label.into(),
-        scale: Scale::Log,
-        range: None,
-        categories: Vec::new(),
-    };
     Some(Figure {
         id: "log_hazard".into(),
         title: "Cumulative hazard, on log axes".into(),
-        caption:
-            "Where hazards are proportional, the curves are parallel. Effects that accumulate \
-                  bend them apart, which a Cox model on the dose alone cannot show."
-                .into(),
+        caption: "Where hazards are proportional, the curves are parallel. Effects that \
+                  accumulate bend them apart, which a Cox model on the dose alone cannot show."
+            .into(),
         alt: "Cumulative hazard of a crash by step for each dose, both on log axes.".into(),
-        x: axis("step"),
-        y: axis("cumulative hazard"),
+        x: Axis::log("step"),
+        y: Axis::log("cumulative hazard"),
         layers,
         at_risk: None,
-        command: context.command(
-            "runs",
-            "--start entry_time --time event_time --event event_type --group p_shock --model km",
-        ),
+        command: context.command("runs", BY_DOSE),
     })
 }

@@ -1,9 +1,9 @@
 //! Exposure before a crash, what agents did before it, and the course of single runs.
 
 use super::context::{Findings, StudyContext};
-use super::run::{Behavior, ObservedRun};
+use super::run::{Behavior, ObservedRun, RunEnd};
 use super::sheet::table;
-use crate::document::{Axis, Figure, Format, Layer, Scale, Section, Table, Value};
+use crate::document::{Axis, Figure, Format, Layer, Section, Table, Value};
 use crate::inference::taxonomy;
 use std::collections::BTreeMap;
 
@@ -108,24 +108,11 @@ fn aligned(context: &StudyContext<'_>, crashed: &[&ObservedRun]) -> Figure {
              the same step and did not crash."
         ),
         alt,
-        x: Axis {
-            label: "steps from the onset".into(),
-            scale: Scale::Linear,
-            range: Some((-(BEFORE as f64), 0.0)),
-            categories: Vec::new(),
-        },
-        y: Axis {
-            label: "accumulated delivery errors".into(),
-            scale: Scale::Linear,
-            range: None,
-            categories: Vec::new(),
-        },
+        x: Axis::linear("steps from the onset").from_to(-(BEFORE as f64), 0.0),
+        y: Axis::linear("accumulated delivery errors"),
         layers,
         at_risk: None,
-        command: format!(
-            "vendomini export {} --table steps --out steps.parquet",
-            context.studies.first().map_or("DIR", |study| &study.folder)
-        ),
+        command: context.export("steps", "parquet"),
     }
 }
 
@@ -211,7 +198,7 @@ fn swimlanes(context: &StudyContext<'_>) -> Figure {
         let row = row as f64;
         bars.entry("before the entry".into()).or_default().push((0.0, entry, row));
         let label = match &run.end {
-            super::run::RunEnd::Horizon => "to the horizon".to_owned(),
+            RunEnd::Horizon => "to the horizon".to_owned(),
             end => format!("to {}", end.label()),
         };
         bars.entry(label).or_default().push((entry, run.end_step as f64, row));
@@ -226,18 +213,10 @@ fn swimlanes(context: &StudyContext<'_>) -> Figure {
              entry, and time at risk by what ended it."
         ),
         alt: format!("The time at risk of {} runs.", runs.len()),
-        x: Axis {
-            label: "step".into(),
-            scale: Scale::Linear,
-            range: Some((0.0, context.horizon())),
-            categories: Vec::new(),
-        },
-        y: Axis { label: "run".into(), scale: Scale::Linear, range: None, categories },
+        x: Axis::linear("step").from_to(0.0, context.horizon()),
+        y: Axis::of_categories("run", categories),
         layers: layers.collect(),
         at_risk: None,
-        command: format!(
-            "vendomini export {} --table runs --out runs.csv",
-            context.studies.first().map_or("DIR", |study| &study.folder)
-        ),
+        command: context.export("runs", "csv"),
     }
 }

@@ -4,22 +4,9 @@
 use super::context::{Findings, StudyContext};
 use super::run::{ObservedRun, RunMeasure};
 use super::sheet::table;
-use crate::document::{Axis, Figure, Format, Layer, Scale, Section, Table, Value};
-use crate::inference::{
-    BootstrapOptions, CensoredTimes, icc_binary, icc_continuous, scaling_law, wilson,
-};
+use crate::document::{Axis, Figure, Format, Layer, Section, Table, Value};
+use crate::inference::{CensoredTimes, icc_binary, icc_continuous, scaling_law, wilson};
 use std::collections::BTreeMap;
-
-/// Resamples of a bootstrap whose every replicate is an optimization.
-const REPLICATES_MAX: usize = 400;
-
-fn bootstrap(context: &StudyContext<'_>) -> BootstrapOptions {
-    BootstrapOptions {
-        replicates: context.options.replicates.min(REPLICATES_MAX),
-        seed: context.options.seed,
-        level: context.options.level,
-    }
-}
 
 pub fn section(context: &StudyContext<'_>, findings: &mut Findings) {
     findings.sections.push(Section {
@@ -53,7 +40,7 @@ fn variance_table(context: &StudyContext<'_>) -> Table {
     ];
     let mut sheet = table("t9_worlds", "Differences between worlds", &columns);
     let worlds = context.cohort.worlds();
-    let options = bootstrap(context);
+    let options = context.bootstrap();
     let crashed: Vec<bool> = context.cohort.runs.iter().map(|run| run.crashed()).collect();
     let failed = |what: &str, error: crate::AnalysisError| {
         let mut row: Vec<Value> = vec![what.into()];
@@ -115,7 +102,7 @@ fn scaling(context: &StudyContext<'_>) -> Option<Section> {
     let mut sheet = table("t10_scaling", "Time to crash by model size", &columns);
     let mut section =
         Section { id: "scaling".into(), title: "Model size".into(), ..Section::default() };
-    match scaling_law(data, &sizes, cohort.worlds(), &bootstrap(context)) {
+    match scaling_law(data, &sizes, cohort.worlds(), &context.bootstrap()) {
         Ok(fit) => {
             let ratio = &fit.tenfold_ratio;
             section.text.push(format!(
@@ -176,12 +163,6 @@ fn calibration(context: &StudyContext<'_>) -> Option<Section> {
         ]);
         points.push((stated, share));
     }
-    let axis = |label: &str| Axis {
-        label: label.into(),
-        scale: Scale::Linear,
-        range: Some((0.0, 1.0)),
-        categories: Vec::new(),
-    };
     let sentence = format!(
         "Stated confidence of success differs from the share that was right by {gap:.2} on average, \
          over {total:.0} cards."
@@ -192,8 +173,8 @@ fn calibration(context: &StudyContext<'_>) -> Option<Section> {
         caption: "Cards by tenth of stated confidence; on the dashed line, confidence is right."
             .into(),
         alt: sentence.clone(),
-        x: axis("stated confidence"),
-        y: axis("share right"),
+        x: Axis::linear("stated confidence").from_to(0.0, 1.0),
+        y: Axis::linear("share right").from_to(0.0, 1.0),
         layers: vec![
             Layer::Line {
                 series: "calibrated".into(),
@@ -203,10 +184,7 @@ fn calibration(context: &StudyContext<'_>) -> Option<Section> {
             Layer::Points { series: "cards".into(), points },
         ],
         at_risk: None,
-        command: format!(
-            "vendomini export {} --table runs --out runs.csv",
-            context.studies.first().map_or("DIR", |study| &study.folder)
-        ),
+        command: context.export("runs", "csv"),
     };
     Some(Section {
         id: "calibration".into(),

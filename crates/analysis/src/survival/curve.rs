@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::estimate::FitWarning;
 use super::risk_table::last_at;
+use crate::fit_warning::FitWarning;
 
 /// Survival by time. All vectors have one element for each time at which a subject has an event or
 /// leaves; the curve is constant from one time up to the next.

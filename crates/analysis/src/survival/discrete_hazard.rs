@@ -1,9 +1,10 @@
 //! Hazards of grouped time: complementary log-log regression (Prentice and Gloeckler 1978).
 
+use crate::fit_warning::FitWarning;
 use nalgebra::{DMatrix, DVector};
 
 use super::estimate::{
-    Coefficient, FitWarning, ReferenceDistribution, RobustErrors, sandwich, standard_errors,
+    Coefficient, ReferenceDistribution, RobustErrors, sandwich, standard_errors,
 };
 use super::risk_data::{Covariates, EventsPerSubject, RiskData};
 use super::separation::fit_warnings;

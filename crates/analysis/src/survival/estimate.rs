@@ -59,40 +59,6 @@ pub struct CoxTest {
     pub p: f64,
 }
 
-/// A reason not to trust a fit.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct FitWarning {
-    /// A stable name: `separation`, `few_events`, `not_converged`, `few_clusters`.
-    pub code: &'static str,
-    pub text: String,
-}
-
-/// Below so many events a coefficient, or so many clusters, a fit is warned about.
-const EVENTS_PER_COEFFICIENT: usize = 10;
-const FEW_CLUSTERS: usize = 20;
-
-impl FitWarning {
-    pub(super) fn few_events(events: usize, coefficients: usize) -> Option<FitWarning> {
-        let text = || {
-            format!(
-                "{events} events for {coefficients} coefficients; fewer than \
-                 {EVENTS_PER_COEFFICIENT} a coefficient make estimates and intervals unreliable"
-            )
-        };
-        (events < EVENTS_PER_COEFFICIENT * coefficients)
-            .then(|| FitWarning { code: "few_events", text: text() })
-    }
-
-    pub(super) fn few_clusters(clusters: usize) -> Option<FitWarning> {
-        let text = || {
-            format!(
-                "{clusters} clusters; with fewer than {FEW_CLUSTERS} robust errors are unreliable"
-            )
-        };
-        (clusters < FEW_CLUSTERS).then(|| FitWarning { code: "few_clusters", text: text() })
-    }
-}
-
 /// The distribution of an estimate divided by its error: normal, or Student's t.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReferenceDistribution {

@@ -1,10 +1,10 @@
 //! The product-limit estimator (Kaplan and Meier 1958), with late entries.
 
 use super::curve::{SurvivalCurve, log_log_band};
-use super::estimate::FitWarning;
 use super::risk_data::{EventsPerSubject, RiskData};
 use super::risk_table::RiskTable;
 use crate::error::AnalysisError;
+use crate::fit_warning::FitWarning;
 use crate::numeric::distribution::normal_width;
 
 /// Below so many at risk an early event is warned about.

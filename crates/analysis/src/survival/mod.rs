@@ -24,7 +24,7 @@ pub use aalen_johansen::{CauseIncidence, CumulativeIncidence, aalen_johansen};
 pub use concordance::{Concordance, concordance};
 pub use curve::{SurvivalCurve, SurvivalPoint, SurvivalQuantile};
 pub use discrete_hazard::{DiscreteFit, DiscreteOptions, EventTime, discrete_hazard};
-pub use estimate::{Coefficient, Contrast, CoxTest, FitWarning, RobustErrors};
+pub use estimate::{Coefficient, Contrast, CoxTest, RobustErrors};
 pub use kaplan_meier::kaplan_meier;
 pub use log_rank::{LogRank, log_rank};
 pub use nelson_aalen::{CumulativeHazard, HazardTies, nelson_aalen};

@@ -1,6 +1,7 @@
 //! Time at risk, and covariates of it.
 
 use crate::error::AnalysisError;
+use crate::numbering::numbered;
 
 /// Rows of time at risk. All vectors have one element a row; `strata`, `clusters` and `subjects`
 /// may be empty: one stratum, each subject a cluster, each row a subject.
@@ -318,11 +319,8 @@ fn picked<T: Copy>(values: &[T], rows: &[usize]) -> Vec<T> {
 
 /// Labels numbered from 0 in their order, and the number of different ones.
 pub(super) fn dense(labels: &[u32]) -> (Vec<usize>, usize) {
-    let mut levels = labels.to_vec();
-    levels.sort_unstable();
-    levels.dedup();
-    let number = |label: &u32| levels.partition_point(|level| level < label);
-    (labels.iter().map(number).collect(), levels.len())
+    let (numbers, levels) = numbered(labels);
+    (numbers, levels.len())
 }
 
 #[cfg(test)]

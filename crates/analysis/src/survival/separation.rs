@@ -2,7 +2,8 @@
 
 use nalgebra::DMatrix;
 
-use super::estimate::{FitWarning, standard_errors};
+use super::estimate::standard_errors;
+use crate::fit_warning::FitWarning;
 use crate::numeric::newton::{AscentOutcome, Maximum};
 
 /// A coefficient beyond this, of a covariate with standard deviation 1, or an error that has grown

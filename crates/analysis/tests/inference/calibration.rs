@@ -46,7 +46,7 @@ fn one_outcome_has_a_brier_score_but_no_auc() {
     let found = found.unwrap();
     assert_eq!((found.auc, found.skill), (None, None));
     close_to(found.brier, 0.05, 1e-12, "Brier score");
-    assert_eq!(found.cautions[0].code, "one_outcome");
+    assert_eq!(found.warnings[0].code, "one_outcome");
 }
 
 proptest! {

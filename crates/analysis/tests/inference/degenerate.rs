@@ -324,7 +324,7 @@ fn scaling_refuses_one_size_and_times_that_do_not_determine_a_line() {
         scaling_law(CensoredTimes { times, observed }, sizes, &worlds, &BOOTSTRAP)
     };
     let found = scaling(&times, &[true; 6], &sizes).unwrap();
-    assert!(found.cautions.iter().any(|caution| caution.code == "two_sizes"));
+    assert!(found.warnings.iter().any(|warning| warning.code == "two_sizes"));
     refused(scaling(&times, &[true; 6], &[1e8; 6]), "1 sizes");
     refused(scaling(&times, &[false; 6], &sizes), "0 events");
     // No event of the larger models: their times have no upper bound.

@@ -57,7 +57,7 @@ fn repeats_without_difference_have_an_icc_of_1() {
     let worlds: Vec<u32> = (0..30).map(|row| row / 3).collect();
     let found = icc_continuous(&values, &worlds, &BOOTSTRAP).unwrap();
     assert_eq!((found.icc, found.f, found.p), (1.0, None, None));
-    assert!(found.cautions.iter().any(|caution| caution.code == "no_within_variation"));
+    assert!(found.warnings.iter().any(|warning| warning.code == "no_within_variation"));
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_flat_curve_does_not_tip() {
     let options = DoseResponseOptions { kind, knots: 4, points: 5, bootstrap: BOOTSTRAP };
     let found = dose_response(&dose, &crash, &worlds, &options).unwrap();
     assert!(found.p_flat.unwrap() > 0.05);
-    assert!(found.cautions.iter().any(|caution| caution.code == "no_tipping_point"));
+    assert!(found.warnings.iter().any(|warning| warning.code == "no_tipping_point"));
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn the_bootstrap_of_a_mean_has_the_error_of_cluster_means() {
     let half = 1.645 * found.se;
     assert!((found.percentile.high - found.estimate - half).abs() < 0.1 * half);
     close_to(found.basic.low, 2.0 * mean - found.percentile.high, 1e-12, "basic");
-    assert!(found.failed == 0 && found.cautions.is_empty());
+    assert!(found.failed == 0 && found.warnings.is_empty());
     let again = cluster_bootstrap(&worlds, &options, |sample| {
         Some(sample.rows.iter().map(|row| values[*row]).sum::<f64>() / sample.rows.len() as f64)
     });
@@ -290,5 +290,5 @@ fn resamples_without_statistic_are_counted() {
     .unwrap();
     // A row is missing from a third of the resamples.
     assert!(found.failed > 40 && found.failed + found.replicates == 199);
-    assert!(found.cautions.iter().any(|caution| caution.code == "failed_resamples"));
+    assert!(found.warnings.iter().any(|warning| warning.code == "failed_resamples"));
 }

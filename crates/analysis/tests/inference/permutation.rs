@@ -70,7 +70,7 @@ fn arrangements_without_statistic_count_as_extreme() {
     // Of the six arrangements three have no statistic, two of the others are as large as the data.
     assert_eq!((found.failed, found.arrangements), (3, 6));
     assert_eq!(found.p, 1.0);
-    assert_eq!(found.cautions[0].code, "failed_arrangements");
+    assert_eq!(found.warnings[0].code, "failed_arrangements");
 }
 
 /// A test at level 5% rejects 5% of true null hypotheses: 12 worlds, each with its own level and

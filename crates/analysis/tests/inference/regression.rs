@@ -56,7 +56,7 @@ fn least_squares_agrees_with_statsmodels() {
     let rows = ols(&outcome, &x, &[], 0.95).unwrap();
     same_terms(&rows.terms, &known["ols_rows"], 1e-8);
     assert_eq!(rows.clusters, rows.rows);
-    assert_eq!(found.cautions[0].code, "few_worlds");
+    assert_eq!(found.warnings[0].code, "few_worlds");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_weak_instrument_is_named() {
         two_stage_least_squares(&outcome, ("dose", &dose), &instruments, &none, &worlds, 0.95);
     let found = found.unwrap();
     assert!(found.first_stage.f < 10.0);
-    assert!(found.cautions.iter().any(|caution| caution.code == "weak_instrument"));
+    assert!(found.warnings.iter().any(|warning| warning.code == "weak_instrument"));
 }
 
 fn wild_options(exact_max: u64) -> WildOptions {
@@ -198,7 +198,7 @@ fn five_worlds_cannot_reject_with_signs() {
     let found = wild_cluster_bootstrap(&outcome, &x, &worlds, 0, &options).unwrap();
     assert!(found.p >= 0.0625);
     assert_eq!((found.low, found.high), (None, None));
-    assert_eq!(found.cautions[0].code, "few_sign_vectors");
+    assert_eq!(found.warnings[0].code, "few_sign_vectors");
 }
 
 /// Twelve worlds of unequal numbers of runs; the treatment has no effect, on average over worlds,
@@ -306,7 +306,7 @@ fn few_events_are_named() {
     let x = covariates(&[("dose", (0..40).map(|row| f64::from(row % 5)).collect())]);
     let worlds: Vec<u32> = (0..40).map(|row| row / 2).collect();
     let found = logit(&crash, &x, &worlds, 0.95).unwrap();
-    let codes: Vec<&str> = found.cautions.iter().map(|caution| caution.code).collect();
+    let codes: Vec<&str> = found.warnings.iter().map(|warning| warning.code).collect();
     assert_eq!(codes, ["few_events"]);
     assert_eq!(number(&serde_json::json!(found.events)), 5.0);
 }
@@ -317,7 +317,7 @@ fn a_covariate_of_one_world_is_named() {
     let worlds: Vec<u32> = (0..24).map(|row| row / 4).collect();
     let dummy = worlds.iter().map(|world| f64::from(u8::from(*world == 2))).collect();
     let found = ols(&outcome, &covariates(&[("second", dummy)]), &worlds, 0.95).unwrap();
-    let caution = &found.cautions[1];
-    assert_eq!(caution.code, "one_world_decides");
-    assert!(caution.text.contains("83% of the variation of second"), "{}", caution.text);
+    let warning = &found.warnings[1];
+    assert_eq!(warning.code, "one_world_decides");
+    assert!(warning.text.contains("83% of the variation of second"), "{}", warning.text);
 }

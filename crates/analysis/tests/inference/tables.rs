@@ -71,7 +71,7 @@ fn empty_rows_and_columns_do_not_count() {
     assert_eq!((padded.p, padded.df, padded.cramers_v), (full.p, full.df, full.cramers_v));
     assert_eq!(padded.residuals[1], vec![None; 3]);
     assert_eq!(padded.residuals[2][2], full.residuals[1][1]);
-    assert_eq!(padded.cautions[0].code, "empty_rows_or_columns");
+    assert_eq!(padded.warnings[0].code, "empty_rows_or_columns");
 }
 
 proptest! {
@@ -131,7 +131,7 @@ fn worlds_that_agree_widen_the_interval_of_a_difference() {
     // sqrt(10 / 9 * 39 / 38 * sum of (d - .2)^2) / 10.
     let se = (10.0f64 / 9.0 * 39.0 / 38.0 * (2.0 * 0.64 + 8.0 * 0.04)).sqrt() / 10.0;
     close_to(found.se, se, 1e-12, "se");
-    assert_eq!(found.cautions[0].code, "few_worlds");
+    assert_eq!(found.warnings[0].code, "few_worlds");
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! Fits Cox models.
 
+use crate::fit_warning::FitWarning;
 use nalgebra::{DMatrix, DVector};
 
 use super::super::concordance::of_order;
 use super::super::estimate::CoxTest;
-use super::super::estimate::{
-    FitWarning, ReferenceDistribution, RobustErrors, sandwich, standard_errors,
-};
+use super::super::estimate::{ReferenceDistribution, RobustErrors, sandwich, standard_errors};
 use super::super::risk_data::{Covariates, EventsPerSubject, RiskData};
 use super::super::separation::fit_warnings;
 use super::design::CoxDesign;

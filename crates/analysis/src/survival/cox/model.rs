@@ -1,11 +1,10 @@
 //! Options and result of a Cox model.
 
+use crate::fit_warning::FitWarning;
 use nalgebra::{DMatrix, DVector};
 
 use super::super::concordance::Concordance;
-use super::super::estimate::{
-    Coefficient, Contrast, CoxTest, FitWarning, ReferenceDistribution, RobustErrors,
-};
+use super::super::estimate::{Coefficient, Contrast, CoxTest, ReferenceDistribution, RobustErrors};
 use super::super::risk_data::RiskData;
 use super::design::CoxDesign;
 use crate::error::AnalysisError;

@@ -5,11 +5,12 @@ use crate::args::{SurvivalArgs, SurvivalModel};
 use crate::failure::Failure;
 use crate::table_file::{self, TableFile};
 use analysis::AnalysisError;
+use analysis::FitWarning;
 use analysis::coding::{
     CodedCovariates, CodedEvents, code_covariates, code_events, columns_of_terms,
 };
 use analysis::frame::{Column, Frame};
-use analysis::survival::{FitWarning, RiskData};
+use analysis::survival::RiskData;
 use error_kind::ErrorKind;
 
 /// What a model is fitted to.

@@ -14,7 +14,7 @@ mod text;
 use crate::args::{SurvivalArgs, SurvivalModel};
 use crate::failure::Failure;
 use crate::output;
-use analysis::survival::FitWarning;
+use analysis::FitWarning;
 use input::SurvivalInput;
 use serde::Serialize;
 

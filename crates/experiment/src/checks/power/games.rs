@@ -83,7 +83,7 @@ impl GameToPlay {
         let mut episode = Episode::of_cell("power", &self.settings, self.seed)?;
         let mut after_step = Vec::new();
         while let Some(row) = episode.advance_scripted() {
-            let exposure = row.exposure.map_or(0.0, |row| row.days[0] + row.quantity[0]);
+            let exposure = row.exposure.map_or(0.0, |row| row.total());
             after_step.push(exposure);
         }
         let end = after_step.len() as u64;

@@ -1,20 +1,20 @@
 //! Order statistics.
 
 /// The median; `sorted` has at least one value.
-pub(super) fn median(sorted: &[f64]) -> f64 {
+pub fn median(sorted: &[f64]) -> f64 {
     let n = sorted.len();
     if n % 2 == 1 { sorted[n / 2] } else { 0.5 * (sorted[n / 2 - 1] + sorted[n / 2]) }
 }
 
 /// The value at position (n + 1) p of the sorted values, interpolated, as bootstrap intervals use
 /// (Davison and Hinkley 1997, section 5.3); `sorted` has at least one value.
-pub(super) fn bootstrap_quantile(sorted: &[f64], p: f64) -> f64 {
+pub fn bootstrap_quantile(sorted: &[f64], p: f64) -> f64 {
     at_position(sorted, (sorted.len() as f64 + 1.0) * p - 1.0)
 }
 
 /// The value at position (n - 1) p counted from 0, interpolated: the common sample quantile (type 7
 /// of Hyndman and Fan 1996); `sorted` has at least one value.
-pub(super) fn sample_quantile(sorted: &[f64], p: f64) -> f64 {
+pub fn sample_quantile(sorted: &[f64], p: f64) -> f64 {
     at_position(sorted, (sorted.len() as f64 - 1.0) * p)
 }
 
@@ -25,12 +25,12 @@ fn at_position(sorted: &[f64], position: f64) -> f64 {
     sorted[below] + (position - below as f64) * (sorted[above] - sorted[below])
 }
 
-pub(super) fn mean(values: &[f64]) -> f64 {
+pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
 /// Sample standard deviation; 0 of fewer than two values.
-pub(super) fn standard_deviation(values: &[f64]) -> f64 {
+pub fn standard_deviation(values: &[f64]) -> f64 {
     if values.len() < 2 {
         return 0.0;
     }
