@@ -2,6 +2,7 @@
 
 /// Appends pairs of a text and a number. Each step appends about a hundred, and with `std::fmt`
 /// this would take longer than everything else in the step.
+#[inline]
 pub(crate) fn push_all<const N: usize>(text: &mut String, parts: [(&str, u64); N]) {
     for (label, number) in parts {
         text.push_str(label);
