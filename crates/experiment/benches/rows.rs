@@ -6,7 +6,7 @@
 #![allow(clippy::print_stdout, reason = "a benchmark")]
 
 use experiment::{Config, NoModels, RunEvent, RunOptions, replay_all, run_experiment};
-use results::{AttemptWriter, ClaimOutcome, RunRecord, StepRow, Store};
+use results::{AttemptWriter, ClaimOutcome, RunRecord, Store};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -69,19 +69,19 @@ fn store_share(runs: Runs) {
     run(first.path(), "v2", 4, runs);
     let whole = begun.seconds();
     let first = Store::open(first.path()).unwrap();
-    let recorded: Vec<(RunRecord, Vec<StepRow>)> = (first.runs().unwrap().iter())
-        .map(|folder| (folder.committed().unwrap().unwrap(), folder.rows().unwrap()))
-        .collect();
+    let folders = first.runs().unwrap();
+    let records: Vec<RunRecord> =
+        folders.iter().map(|folder| folder.committed().unwrap().unwrap()).collect();
     let store = Store::create(second.path(), first.experiment()).unwrap();
     let begun = Moment::now(thread_cpu_s);
     let mut writers: Vec<AttemptWriter> =
-        recorded.iter().map(|(record, _)| begin(&store, &record.run_id)).collect();
+        records.iter().map(|record| begin(&store, &record.run_id)).collect();
     let claims = begun.seconds();
-    for (writer, (_, rows)) in writers.iter_mut().zip(&recorded) {
-        rows.iter().for_each(|row| writer.append(row).unwrap());
+    for (writer, folder) in writers.iter_mut().zip(&folders) {
+        folder.rows().unwrap().iter().for_each(|row| writer.append(row).unwrap());
     }
     let begun = Moment::now(thread_cpu_s);
-    for (writer, (record, _)) in writers.into_iter().zip(recorded) {
+    for (writer, record) in writers.into_iter().zip(records) {
         writer.commit(record).unwrap();
     }
     let commits = begun.seconds();
