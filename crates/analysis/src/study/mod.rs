@@ -29,7 +29,7 @@ mod worlds;
 
 pub use cohort::{Cohort, EXPOSURE, PathCovariate, stratum_name};
 pub use compare::{Side, compare};
-pub use context::AnalysisOptions;
+pub use context::{AnalysisOptions, TEST_GROUPS};
 pub use run::{
     Behavior, ObservedBin, ObservedCrash, ObservedRun, ObservedStudy, PathPoint, RunEnd,
     SHOCK_TYPES, ShockCounts,
@@ -64,7 +64,7 @@ pub fn analyze(studies: &[ObservedStudy], options: &AnalysisOptions) -> Document
         trajectories::section(&context, &mut findings);
         robustness::section(&context, &mut findings);
         worlds::section(&context, &mut findings);
-        families::section(&mut findings);
+        families::section(&context, &mut findings);
     }
     cost::section(&context, &mut findings);
     refusals::check(&context, &headline, &mut findings);

@@ -13,6 +13,8 @@ pub struct ObservedStudy {
     pub folder: String,
     /// Keys of the grid, dotted.
     pub factors: Vec<String>,
+    /// Families of tests that the configuration declares: each a name and its groups.
+    pub families: BTreeMap<String, Vec<String>>,
     /// Number of runs that the grid plans.
     pub planned: usize,
     /// Number of runs whose every attempt failed.

@@ -60,6 +60,12 @@ pub fn simulated_study(config: &Config) -> Result<ObservedStudy, ExperimentError
     Ok(study)
 }
 
+/// The declared families of tests, whose values were checked when the configuration was read.
+fn families(record: &ExperimentRecord) -> BTreeMap<String, Vec<String>> {
+    let declared = record.configuration.get("analysis.families").cloned().unwrap_or_default();
+    serde_json::from_value(declared).unwrap_or_default()
+}
+
 /// A study without its runs.
 fn of_record(record: &ExperimentRecord) -> ObservedStudy {
     let text = |key: &str| record.configuration.get(key).and_then(Value::as_str);
@@ -80,6 +86,7 @@ fn of_record(record: &ExperimentRecord) -> ObservedStudy {
         phase: text("experiment.phase").map(str::to_string),
         design: of.design.clone(),
         factors: factors.map(str::to_string).collect(),
+        families: families(record),
         planned: record.runs.len(),
         provenance: provenance.into_iter().filter_map(known).collect(),
         ..ObservedStudy::default()
