@@ -295,7 +295,7 @@ impl CurveOfGroup {
 pub const MORE_TIMES: &str =
     "some of the times with events; --times 10,20 names others, --json prints all";
 
-/// Times to print: those asked for, or up to ten of those with events; and whether others with
+/// Times to print: those requested, or up to ten of those with events; and whether others with
 /// events are left out.
 pub fn printed_times(asked: &[f64], times: &[f64], events: &[u64]) -> (Vec<f64>, bool) {
     const PRINTED_MAX: usize = 10;
