@@ -19,19 +19,27 @@ fn succeeds(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// Runs a study of the operator `fragile` in short worlds; returns its folder.
+/// Two strata of the operator `fragile` in short worlds.
+const CONFIG: &str = "
+experiment: {name: short, seed: 1, replications: 6, draws: 2}
+analysis: {families: {confirmatory: [doses, causes]}}
+env: {max_steps: 200}
+pe_induction: {pe_mag: high}
+agent: {policy: fragile, hazard: 0.01, beta: 0.05}
+grid:
+  pe_induction.p_shock: [0.0, 0.2, 0.4]
+  env.pressure_level: [low, high]
+";
+
+/// Runs the study with a seed; returns its folder.
 fn study(out: &Path, seed: u32) -> PathBuf {
-    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/controls/fragile.yaml");
-    let (config, out_text) = (config.display().to_string(), out.display().to_string());
+    fs::create_dir_all(out).expect("a folder");
+    let config = out.join("short.yaml");
+    fs::write(&config, CONFIG).expect("a configuration");
+    let (config, to) = (config.display().to_string(), out.display().to_string());
     let seed = format!("experiment.seed={seed}");
-    let mut arguments = vec!["run", "--config", &config, "--out", &out_text];
-    let families = "analysis.families={confirmatory: [doses, causes]}";
-    let sets = ["experiment.replications=6", "env.max_steps=200", "agent.hazard=0.01", families];
-    for set in sets.into_iter().chain([seed.as_str()]) {
-        arguments.extend(["--set", set]);
-    }
-    succeeds(&arguments);
-    out.join("control_fragile")
+    succeeds(&["run", "--config", &config, "--out", &to, "--set", &seed]);
+    out.join("short")
 }
 
 fn document(folder: &Path) -> Value {
@@ -131,6 +139,41 @@ fn the_command_of_each_figure_runs() {
     }
 }
 
+/// The models that `survival` fits by the shown commands are those of the report's tables.
+#[test]
+fn the_commands_of_models_print_the_estimates_of_the_report() {
+    let out = tempfile::tempdir().expect("a folder");
+    let path = study(out.path(), 1).display().to_string();
+    succeeds(&["report", &path, "--replicates", "200"]);
+    let found = document(&Path::new(&path).join("analysis"));
+    let programs = Path::new(PROGRAM).parent().expect("a folder");
+    let search = std::env::var("PATH").unwrap_or_default();
+    // The table has the log hazard ratio of a tenth of p(shock).
+    for (figure, id, unit) in [("forest", "t4_cox", 10.0), ("hazard_curve", "t5_time_varying", 1.0)]
+    {
+        let figure = figures(&found).into_iter().find(|f| f["id"] == figure).expect("the figure");
+        let command = format!("{} --json", figure["command"].as_str().expect("a command"));
+        let output = Command::new("sh")
+            .args(["-c", &command])
+            .current_dir(out.path())
+            .env("PATH", format!("{}:{search}", programs.display()))
+            .output()
+            .expect("a shell");
+        let fit: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let table = table(&found, id);
+        let columns = table["columns"].as_array().expect("columns");
+        for name in ["coef", "robust_se"] {
+            let column = columns.iter().position(|c| c["name"] == name).expect("the column");
+            let of_report = table["rows"][0][column].as_f64().expect("a number") * unit;
+            let of_command = fit["coefficients"][0][name].as_f64().expect("a number");
+            assert!(
+                (of_report / of_command - 1.0).abs() < 1e-8,
+                "{id} {name}: {of_report} {of_command}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_corrupt_log_is_named_and_left_out() {
     let out = tempfile::tempdir().expect("a folder");
@@ -149,8 +192,11 @@ fn a_corrupt_log_is_named_and_left_out() {
     let printed = succeeds(&["report", &path, "--replicates", "200"]);
     assert!(printed.contains("1 runs cannot be read"), "{printed}");
     let rest = document(&folder.join("analysis"));
-    let runs = |document: &Value| table(document, "t1_flow")["rows"][0].clone();
-    assert_ne!(runs(&whole), runs(&rest));
+    let runs = |document: &Value| -> f64 {
+        let rows = table(document, "t1_flow")["rows"].as_array().expect("rows").clone();
+        rows.iter().map(|row| row[2].as_f64().expect("runs")).sum()
+    };
+    assert_eq!(runs(&whole), runs(&rest) + 1.0);
 }
 
 #[test]
@@ -187,9 +233,9 @@ fn what_is_no_study_is_refused() {
     for arguments in [vec!["report", &path], vec!["report", "/no/such/folder"]] {
         let output = vendomini(&arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(65), "{stderr}");
+        assert_eq!(output.status.code(), Some(66), "{stderr}");
     }
-    let folder = study(out.path(), 5).display().to_string();
+    let folder = study(&out.path().join("study"), 5).display().to_string();
     let output = vendomini(&["report", &folder, "--replicates", "3"]);
-    assert_eq!(output.status.code(), Some(64));
+    assert_eq!(output.status.code(), Some(2));
 }

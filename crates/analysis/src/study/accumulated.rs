@@ -211,7 +211,7 @@ fn intervals_command(context: &StudyContext<'_>) -> String {
         "intervals",
         &format!(
             "--start start --time stop --event event --subject run_id --covariates {covariate} \
-             --strata model --cluster seed --model cox"
+             --strata stratum --cluster seed --model cox"
         ),
     )
 }

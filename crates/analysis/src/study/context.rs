@@ -37,6 +37,14 @@ pub struct StudyContext<'a> {
     pub options: &'a AnalysisOptions,
 }
 
+/// Options of `vendomini survival` for the table `runs`: the runs that were at risk, with any
+/// primary crash as the event.
+pub const ANY_CRASH: &str = "--start entry_time --time event_time --event event_type \
+     --drop-missing --censored horizon --censored ruin --censored expired --cause any";
+/// The same with causes that compete.
+pub const COMPETING: &str =
+    "--start entry_time --time event_time --event event_type --drop-missing";
+
 impl StudyContext<'_> {
     /// The command that prints the data of a figure or table that a method computes from `table`.
     pub fn command(&self, table: &str, model: &str) -> String {

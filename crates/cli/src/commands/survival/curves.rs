@@ -6,11 +6,11 @@ use super::{Fitted, ModelResult};
 use crate::args::SurvivalArgs;
 use crate::failure::Failure;
 use crate::output;
-use analysis::AnalysisError;
 use analysis::survival::{
-    FitWarning, RestrictedMean, RiskData, SurvivalCurve, SurvivalPoint, SurvivalQuantile,
-    restricted_mean, restricted_mean_difference,
+    RestrictedMean, RiskData, SurvivalCurve, SurvivalPoint, SurvivalQuantile, restricted_mean,
+    restricted_mean_difference,
 };
+use analysis::{AnalysisError, FitWarning};
 use serde::Serialize;
 
 #[derive(Serialize)]
