@@ -219,6 +219,9 @@ fn studies_of_the_same_worlds_are_compared_in_pairs() {
         assert_eq!(row[column("estimate")].as_f64(), Some(0.0), "{row}");
         assert_eq!(row[column("worlds")].as_f64(), Some(6.0), "{row}");
     }
+    let printed = succeeds(&["report", &a, &b, &a, "--replicates", "200", "--out", &to]);
+    assert!(printed.contains("144 runs have the id of a run in an earlier folder"), "{printed}");
+    assert!(printed.contains(" in 6 worlds"), "{printed}");
     let printed = succeeds(&["compare", &a, &other, "--replicates", "200", "--out", &to]);
     assert!(printed.contains("share no world"), "{printed}");
     let refused = vendomini(&["compare", &a, &a]);

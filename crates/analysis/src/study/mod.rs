@@ -19,6 +19,7 @@ mod headline;
 mod incidence;
 mod pairs;
 mod refusals;
+mod repeated;
 mod robustness;
 mod run;
 mod sheet;
@@ -30,6 +31,7 @@ mod worlds;
 pub use cohort::{Cohort, EXPOSURE, PathCovariate, stratum_name};
 pub use compare::{Side, compare};
 pub use context::{AnalysisOptions, TEST_GROUPS};
+pub use repeated::leave_out_repeated;
 pub use run::{
     Behavior, ObservedBin, ObservedCrash, ObservedRun, ObservedStudy, PathPoint, RunEnd,
     SHOCK_TYPES, ShockCounts,

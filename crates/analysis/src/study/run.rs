@@ -19,6 +19,8 @@ pub struct ObservedStudy {
     pub planned: usize,
     /// Number of runs whose every attempt failed.
     pub failed: usize,
+    /// Number of runs left out because an earlier study has them.
+    pub repeated: usize,
     /// Runs that cannot be read, each with the reason.
     pub unreadable: Vec<(String, String)>,
     /// Version, commit, host and configuration of the study, as name and value.

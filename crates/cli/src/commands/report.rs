@@ -5,7 +5,9 @@ use crate::args::{AnalysisArgs, CompareArgs, ReportArgs};
 use crate::failure::Failure;
 use crate::{output, report_files};
 use analysis::document::{Document, Severity};
-use analysis::study::{AnalysisOptions, ObservedStudy, Side, analyze, compare as compare_sides};
+use analysis::study::{
+    AnalysisOptions, ObservedStudy, Side, analyze, compare as compare_sides, leave_out_repeated,
+};
 use base::shell_word;
 use experiment::observed_study;
 use report::Colophon;
@@ -13,7 +15,8 @@ use results::Store;
 use std::path::{Path, PathBuf};
 
 pub fn run(args: &ReportArgs) -> Result<u8, Failure> {
-    let studies = args.dirs.iter().map(|dir| observed(dir)).collect::<Result<Vec<_>, _>>()?;
+    let mut studies = args.dirs.iter().map(|dir| observed(dir)).collect::<Result<Vec<_>, _>>()?;
+    leave_out_repeated(&mut studies);
     let document = analyze(&studies, &options(&args.analysis)?);
     let folder = folder(&args.analysis, args.dirs.last());
     finish(&args.analysis, &folder, &document, &studies)
