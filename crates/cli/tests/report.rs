@@ -116,7 +116,7 @@ fn the_command_of_each_figure_runs() {
     let path = folder.display().to_string();
     let programs = Path::new(PROGRAM).parent().expect("a folder");
     let search = std::env::var("PATH").unwrap_or_default();
-    for lag in ["20", "7", "0"] {
+    for lag in ["20", "7"] {
         succeeds(&["report", &path, "--replicates", "200", "--lag", lag]);
         let found = document(&folder.join("analysis"));
         let mut commands: Vec<&str> = figures(&found)
