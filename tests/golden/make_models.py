@@ -51,6 +51,16 @@ QWEN2 = edit(llama(), {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwe
              "sliding_window": 12, "max_window_layers": 1, "rms_norm_eps": 1e-6})
 MISTRAL = edit(llama(), {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": 16, "tie_word_embeddings": False})
 
+# Latent attention without experts: the published models have them from the second layer on.
+DEEPSEEK = edit(llama(), {"architectures": ["DeepseekV2ForCausalLM"], "model_type": "deepseek_v2", "hidden_size": 64, "intermediate_size": 72,
+                "num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": None, "kv_lora_rank": 32, "qk_nope_head_dim": 16,
+                "qk_rope_head_dim": 8, "v_head_dim": 12, "attention_bias": False, "rms_norm_eps": 1e-6, "tie_word_embeddings": False,
+                "first_k_dense_replace": 2, "moe_layer_freq": 1, "n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2,
+                "moe_intermediate_size": 32, "n_group": 1, "topk_group": 1, "topk_method": "greedy", "scoring_func": "softmax",
+                "norm_topk_prob": False, "routed_scaling_factor": 1.0})
+DEEPSEEK_YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 32, "beta_slow": 1,
+                 "mscale": 0.707, "mscale_all_dim": 0.707}
+
 # name: (configuration, stored dtype, shards, whose weights)
 MODELS = {
     "llama-gqa": (GQA, "bf16", 1, None),
@@ -81,6 +91,10 @@ MODELS = {
     # 56 tokens exceed the original 32, so the long factors apply; 24 tokens use the short ones.
     "phi3-longrope-long": ({**PHI3, "original_max_position_embeddings": 32, "rope_scaling": LONGROPE}, "bf16", 1, "phi3"),
     "phi3-longrope-short": ({**PHI3, "original_max_position_embeddings": 32, "rope_scaling": LONGROPE}, "bf16", 1, "phi3"),
+    # A null `q_lora_rank`, as DeepSeek-V2-Lite has it: one query matrix.
+    "deepseek2-dense-lite": ({**DEEPSEEK, "q_lora_rank": None, "rope_scaling": DEEPSEEK_YARN}, "bf16", 1, None),
+    "deepseek2-dense": ({**DEEPSEEK, "q_lora_rank": 24}, "bf16", 1, None),
+    "deepseek2-dense-mscale": ({**DEEPSEEK, "q_lora_rank": 24, "rope_scaling": {**DEEPSEEK_YARN, "mscale": 0.8, "mscale_all_dim": 1.3}}, "bf16", 1, "deepseek2-dense"),
 }
 LENGTHS = {"phi3-longrope-short": 24}
 
@@ -150,6 +164,8 @@ def sample(random, name, shape, tied):
         x = normal * (2.5 / shape[1] ** 0.5 if tied else 1.0)
     elif "lm_head" in name:
         x = normal * 2.5 / shape[1] ** 0.5
+    elif "q_b_proj" in name or "kv_b_proj" in name:
+        x = normal * 1.5 / shape[1] ** 0.5
     elif "q_proj" in name or "k_proj" in name or "qkv_proj" in name:
         x = normal * 1.3 / shape[1] ** 0.5
     else:

@@ -85,6 +85,9 @@ pub struct Mla {
     pub qk_nope_head_dim: usize,
     pub qk_rope_head_dim: usize,
     pub v_head_dim: usize,
+    /// Whether `kv_b_proj` is stored as two matrices, as newer GGUF files have it: `k_b_proj`, of
+    /// which each head's part is transposed, and `v_b_proj`.
+    pub split_kv_b: bool,
 }
 
 /// The hyper-parameters of a model.

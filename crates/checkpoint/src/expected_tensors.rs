@@ -146,11 +146,14 @@ fn latent_attention(list: &mut TensorList, mla: Mla) {
     let latent = mla.kv_lora_rank + mla.qk_rope_head_dim;
     list.linear("self_attn.kv_a_proj_with_mqa", latent, c.hidden_size, c.attention_bias);
     list.norm("self_attn.kv_a_layernorm", mla.kv_lora_rank);
-    list.matrix(
-        "self_attn.kv_b_proj",
-        c.heads * (mla.qk_nope_head_dim + mla.v_head_dim),
-        mla.kv_lora_rank,
-    );
+    if mla.split_kv_b {
+        let (keys, values) = (c.heads * mla.kv_lora_rank, c.heads * mla.v_head_dim);
+        list.matrix("self_attn.k_b_proj", keys, mla.qk_nope_head_dim);
+        list.matrix("self_attn.v_b_proj", values, mla.kv_lora_rank);
+    } else {
+        let rows = c.heads * (mla.qk_nope_head_dim + mla.v_head_dim);
+        list.matrix("self_attn.kv_b_proj", rows, mla.kv_lora_rank);
+    }
     list.linear("self_attn.o_proj", c.hidden_size, c.heads * mla.v_head_dim, c.attention_out_bias);
 }
 

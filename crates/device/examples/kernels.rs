@@ -300,7 +300,14 @@ fn prefill(cpu: &Cpu, limits: &MeasuredLimits) -> Result<(), DeviceError> {
 fn attention(cpu: &Cpu, limits: &MeasuredLimits) -> Result<(), DeviceError> {
     for (name, heads, kv_heads) in [("1.2B", 32, 8), ("SmolLM2", 9, 3)] {
         for dtype in [KvDtype::Bf16, KvDtype::F32, KvDtype::Int8] {
-            let shape = KvShape { kv_heads, key_dim: 64, value_dim: 64, block_tokens: 32, dtype };
+            let shape = KvShape {
+                kv_heads,
+                key_dim: 64,
+                value_dim: 64,
+                block_tokens: 32,
+                dtype,
+                values_in_keys: false,
+            };
             for (context, tokens) in [(512, 512), (8192, 512), (512, 1), (8192, 1)] {
                 let blocks = context / 32;
                 let arena = Arena::new(KvLayer::bytes(&shape, blocks))?;
@@ -355,7 +362,14 @@ fn attention_of_runs(cpu: &Cpu, memory: &mut ReadMemory) -> Result<(), DeviceErr
     const BLOCK: usize = 32;
     let (heads, kv_heads) = (9, 3);
     for dtype in [KvDtype::Bf16, KvDtype::Int8] {
-        let shape = KvShape { kv_heads, key_dim: 64, value_dim: 64, block_tokens: BLOCK, dtype };
+        let shape = KvShape {
+            kv_heads,
+            key_dim: 64,
+            value_dim: 64,
+            block_tokens: BLOCK,
+            dtype,
+            values_in_keys: false,
+        };
         let blocks = (SHARED + RUNS * (CONTEXT - SHARED)) / BLOCK;
         let arena = Arena::new(LAYERS * KvLayer::bytes(&shape, blocks))?;
         let mut layers = (0..LAYERS)

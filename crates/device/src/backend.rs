@@ -188,7 +188,52 @@ pub trait Backend: Sized {
         out: &mut Self::Buffer,
     ) -> Result<(), DeviceError>;
 
+    /// Normalizes the latents and rotates the keys of latent attention in `kv`, `[rows, latent_dim
+    /// + rope_dim]`, in place.
+    fn latent_keys(
+        &self,
+        shape: &LatentShape,
+        kv: &mut Self::Buffer,
+        norm: NormWeights<Self>,
+        input: &Self::PassInput<'_>,
+        table: Self::RopeTable<'_>,
+    ) -> Result<(), DeviceError> {
+        let _ = (shape, kv, norm, input, table);
+        Err(DeviceError::OperationUnsupported { what: "latent attention" })
+    }
+
+    /// Projects the first `nope_dim` elements of each head's query, `[rows, heads, nope_dim +
+    /// rope_dim]`, into the space of the latents, and rotates the last `rope_dim`: `out` is `[rows,
+    /// heads, latent_dim + rope_dim]`.
+    fn absorb_queries(
+        &self,
+        shape: &LatentShape,
+        up: &KvUpProjection<Self>,
+        q: &Self::Buffer,
+        input: &Self::PassInput<'_>,
+        table: Self::RopeTable<'_>,
+        out: &mut Self::Buffer,
+    ) -> Result<(), DeviceError> {
+        let _ = (shape, up, q, input, table, out);
+        Err(DeviceError::OperationUnsupported { what: "latent attention" })
+    }
+
+    /// Projects each head's weighted latents, `[rows, heads, latent_dim]`, to values: `out` is
+    /// `[rows, heads, value_dim]`.
+    fn expand_values(
+        &self,
+        shape: &LatentShape,
+        up: &KvUpProjection<Self>,
+        x: &Self::Buffer,
+        out: &mut Self::Buffer,
+        epilogue: Epilogue<Self>,
+    ) -> Result<(), DeviceError> {
+        let _ = (shape, up, x, out, epilogue);
+        Err(DeviceError::OperationUnsupported { what: "latent attention" })
+    }
+
     /// Writes keys and values, both `[rows, kv_heads, head_dim]`, to the rows' slots in the cache.
+    /// `v` is empty if the cache's values are parts of its keys.
     fn write_kv(
         &self,
         kv: &mut Self::KvLayer,
@@ -237,6 +282,41 @@ pub struct NormWeights<'a, B: Backend> {
     pub bias: Option<&'a B::Vector>,
     /// Added to the variance before the square root is taken.
     pub eps: f32,
+}
+
+/// The shape of multi-head latent attention (DeepSeek-V2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatentShape {
+    pub heads: usize,
+    /// Elements of a head's query and key that are not rotated.
+    pub nope_dim: usize,
+    /// Elements of a head's query, and of the key of all heads, that are rotated.
+    pub rope_dim: usize,
+    /// Elements of a head's value.
+    pub value_dim: usize,
+    /// Elements of a latent, from which the keys and values of all heads are projected.
+    pub latent_dim: usize,
+}
+
+impl LatentShape {
+    /// Elements of a head's query.
+    pub fn query_dim(&self) -> usize {
+        self.nope_dim + self.rope_dim
+    }
+
+    /// Elements of a cached key: a latent and a rotated key.
+    pub fn key_dim(&self) -> usize {
+        self.latent_dim + self.rope_dim
+    }
+}
+
+/// The matrices that project latents to the keys and values of all heads.
+pub enum KvUpProjection<'a, B: Backend> {
+    /// `[heads * (nope_dim + value_dim), latent_dim]`: each head's rows of keys, then of values.
+    Joint(&'a B::Matrix),
+    /// Two matrices, as newer GGUF files have them: `[heads * latent_dim, nope_dim]`, each head's
+    /// part transposed, and `[heads * value_dim, latent_dim]`.
+    Split { keys: &'a B::Matrix, values: &'a B::Matrix },
 }
 
 /// How queries attend to keys.

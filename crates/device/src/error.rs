@@ -113,6 +113,10 @@ pub enum DeviceError {
     )]
     DtypeUnsupported { dtype: &'static str },
 
+    /// A device has no kernel for a part of the architecture.
+    #[error("no kernel of this device computes {what}; place the model on the CPU")]
+    OperationUnsupported { what: &'static str },
+
     /// Activations were not packed in the dtype that a weight needs.
     #[error(
         "the activations are not packed as {activations}, which {dtype} weights need; \
@@ -152,9 +156,10 @@ impl HasKind for DeviceError {
         match self {
             Self::Cuda(error) => error.kind(),
             Self::KernelSetUnknown { .. } => ErrorKind::Usage,
-            Self::DtypeUnsupported { .. } | Self::FileEnded { .. } | Self::OutOfRange { .. } => {
-                ErrorKind::BadInput
-            }
+            Self::OperationUnsupported { .. }
+            | Self::DtypeUnsupported { .. }
+            | Self::FileEnded { .. }
+            | Self::OutOfRange { .. } => ErrorKind::BadInput,
             Self::KernelSetUnavailable { .. } | Self::ThreadRefused { .. } => {
                 ErrorKind::Unavailable
             }

@@ -4,14 +4,14 @@
 
 mod common;
 
-use common::{TINY_LLAMA, TestLoad, TinyModel, bits, logits_in_chunks, tokens};
+use common::{TINY_DEEPSEEK, TINY_LLAMA, TestLoad, TinyModel, bits, logits_in_chunks, tokens};
 use engine::{BLOCK_TOKENS, Batch, BlockId, Loaded, SequenceSpan};
 use placement::{DeviceMapMode, DtypeChoice, KvDtype};
 
 const LENGTH: usize = 150;
 
-/// Configurations that together have grouped queries, sliding windows, QK norms and norms after
-/// attention.
+/// Configurations that together have grouped queries, sliding windows, QK norms, norms after
+/// attention and latent attention.
 fn configs() -> Vec<(&'static str, String)> {
     let with = |model: &str, class: &str, more: &str| {
         let base = TINY_LLAMA
@@ -24,6 +24,7 @@ fn configs() -> Vec<(&'static str, String)> {
         ("mistral", with("mistral", "MistralForCausalLM", "\"sliding_window\": 37,")),
         ("qwen3", with("qwen3", "Qwen3ForCausalLM", "\"head_dim\": 32,")),
         ("olmo2", with("olmo2", "Olmo2ForCausalLM", "")),
+        ("deepseek2", TINY_DEEPSEEK.to_owned()),
     ]
 }
 
@@ -64,7 +65,12 @@ fn logits_do_not_depend_on_the_chunks_of_a_prompt() {
 
 #[test]
 fn logits_do_not_depend_on_other_sequences_of_the_batch() {
-    let model = TinyModel::new(TINY_LLAMA, 2);
+    for config in [TINY_LLAMA, TINY_DEEPSEEK] {
+        check_other_sequences(&TinyModel::new(config, 2));
+    }
+}
+
+fn check_other_sequences(model: &TinyModel) {
     for (dtype, kv_dtype) in dtypes() {
         let mut loaded = TestLoad { dtype, kv_dtype, concurrency: 40, ..TestLoad::default() }
             .load(&model.path())
@@ -137,7 +143,12 @@ fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
 
 #[test]
 fn logits_after_a_shared_prefix_are_those_after_an_own_one() {
-    let model = TinyModel::new(TINY_LLAMA, 1);
+    for config in [TINY_LLAMA, TINY_DEEPSEEK] {
+        check_shared_prefix(&TinyModel::new(config, 1));
+    }
+}
+
+fn check_shared_prefix(model: &TinyModel) {
     let mut loaded = TestLoad::default().load(&model.path()).expect("load the model");
     let (prefix, tail) = (tokens(2 * BLOCK_TOKENS, 5), tokens(20, 6));
     let text: Vec<u32> = prefix.iter().chain(&tail).copied().collect();
@@ -153,7 +164,12 @@ fn logits_after_a_shared_prefix_are_those_after_an_own_one() {
 
 #[test]
 fn logits_do_not_depend_on_threads_or_tiers() {
-    let model = TinyModel::new(TINY_LLAMA, 3);
+    for config in [TINY_LLAMA, TINY_DEEPSEEK] {
+        check_threads_and_tiers(&TinyModel::new(config, 3));
+    }
+}
+
+fn check_threads_and_tiers(model: &TinyModel) {
     let text = tokens(LENGTH, 9);
     for dtype in [DtypeChoice::Auto, DtypeChoice::Int8] {
         let mut one = TestLoad { dtype, threads: 1, ..TestLoad::default() }

@@ -33,8 +33,24 @@ pub(super) fn entries(config: &ModelConfig, tensor: &GgufTensor) -> Option<Vec<T
     if let Some(name) = part.strip_prefix("ffn_").and_then(|p| p.strip_suffix("_exps")) {
         return split_experts(tensor, |j| format!("{prefix}.mlp.experts.{j}.{name}_proj.{kind}"));
     }
+    if let Some(name) = split_kv_b(config, part) {
+        let [heads, rows, cols] = *tensor.shape.as_slice() else { return None };
+        let shape = vec![heads.checked_mul(rows)?, cols];
+        let entry = entry(tensor, format!("{prefix}.self_attn.{name}.{kind}"));
+        return Some(vec![TensorEntry { shape, ..entry }]);
+    }
     let name = layer_part(config.family, part)?;
     Some(vec![entry(tensor, format!("{prefix}.{name}.{kind}"))])
+}
+
+/// The two parts of `kv_b_proj` in newer files, `[heads, rows, cols]`.
+fn split_kv_b(config: &ModelConfig, part: &str) -> Option<&'static str> {
+    config.mla.filter(|mla| mla.split_kv_b)?;
+    match part {
+        "attn_k_b" => Some("k_b_proj"),
+        "attn_v_b" => Some("v_b_proj"),
+        _ => None,
+    }
 }
 
 /// The Hugging Face name of a GGUF tensor within a transformer layer.

@@ -14,6 +14,7 @@ pub(super) fn mla(keys: &ConfigKeys) -> Result<Mla> {
         qk_nope_head_dim: keys.count("qk_nope_head_dim")?.unwrap_or(128),
         qk_rope_head_dim: keys.count("qk_rope_head_dim")?.unwrap_or(64),
         v_head_dim: keys.count("v_head_dim")?.unwrap_or(128),
+        split_kv_b: false,
     })
 }
 

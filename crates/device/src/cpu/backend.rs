@@ -9,7 +9,8 @@ use super::attention::KvLayer;
 use super::{ActivationDtypes, Cpu, Matrix, PackedActivations, RopeTable, widen};
 use crate::DeviceError;
 use crate::backend::{
-    AttentionOptions, Backend, Epilogue, NormWeights, PassInput, Precision, Product,
+    AttentionOptions, Backend, Epilogue, KvUpProjection, LatentShape, NormWeights, PassInput,
+    Precision, Product,
 };
 use crate::memory::Bytes;
 
@@ -224,6 +225,43 @@ impl Backend for Cpu {
     ) -> Result<(), DeviceError> {
         out.resize(input.tokens.len() * table.cols);
         Cpu::embed(self, table, input.tokens, out)
+    }
+
+    fn latent_keys(
+        &self,
+        shape: &LatentShape,
+        kv: &mut HostBuffer,
+        norm: NormWeights<Self>,
+        input: &PassInput,
+        table: RopeTable,
+    ) -> Result<(), DeviceError> {
+        Cpu::latent_keys(self, shape, kv, norm.weight, norm.eps, input.positions, &table)
+    }
+
+    fn absorb_queries(
+        &self,
+        shape: &LatentShape,
+        up: &KvUpProjection<Self>,
+        q: &HostBuffer,
+        input: &PassInput,
+        table: RopeTable,
+        out: &mut HostBuffer,
+    ) -> Result<(), DeviceError> {
+        out.resize(input.positions.len() * shape.heads * shape.key_dim());
+        Cpu::absorb_queries(self, shape, up, q, input.positions, &table, out)
+    }
+
+    fn expand_values(
+        &self,
+        shape: &LatentShape,
+        up: &KvUpProjection<Self>,
+        x: &HostBuffer,
+        out: &mut HostBuffer,
+        epilogue: Epilogue<Self>,
+    ) -> Result<(), DeviceError> {
+        out.resize(x.len() / shape.latent_dim.max(1) * shape.value_dim);
+        Cpu::expand_values(self, shape, up, x, out)?;
+        self.pack(out, epilogue)
     }
 
     fn write_kv(

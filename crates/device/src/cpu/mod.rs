@@ -14,6 +14,7 @@ mod dispatch;
 mod elementwise;
 mod embed;
 mod kernel_set;
+mod latent;
 mod linear;
 mod logits;
 mod matrix;
@@ -24,6 +25,7 @@ mod quant;
 pub(crate) mod random_operands;
 pub mod reference;
 mod rope;
+mod row_decoder;
 mod shared;
 mod simd;
 #[cfg(test)]

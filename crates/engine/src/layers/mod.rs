@@ -4,6 +4,7 @@
 mod attention;
 mod buffers;
 mod context;
+mod latent_attention;
 mod linear;
 mod mlp;
 mod norm;
@@ -12,6 +13,7 @@ mod rope;
 pub(crate) use attention::Attention;
 pub(crate) use buffers::{ActivationBuffers, BufferWidths};
 pub(crate) use context::LayerContext;
+pub(crate) use latent_attention::LatentAttention;
 pub(crate) use linear::{Linear, Matmul};
 pub(crate) use mlp::{Mlp, MlpShape};
 pub(crate) use norm::Norm;

@@ -4,6 +4,7 @@ use checkpoint::{Family, ModelConfig};
 use device::{Backend, DeviceError};
 
 use super::CompositionError;
+use super::deepseek::DeepseekLayer;
 use super::llama::LlamaLayer;
 use super::olmo2::Olmo2Layer;
 use super::phi::PhiLayer;
@@ -16,6 +17,7 @@ pub(crate) enum TransformerLayer<B: Backend> {
     Llama(LlamaLayer<B>),
     Olmo2(Olmo2Layer<B>),
     Phi(PhiLayer<B>),
+    Deepseek(DeepseekLayer<B>),
 }
 
 impl<B: Backend> TransformerLayer<B> {
@@ -33,9 +35,11 @@ impl<B: Backend> TransformerLayer<B> {
             Family::Phi3 => TransformerLayer::Llama(phi3::layer(&tensors, config, layer)?),
             Family::Olmo2 => TransformerLayer::Olmo2(Olmo2Layer::new(&tensors, config, layer)?),
             Family::Phi => TransformerLayer::Phi(PhiLayer::new(&tensors, config, layer)?),
-            Family::Qwen3Moe | Family::GptOss | Family::DeepseekV2 => {
-                return Err(unsupported(config));
+            Family::DeepseekV2 => {
+                let mla = config.mla.as_ref().ok_or_else(|| unsupported(config))?;
+                TransformerLayer::Deepseek(DeepseekLayer::new(&tensors, config, mla)?)
             }
+            Family::Qwen3Moe | Family::GptOss => return Err(unsupported(config)),
         })
     }
 
@@ -49,25 +53,22 @@ impl<B: Backend> TransformerLayer<B> {
             TransformerLayer::Llama(layer) => layer.forward(ctx, buffers),
             TransformerLayer::Olmo2(layer) => layer.forward(ctx, buffers),
             TransformerLayer::Phi(layer) => layer.forward(ctx, buffers),
+            TransformerLayer::Deepseek(layer) => layer.forward(ctx, buffers),
         }
     }
 }
 
 /// Rejects architectures that no family in this module implements, before any weight is read.
 pub(crate) fn check_supported(config: &ModelConfig) -> Result<(), CompositionError> {
-    let composed = !matches!(config.family, Family::Qwen3Moe | Family::GptOss | Family::DeepseekV2);
-    if composed && config.moe.is_none() && config.mla.is_none() {
-        Ok(())
-    } else {
-        Err(unsupported(config))
-    }
+    let composed = !matches!(config.family, Family::Qwen3Moe | Family::GptOss);
+    let sparse = config.moe.is_some() && (0..config.layers).any(|layer| config.is_sparse(layer));
+    if composed && !sparse { Ok(()) } else { Err(unsupported(config)) }
 }
 
 fn unsupported(config: &ModelConfig) -> CompositionError {
-    let what = match (&config.moe, &config.mla) {
-        (_, Some(_)) => "latent attention",
-        (Some(_), _) => "a mixture of experts",
-        _ => "this architecture",
+    let what = match &config.moe {
+        Some(_) => "a mixture of experts",
+        None => "this architecture",
     };
     CompositionError::Unsupported { class_name: config.class_name.clone(), what }
 }

@@ -35,8 +35,8 @@ impl ActivationWidths {
             // Latent attention also stores queries and the output of attention in the latent space.
             Some(mla) => (
                 heads(c.head_dim + mla.kv_lora_rank + mla.qk_rope_head_dim)
-                    + mla.q_lora_rank.unwrap_or(0),
-                2 * (mla.kv_lora_rank + mla.qk_rope_head_dim),
+                    + 2 * mla.q_lora_rank.unwrap_or(0),
+                mla.kv_lora_rank + mla.qk_rope_head_dim,
                 heads(mla.kv_lora_rank + mla.v_head_dim),
             ),
             None => {
@@ -44,6 +44,7 @@ impl ActivationWidths {
             }
         };
         let wide = mlp_width(c);
+        let q_lora_rank = c.mla.and_then(|mla| mla.q_lora_rank).unwrap_or(0);
         ActivationWidths {
             hidden: 3 * c.hidden_size,
             queries,
@@ -51,7 +52,7 @@ impl ActivationWidths {
             attended,
             mlp: 2 * wide,
             experts: c.moe.as_ref().map_or(0, |moe| moe.experts + 2 * c.hidden_size),
-            inputs: padded(c.hidden_size.max(heads(c.value_dim())).max(wide)),
+            inputs: padded(c.hidden_size.max(heads(c.value_dim())).max(q_lora_rank).max(wide)),
         }
     }
 

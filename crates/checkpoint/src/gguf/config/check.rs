@@ -15,23 +15,19 @@ impl GgufKeys<'_> {
                 "a mixture of experts (Mixtral)",
             ));
         }
-        for (tensor, what) in [
-            ("blk.0.attn_k_b.weight", "latent attention with split kv_b"),
-            ("blk.0.attn_qkv.weight", "fused q, k and v"),
-        ] {
-            let fused_here = matches!(self.family, Family::Phi | Family::Phi3);
-            if self.has(tensor) && !(fused_here && tensor.contains("qkv")) {
-                let defect = Defect::new(
-                    DefectKind::Unsupported,
-                    self.file,
-                    "the tensors of the architecture",
-                    what,
-                );
-                return Err(defect
-                    .tensor(tensor)
-                    .remedy("Use the safetensors form of the model")
-                    .into());
-            }
+        let (tensor, fused_here) =
+            ("blk.0.attn_qkv.weight", matches!(self.family, Family::Phi | Family::Phi3));
+        if self.has(tensor) && !fused_here {
+            let defect = Defect::new(
+                DefectKind::Unsupported,
+                self.file,
+                "the tensors of the architecture",
+                "fused q, k and v",
+            );
+            return Err(defect
+                .tensor(tensor)
+                .remedy("Use the safetensors form of the model")
+                .into());
         }
         let split = self.metadata.get_u64("split.count").unwrap_or(1);
         if split > 1 {

@@ -6,13 +6,17 @@ use crate::family::Family;
 impl GgufKeys<'_> {
     pub fn mla(&self) -> Result<Mla> {
         let rope = self.required("rope.dimension_count")?;
-        let query = self.required("attention.key_length")?;
+        // Files with split kv_b state the dimensions of the cache under the plain names and those
+        // of a head under the names with `_mla`.
+        let dimension = |plain: &'static str, of_head: &'static str| match self.count(of_head)? {
+            Some(count) => Ok((of_head, count)),
+            None => self.required(plain).map(|count| (plain, count)),
+        };
+        let (key, query) = dimension("attention.key_length", "attention.key_length_mla")?;
+        let (_, v_head_dim) = dimension("attention.value_length", "attention.value_length_mla")?;
         if query <= rope {
-            return Err(self.bad(
-                "attention.key_length",
-                format!("more than the {rope} rotating dimensions"),
-                query,
-            ));
+            let expected = format!("more than the {rope} rotating dimensions");
+            return Err(self.bad(key, expected, query));
         }
         Ok(Mla {
             q_lora_rank: self
@@ -21,7 +25,8 @@ impl GgufKeys<'_> {
             kv_lora_rank: self.required("attention.kv_lora_rank")?,
             qk_nope_head_dim: query - rope,
             qk_rope_head_dim: rope,
-            v_head_dim: self.required("attention.value_length")?,
+            v_head_dim,
+            split_kv_b: self.has("blk.0.attn_k_b.weight"),
         })
     }
 

@@ -2,6 +2,7 @@
 //! batches, threads and kernel sets.
 
 mod attention;
+mod latent;
 mod linear;
 mod rows;
 mod shared_prefix;
