@@ -7,11 +7,11 @@ Each folder NAME holds a `config.json` as it is spelt in the wild, weights (a li
 them) and `expected.json`, see README.md. Weights are random but not small: heads look at few positions and the
 distributions are uneven, so that a wrong rotation, bias or norm shows in every log-probability.
 """
-import hashlib, json, os, sys
+import hashlib, json, os, shutil, sys, tempfile
 import numpy as np
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -61,6 +61,8 @@ DEEPSEEK = edit(llama(), {"architectures": ["DeepseekV2ForCausalLM"], "model_typ
 DEEPSEEK_YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 32, "beta_slow": 1,
                  "mscale": 0.707, "mscale_all_dim": 0.707}
 
+FP8 = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
+
 # name: (configuration, stored dtype, shards, whose weights)
 MODELS = {
     "llama-gqa": (GQA, "bf16", 1, None),
@@ -95,6 +97,11 @@ MODELS = {
     "deepseek2-dense-lite": ({**DEEPSEEK, "q_lora_rank": None, "rope_scaling": DEEPSEEK_YARN}, "bf16", 1, None),
     "deepseek2-dense": ({**DEEPSEEK, "q_lora_rank": 24}, "bf16", 1, None),
     "deepseek2-dense-mscale": ({**DEEPSEEK, "q_lora_rank": 24, "rope_scaling": {**DEEPSEEK_YARN, "mscale": 0.8, "mscale_all_dim": 1.3}}, "bf16", 1, "deepseek2-dense"),
+    # Block FP8, of shapes that are no multiples of a block.
+    "qwen3-fp8": (edit(llama(), {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "head_dim": 24, "num_attention_heads": 4, "num_key_value_heads": 2,
+                  "hidden_size": 160, "intermediate_size": 144, "rope_theta": 1000000.0, "quantization_config": FP8}), "bf16", 1, None),
+    "deepseek2-dense-fp8": ({**DEEPSEEK, "hidden_size": 144, "intermediate_size": 136, "q_lora_rank": 40, "kv_lora_rank": 132, "qk_nope_head_dim": 20,
+                            "tie_word_embeddings": True, "rope_scaling": DEEPSEEK_YARN, "quantization_config": FP8}, "bf16", 1, None),
 }
 LENGTHS = {"phi3-longrope-short": 24}
 
@@ -136,6 +143,8 @@ def write_weights(folder, config, dtype, shards, seed):
         if tied and name == "lm_head.weight":
             continue
         tensors[name] = torch.from_numpy(sample(random, name, tuple(parameter.shape), tied)).to(dtype).contiguous()
+    if "quantization_config" in config:
+        tensors = {stored: part for name, tensor in tensors.items() for stored, part in in_block_fp8(name, tensor)}
     for old in os.listdir(folder):
         if old.startswith("model"):
             os.remove(os.path.join(folder, old))
@@ -174,11 +183,62 @@ def sample(random, name, shape, tied):
 
 
 def load_config(folder):
-    return transformers.AutoConfig.from_pretrained(folder)
+    config = transformers.AutoConfig.from_pretrained(folder)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    return config
+
+
+def in_block_fp8(name, tensor):
+    """The tensors that store one: its E4M3 elements and the factor of each block, for matrices of layers."""
+    if ".layers." not in name or tensor.dim() != 2:
+        return [(name, tensor)]
+    factors = torch.empty([-(-n // 128) for n in tensor.shape])
+    elements = torch.empty(tensor.shape, dtype=torch.float8_e4m3fn)
+    for (i, j), rows, cols in blocks(tensor.shape):
+        block = tensor[rows, cols].float()
+        factors[i, j] = block.abs().max() / 448
+        elements[rows, cols] = (block / factors[i, j]).to(torch.float8_e4m3fn)
+    return [(name, elements), (name + "_scale_inv", factors)]
+
+
+def blocks(shape):
+    for i in range(0, shape[0], 128):
+        for j in range(0, shape[1], 128):
+            yield (i // 128, j // 128), slice(i, i + 128), slice(j, j + 128)
+
+
+def dequantized(folder):
+    """A copy of a checkpoint in block FP8 with its weights in float32: transformers has no FP8 kernel for the CPU."""
+    copy = tempfile.mkdtemp()
+    with open(os.path.join(folder, "config.json")) as f:
+        config = json.load(f)
+    del config["quantization_config"]
+    with open(os.path.join(copy, "config.json"), "w") as f:
+        json.dump(config, f)
+    stored = load_file(os.path.join(folder, "model.safetensors"))
+    tensors = {}
+    for name, tensor in stored.items():
+        if name.endswith("_scale_inv"):
+            continue
+        tensors[name] = tensor.float()
+        if tensor.dtype == torch.float8_e4m3fn:
+            for index, rows, cols in blocks(tensor.shape):
+                tensors[name][rows, cols] *= stored[name + "_scale_inv"][index]
+    save_file(tensors, os.path.join(copy, "model.safetensors"), metadata={"format": "pt"})
+    return copy
 
 
 def run(folder, dtype, tokens):
     """Logits of every position in float64: the arithmetic itself is in `dtype`."""
+    with open(os.path.join(folder, "config.json")) as f:
+        quantized = "quantization_config" in json.load(f)
+    if quantized:
+        copy = dequantized(folder)
+        try:
+            return run(copy, dtype, tokens)
+        finally:
+            shutil.rmtree(copy)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
     with torch.no_grad():
         return model(torch.tensor([tokens]), use_cache=False).logits[0].double()

@@ -34,6 +34,9 @@ pub enum ExpertStorage {
     Mxfp4,
 }
 
+/// Rows and columns of a block of weights with a common scale, in block FP8.
+pub const FP8_BLOCK: usize = 128;
+
 /// How the router selects the experts of a token, and which weights it gives their outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Routing {
@@ -128,6 +131,10 @@ pub struct ModelConfig {
     /// For each layer, whether it has a mixture of experts instead of a dense MLP.
     pub sparse_layers: Vec<bool>,
     pub mla: Option<Mla>,
+    /// Whether the layers' matrices may be stored in block FP8 (DeepSeek-V3, Qwen3-FP8): E4M3
+    /// elements, and in the tensor `weight_scale_inv` a factor for each block of [`FP8_BLOCK`] rows
+    /// and columns.
+    pub block_fp8: bool,
     pub bos: Option<u32>,
     pub eos: Vec<u32>,
     pub pad: Option<u32>,

@@ -1,5 +1,5 @@
 //! The tensors that a configuration requires, with their Hugging Face names and row-major shapes.
-use crate::config::{ExpertStorage, Mla, ModelConfig, Moe, NormKind};
+use crate::config::{ExpertStorage, FP8_BLOCK, Mla, ModelConfig, Moe, NormKind};
 use crate::family::{Family, LayerLayout, QkNorm};
 use crate::modules::ModuleKind;
 use serde::Serialize;
@@ -24,6 +24,9 @@ pub enum Requirement {
     /// The output head of a model with tied embeddings: the file may contain it, but it is not
     /// loaded, since the embedding is used as the head.
     Tied,
+    /// The scales of a matrix of a checkpoint with block FP8: required if the matrix is stored in
+    /// FP8, which is not so for all.
+    ScalesOfFp8,
 }
 
 /// The role of a tensor in the model.
@@ -35,10 +38,22 @@ pub enum TensorContent {
     NormWeight,
     /// The bias of a projection or a norm.
     Bias,
+    /// The factors of the blocks of a matrix in block FP8, `[rows / 128, columns / 128]`, rounded up.
+    BlockScales,
     /// MXFP4 elements: two 4-bit floats per byte.
     Fp4Blocks,
     /// MXFP4 scales: one byte per quantization block of 32 elements, an exponent biased by 127.
     Fp4Scales,
+}
+
+impl ExpectedTensor {
+    /// The name of the matrix whose scales this tensor holds; `None` for other tensors.
+    pub fn scaled_matrix(&self) -> Option<&str> {
+        match self.content {
+            TensorContent::BlockScales => self.name.strip_suffix("_scale_inv"),
+            _ => None,
+        }
+    }
 }
 
 /// All tensors of a model, in the order of [`modules`](crate::modules()).
@@ -85,6 +100,15 @@ impl TensorList<'_> {
 
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) {
         self.push(&format!("{name}.weight"), &[rows, cols], TensorContent::Weight);
+        // Only matrices of layers are quantized, and routers are not.
+        let in_layer = !self.prefix.is_empty() && !matches!(name, "mlp.gate" | "mlp.router");
+        if self.config.block_fp8 && in_layer {
+            let blocks = [rows.div_ceil(FP8_BLOCK), cols.div_ceil(FP8_BLOCK)];
+            self.push(&format!("{name}.weight_scale_inv"), &blocks, TensorContent::BlockScales);
+            if let Some(scales) = self.tensors.last_mut() {
+                scales.requirement = Requirement::ScalesOfFp8;
+            }
+        }
     }
 
     fn linear(&mut self, name: &str, rows: usize, cols: usize, bias: bool) {

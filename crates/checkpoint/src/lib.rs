@@ -32,7 +32,7 @@ mod synth;
 
 pub use checkpoint::{Checkpoint, CheckpointFormat};
 pub use config::{
-    Activation, ClampedSwiglu, ExpertStorage, Mla, ModelConfig, Moe, NormKind, Routing,
+    Activation, ClampedSwiglu, ExpertStorage, FP8_BLOCK, Mla, ModelConfig, Moe, NormKind, Routing,
 };
 pub use dtype::Dtype;
 pub use error::{CheckpointError, Defect, DefectKind};

@@ -315,3 +315,67 @@ fn metadata_values_are_typed() {
     );
     assert_eq!((m.get_str("flag"), m.get_u64("tokens"), m.get("absent")), (None, None, None));
 }
+
+/// A DeepSeek-V2 with dense layers only, in the form of newer files.
+fn deepseek2() -> Gguf {
+    let mut gguf = Gguf::empty("deepseek2");
+    for (key, value) in [
+        ("expert_count", 4),
+        ("expert_used_count", 2),
+        ("expert_feed_forward_length", 64),
+        ("leading_dense_block_count", 2),
+        ("attention.kv_lora_rank", 16),
+        ("attention.key_length", 24),
+        ("attention.value_length", 16),
+        ("attention.key_length_mla", 20),
+        ("attention.value_length_mla", 12),
+        ("rope.dimension_count", 8),
+    ] {
+        gguf.number(&format!("deepseek2.{key}"), value);
+    }
+    gguf.tensors = Gguf::llama()
+        .tensors
+        .into_iter()
+        .filter(|t| !t.name.contains("attn") || t.name.contains("attn_norm"))
+        .collect();
+    for layer in 0..2 {
+        let shapes: [(&str, &[u64]); 6] = [
+            ("attn_q", &[32, 80]),
+            ("attn_kv_a_mqa", &[32, 24]),
+            ("attn_kv_a_norm", &[16]),
+            ("attn_k_b", &[12, 16, 4]),
+            ("attn_v_b", &[16, 12, 4]),
+            ("attn_output", &[48, 32]),
+        ];
+        for (name, dims) in shapes {
+            gguf.tensor(&format!("blk.{layer}.{name}.weight"), dims, 0);
+        }
+    }
+    gguf
+}
+
+#[test]
+fn split_kv_b_becomes_two_matrices() {
+    let checkpoint = open(&deepseek2());
+    let mla = checkpoint.config.mla.unwrap();
+    assert!(mla.split_kv_b);
+    assert_eq!((mla.kv_lora_rank, mla.qk_nope_head_dim, mla.qk_rope_head_dim), (16, 12, 8));
+    assert_eq!((mla.v_head_dim, mla.q_lora_rank, checkpoint.config.head_dim), (12, None, 20));
+    let shape = |name: &str| {
+        let name = format!("model.layers.1.self_attn.{name}.weight");
+        checkpoint.inventory.get(&name).unwrap().shape.clone()
+    };
+    assert_eq!((shape("k_b_proj"), shape("v_b_proj")), (vec![64, 12], vec![48, 16]));
+}
+
+#[test]
+fn misshapen_parts_of_kv_b_are_refused() {
+    let mut gguf = deepseek2();
+    gguf.tensor("blk.1.attn_k_b.weight", &[16, 12, 4], 0);
+    let error = gguf.open().unwrap_err().to_string();
+    assert!(error.contains("model.layers.1.self_attn.k_b_proj.weight"), "{error}");
+    let mut gguf = deepseek2();
+    gguf.tensor("blk.0.attn_v_b.weight", &[16, 48], 0);
+    let error = gguf.open().unwrap_err().to_string();
+    assert!(error.contains("blk.0.attn_v_b.weight"), "{error}");
+}

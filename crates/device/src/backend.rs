@@ -59,6 +59,18 @@ pub trait Backend: Sized {
         rows: Range<usize>,
     ) -> Result<Self::Matrix, DeviceError>;
 
+    /// A view of rows `rows` of the matrix of shape `shape` whose E4M3 elements are stored in `data`,
+    /// without a copy. `scales` are the factors of its blocks of 128 rows and columns, row-major.
+    fn block_fp8_matrix(
+        shape: [usize; 2],
+        data: &Self::TensorData,
+        scales: (Dtype, &Self::TensorData),
+        rows: Range<usize>,
+    ) -> Result<Self::Matrix, DeviceError> {
+        let _ = (shape, data, scales, rows);
+        Err(DeviceError::OperationUnsupported { what: "block FP8 weights" })
+    }
+
     /// The vector stored in `data`, in f32. `dtype` is f64, f32, f16 or bf16.
     fn vector(
         dtype: Dtype,

@@ -116,6 +116,7 @@ impl HfConfigReader<'_> {
             moe: experts::moe(&self.keys, family, intermediate_size)?,
             sparse_layers: experts::sparse_layers(&self.keys, family, layers)?,
             mla,
+            block_fp8: quantized::is_block_fp8(&self.keys),
             bos: self.keys.ids("bos_token_id", self.defaults.bos)?.first().copied(),
             eos: self.keys.ids("eos_token_id", self.defaults.eos)?,
             pad: self.keys.ids("pad_token_id", self.defaults.pad)?.first().copied(),

@@ -65,7 +65,9 @@ impl ActivationDtypes {
     /// The activation dtype for weights of `dtype`.
     pub(super) fn of(precision: Precision, dtype: Dtype) -> ActivationDtype {
         match (precision, dtype) {
-            (Precision::Native | Precision::Int8, Dtype::BF16) => ActivationDtype::Bf16,
+            (Precision::Native | Precision::Int8, Dtype::BF16 | Dtype::F8E4M3) => {
+                ActivationDtype::Bf16
+            }
             (Precision::Native, dtype) if is_quantized(dtype) => ActivationDtype::Int16,
             (Precision::Int8, dtype) if is_quantized(dtype) => ActivationDtype::Int8,
             _ => ActivationDtype::F32,

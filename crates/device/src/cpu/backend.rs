@@ -77,6 +77,18 @@ impl Backend for Cpu {
         Matrix::new(dtype, shape[0], shape[1], data.clone())?.rows_from(rows.start, rows.len())
     }
 
+    fn block_fp8_matrix(
+        shape: [usize; 2],
+        data: &Bytes,
+        (scales_dtype, scales): (Dtype, &Bytes),
+        rows: Range<usize>,
+    ) -> Result<Matrix, DeviceError> {
+        let mut factors = vec![0.0; scales.len() / scales_dtype.block_bytes()];
+        widen(scales_dtype, scales, &mut factors);
+        Matrix::block_fp8(shape[0], shape[1], data.clone(), &factors)?
+            .rows_from(rows.start, rows.len())
+    }
+
     fn vector(dtype: Dtype, len: usize, data: &Bytes) -> Result<Vec<f32>, DeviceError> {
         let mut values = vec![0.0; len];
         widen(dtype, data, &mut values);

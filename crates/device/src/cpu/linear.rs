@@ -9,6 +9,7 @@ use super::activation_dtypes::ActivationDtype;
 use super::dense::{self, DenseKind, GemmJob};
 use super::matrix::is_quantized;
 use super::quant::{self, GROUP_ROWS, QuantJob};
+use super::row_decoder::{RowDecoder, decode_row, decode_row_bf16};
 use super::{ActivationDtypes, Cpu, KernelSet, Matrix, PackedActivations, expect};
 use crate::DeviceError;
 use crate::backend::Product;
@@ -81,7 +82,7 @@ impl Cpu {
                 .max(1)
                 .next_multiple_of(GROUP_ROWS);
             let all_tiles = inputs.float(self.set, activations).layout.tiles();
-            let tiles = if is_quantized(product.weight.dtype) {
+            let tiles = if is_decoded(product.weight.dtype) {
                 all_tiles.max(1)
             } else {
                 tiles_at_once(self.set, inputs, activations)
@@ -107,6 +108,11 @@ impl Cpu {
             job.chunk(chunk - job.first_chunk);
         })
     }
+}
+
+/// Whether weights of this dtype are decoded before they are multiplied with float activations.
+fn is_decoded(dtype: Dtype) -> bool {
+    is_quantized(dtype) || dtype == Dtype::F8E4M3
 }
 
 /// Checks all shapes of a product and returns its activation dtype.
@@ -145,8 +151,8 @@ impl LinearJob<'_> {
         let tiles = tile..tile + self.tiles;
         if matches!(self.activations, ActivationDtype::Int8 | ActivationDtype::Int16) {
             self.quantized_rows(rows);
-        } else if is_quantized(self.weight.dtype) {
-            self.dequantized_rows(rows, tiles);
+        } else if is_decoded(self.weight.dtype) {
+            self.decoded_rows(rows, tiles);
         } else {
             self.dense_rows(rows, tiles);
         }
@@ -167,8 +173,8 @@ impl LinearJob<'_> {
 
     /// Multiplies f32, f16 or bf16 weights.
     fn dense_rows(&self, rows: Range<usize>, tiles: Range<usize>) {
-        let bf16 = self.activations == ActivationDtype::Bf16 && self.set == KernelSet::Avx512Bf16;
-        let kind = if bf16 { DenseKind::Bf16 } else { DenseKind::F32(self.weight.dtype) };
+        let kind =
+            if self.is_pair_dot() { DenseKind::Bf16 } else { DenseKind::F32(self.weight.dtype) };
         let start = self.weight.data[rows.start * self.weight.row_bytes()..].as_ptr();
         let job = self.gemm_job(rows, tiles, start, self.weight.row_bytes());
         // SAFETY: `checked` verified the shapes, so the rows are inside the matrix; activations are
@@ -176,26 +182,34 @@ impl LinearJob<'_> {
         unsafe { dense::multiply(self.set, kind, &job) };
     }
 
-    /// Multiplies quantized weights with f32 activations: dequantizes a few rows at a time.
-    fn dequantized_rows(&self, rows: Range<usize>, tiles: Range<usize>) {
+    /// Whether pairs of bf16 are multiplied by the dot product instruction.
+    fn is_pair_dot(&self) -> bool {
+        self.activations == ActivationDtype::Bf16 && self.set == KernelSet::Avx512Bf16
+    }
+
+    /// Multiplies weights that are decoded to f32 or bf16 before, a few rows at a time.
+    fn decoded_rows(&self, rows: Range<usize>, tiles: Range<usize>) {
         const ROWS: usize = 32;
         thread_local! {
-            static DEQUANTIZED: RefCell<Scratch<f32>> = const { RefCell::new(Scratch::new()) };
+            static DECODED: RefCell<Scratch<f32>> = const { RefCell::new(Scratch::new()) };
         }
-        let cols = self.weight.cols;
-        DEQUANTIZED.with_borrow_mut(|dequantized| {
-            let dequantized = dequantized.resize(ROWS * cols);
+        let (weight, cols) = (self.weight, self.weight.cols);
+        // Rows of bf16 take half of the space of a row of f32.
+        let (kind, decode): (DenseKind, RowDecoder) = if self.is_pair_dot() {
+            (DenseKind::Bf16, decode_row_bf16)
+        } else {
+            (DenseKind::F32(Dtype::F32), decode_row)
+        };
+        DECODED.with_borrow_mut(|decoded| {
+            let decoded = decoded.resize(ROWS * cols);
             for first in rows.clone().step_by(ROWS) {
                 let part = first..(first + ROWS).min(rows.end);
-                for (row, out) in part.clone().zip(dequantized.chunks_exact_mut(cols.max(1))) {
-                    let from = self.weight.data[row * self.weight.row_bytes()..].as_ptr();
-                    // SAFETY: the matrix was checked, so a whole row is readable at `from`.
-                    unsafe { quant::dequantize(self.set, self.weight.dtype, from, out) };
+                for (row, out) in part.clone().zip(decoded.chunks_exact_mut(cols.max(1))) {
+                    decode(self.set, weight, row, out);
                 }
-                let start = dequantized.as_ptr().cast();
-                let job = self.gemm_job(part, tiles.clone(), start, cols * 4);
-                // SAFETY: as in `dense_rows`, with the dequantized rows as weights.
-                unsafe { dense::multiply(self.set, DenseKind::F32(Dtype::F32), &job) };
+                let job = self.gemm_job(part, tiles.clone(), decoded.as_ptr().cast(), cols * 4);
+                // SAFETY: as in `dense_rows`, with the decoded rows as weights.
+                unsafe { dense::multiply(self.set, kind, &job) };
             }
         });
     }

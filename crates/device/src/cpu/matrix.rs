@@ -1,6 +1,8 @@
 //! Weight matrices.
 
-use checkpoint::Dtype;
+use std::sync::Arc;
+
+use checkpoint::{Dtype, FP8_BLOCK};
 
 use super::expect;
 use crate::DeviceError;
@@ -16,6 +18,17 @@ pub struct Matrix {
     pub cols: usize,
     /// `rows` times [`Self::row_bytes`] bytes.
     pub data: Bytes,
+    /// The factors of the blocks of a matrix in block FP8; `None` for other dtypes.
+    scales: Option<BlockScales>,
+}
+
+/// One factor for each block of [`FP8_BLOCK`] rows and columns.
+#[derive(Debug, Clone)]
+struct BlockScales {
+    /// `[block rows, block columns]` of the matrix as stored.
+    factors: Arc<[f32]>,
+    /// Row of the stored matrix that is the first row of this one.
+    first_row: usize,
 }
 
 impl Matrix {
@@ -25,9 +38,33 @@ impl Matrix {
     /// [`DeviceError::DtypeUnsupported`] if no kernel reads the dtype; [`DeviceError::Shape`]
     /// unless `data` has the size of the matrix and a row consists of whole quantization blocks.
     pub fn new(dtype: Dtype, rows: usize, cols: usize, data: Bytes) -> Result<Self, DeviceError> {
-        let matrix = Self { dtype, rows, cols, data };
+        let matrix = Self { dtype, rows, cols, data, scales: None };
         matrix.check()?;
         Ok(matrix)
+    }
+
+    /// A matrix of E4M3 elements with the given factors of its blocks, row-major.
+    ///
+    /// # Errors
+    /// [`DeviceError::Shape`].
+    pub fn block_fp8(
+        rows: usize,
+        cols: usize,
+        data: Bytes,
+        factors: &[f32],
+    ) -> Result<Self, DeviceError> {
+        let scales = Some(BlockScales { factors: factors.into(), first_row: 0 });
+        let matrix = Self { dtype: Dtype::F8E4M3, rows, cols, data, scales };
+        matrix.check()?;
+        Ok(matrix)
+    }
+
+    /// The factors of the blocks of a row of a matrix in block FP8.
+    pub(super) fn block_factors(&self, row: usize) -> &[f32] {
+        let blocks = self.cols.div_ceil(FP8_BLOCK);
+        self.scales.as_ref().map_or(&[], |scales| {
+            &scales.factors[(scales.first_row + row) / FP8_BLOCK * blocks..][..blocks]
+        })
     }
 
     pub fn row_bytes(&self) -> usize {
@@ -47,13 +84,23 @@ impl Matrix {
         let data = self
             .data
             .slice(first.saturating_mul(row)..first.saturating_add(count).saturating_mul(row))?;
-        Ok(Self { rows: count, data, ..self.clone() })
+        let later =
+            |scales: BlockScales| BlockScales { first_row: scales.first_row + first, ..scales };
+        let scales = self.scales.clone().map(later);
+        Ok(Self { rows: count, data, scales, ..*self })
     }
 
     /// Checks that kernels can read the matrix. Every operation calls this, since the fields are
     /// public.
     pub(super) fn check(&self) -> Result<(), DeviceError> {
-        check_matrix(self.dtype, self.rows, self.cols, self.data.len())
+        let Some(scales) = &self.scales else {
+            return check_matrix(self.dtype, self.rows, self.cols, self.data.len());
+        };
+        expect("a matrix's bytes", self.rows.saturating_mul(self.cols), self.data.len())?;
+        let blocks = (scales.first_row + self.rows).div_ceil(FP8_BLOCK);
+        let needed = blocks.saturating_mul(self.cols.div_ceil(FP8_BLOCK));
+        // A part of a matrix may have scales for rows after it.
+        expect("a matrix's scales", needed.max(scales.factors.len()), scales.factors.len())
     }
 }
 
@@ -65,7 +112,7 @@ pub(crate) fn check_matrix(
     cols: usize,
     bytes: usize,
 ) -> Result<(), DeviceError> {
-    if !readable(dtype) {
+    if !readable(dtype) || dtype == Dtype::F8E4M3 {
         return Err(DeviceError::DtypeUnsupported { dtype: dtype.name() });
     }
     let block = dtype.block_elements();
@@ -73,9 +120,9 @@ pub(crate) fn check_matrix(
     expect("a matrix's bytes", rows.saturating_mul(cols / block * dtype.block_bytes()), bytes)
 }
 
-/// Whether kernels read weights of this dtype.
+/// Whether kernels of the CPU read weights of this dtype, F8_E4M3 with the scales of its blocks.
 pub fn readable(dtype: Dtype) -> bool {
-    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) || is_quantized(dtype)
+    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F8E4M3) || is_quantized(dtype)
 }
 
 /// Whether the dtype is block-quantized: integer codes with scales.

@@ -13,6 +13,7 @@ mod dense;
 mod dispatch;
 mod elementwise;
 mod embed;
+mod fp8;
 mod kernel_set;
 mod latent;
 mod linear;

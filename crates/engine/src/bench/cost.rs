@@ -39,15 +39,15 @@ impl BenchCost {
             dot: DotKind::F32,
         };
         let mut bytes_of = [0.0; 3];
-        for tensor in
-            expected_tensors(config).iter().filter(|t| t.requirement == Requirement::Required)
+        for tensor in expected_tensors(config).iter().filter(|t| t.requirement != Requirement::Tied)
         {
             let Some(entry) = inventory.get(&tensor.name) else { continue };
             let elements: usize = tensor.shape.iter().product();
             let kind = &kinds[tensor.module].kind;
             let embedding = *kind == ModuleKind::Embedding;
             let tied_head = embedding && config.tie_word_embeddings;
-            let matrix = tensor.shape.len() == 2;
+            let scales = tensor.content == checkpoint::TensorContent::BlockScales;
+            let matrix = tensor.shape.len() == 2 && !scales;
             if embedding && !tied_head {
                 continue;
             }
@@ -63,7 +63,7 @@ impl BenchCost {
             let class = match entry.dtype {
                 _ if dtype == "f32" => 0,
                 quantized if quantized.is_quantized() || int8 => 2,
-                checkpoint::Dtype::BF16 => 1,
+                checkpoint::Dtype::BF16 | checkpoint::Dtype::F8E4M3 => 1,
                 _ => 0,
             };
             bytes_of[class] += bytes;

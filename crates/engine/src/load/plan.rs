@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use checkpoint::{
-    Checkpoint, Dtype, ModuleKind, Requirement, TensorEntry, expected_tensors, modules,
+    Checkpoint, Dtype, ModelConfig, ModuleKind, Requirement, TensorContent, TensorEntry,
+    expected_tensors, modules,
 };
 use device::backend::Precision;
 use device::cpu::readable;
-use placement::{DtypeChoice, KvDtype, Plan, Tier};
+use placement::{DtypeChoice, KvDtype, Plan, Tier, without_gpu_kernel};
 
 use super::LoadError;
 use crate::devices::{DeviceId, ModulePlacement};
-use crate::models::check_supported;
+use crate::models::{CompositionError, check_supported};
 use crate::weights::{WeightError, is_float};
 
 /// Dtypes of weights in memory, of matrix multiplications and of the KV cache.
@@ -66,6 +67,7 @@ impl<'a> LoadPlan<'a> {
         check_supported(config)?;
         let tiers = module_tiers(checkpoint, plan)?;
         let gpus = if virtual_devices { Vec::new() } else { gpus_in_use(&tiers) };
+        check_gpus(config, &gpus)?;
         let mut load_plan = LoadPlan {
             dtypes: LoadDtypes::of(plan),
             placement: module_placement(&tiers, &gpus, config.tie_word_embeddings),
@@ -77,10 +79,11 @@ impl<'a> LoadPlan<'a> {
         for expected in expected_tensors(config) {
             // Some files store an lm_head beside a tied embedding; it is not required and not
             // loaded.
-            let required = expected.requirement == Requirement::Required;
+            let required = expected.requirement != Requirement::Tied;
             if let Some(entry) = checkpoint.inventory.get(&expected.name).filter(|_| required) {
                 let (kind, tier) = tiers[expected.module];
-                load_plan.add(entry, kind, tier, config.tie_word_embeddings)?;
+                let dtype = dtype_in_memory(load_plan.dtypes.choice, entry, expected.content)?;
+                load_plan.add(entry, dtype, (kind, tier), config.tie_word_embeddings)?;
             }
         }
         Ok(load_plan)
@@ -89,11 +92,10 @@ impl<'a> LoadPlan<'a> {
     fn add(
         &mut self,
         entry: &'a TensorEntry,
-        kind: ModuleKind,
-        tier: Tier,
+        dtype: Dtype,
+        (kind, tier): (ModuleKind, Tier),
         tied: bool,
     ) -> Result<(), LoadError> {
-        let dtype = dtype_in_memory(self.dtypes.choice, entry)?;
         if tier != Tier::Disk {
             self.resident.push(TensorPlan { entry, dtype, tier });
             if entry.shape.len() > 1 {
@@ -169,9 +171,14 @@ impl LoadDtypes {
 
 /// The dtype of a tensor in memory. Matrices are converted to the requested dtype; vectors keep
 /// their stored dtype until they are uploaded or used.
-fn dtype_in_memory(choice: DtypeChoice, entry: &TensorEntry) -> Result<Dtype, WeightError> {
+fn dtype_in_memory(
+    choice: DtypeChoice,
+    entry: &TensorEntry,
+    content: TensorContent,
+) -> Result<Dtype, WeightError> {
     let unusable = || WeightError::Dtype { tensor: entry.name.clone(), found: entry.dtype.name() };
-    if entry.shape.len() < 2 {
+    // The scales of a matrix stay as stored, as the matrix does.
+    if entry.shape.len() < 2 || content == TensorContent::BlockScales {
         return if is_float(entry.dtype) { Ok(entry.dtype) } else { Err(unusable()) };
     }
     let dtype = choice.kept(entry.dtype, &entry.shape);
@@ -190,6 +197,16 @@ fn module_tiers(
         Some(tier) => Ok((module.kind, *tier)),
     };
     modules(&checkpoint.config).into_iter().map(tier).collect()
+}
+
+/// Rejects plans that place on GPUs what they cannot compute.
+fn check_gpus(config: &ModelConfig, gpus: &[usize]) -> Result<(), CompositionError> {
+    match without_gpu_kernel(config).filter(|_| !gpus.is_empty()) {
+        Some(what) => {
+            Err(CompositionError::NoGpuKernel { class_name: config.class_name.clone(), what })
+        }
+        None => Ok(()),
+    }
 }
 
 fn gpus_in_use(tiers: &[(ModuleKind, Tier)]) -> Vec<usize> {

@@ -19,6 +19,14 @@ pub enum CompositionError {
         /// The part of the architecture that is not implemented.
         what: &'static str,
     },
+    #[error(
+        "{class_name}: no GPU kernel computes {what}; plan again, which places the model on the CPU"
+    )]
+    NoGpuKernel {
+        class_name: String,
+        /// The part of the architecture that only the CPU computes.
+        what: &'static str,
+    },
     #[error(transparent)]
     Weight(#[from] WeightError),
 }
@@ -26,7 +34,9 @@ pub enum CompositionError {
 impl HasKind for CompositionError {
     fn kind(&self) -> ErrorKind {
         match self {
-            CompositionError::Unsupported { .. } => ErrorKind::BadInput,
+            CompositionError::Unsupported { .. } | CompositionError::NoGpuKernel { .. } => {
+                ErrorKind::BadInput
+            }
             CompositionError::Weight(cause) => cause.kind(),
         }
     }

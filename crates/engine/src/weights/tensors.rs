@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use checkpoint::Dtype;
+use checkpoint::{Dtype, FP8_BLOCK};
 use device::Backend;
 
 use super::WeightError;
@@ -78,8 +78,15 @@ impl<B: Backend> TensorView<'_, B> {
         rows: Range<usize>,
     ) -> Result<(B::Matrix, Dtype), WeightError> {
         let tensor = self.get(name, &shape)?;
-        let matrix = B::matrix(tensor.dtype, shape, &tensor.data, rows)
-            .map_err(|cause| WeightError::Device { tensor: self.full_name(name), cause })?;
+        let matrix = if tensor.dtype == Dtype::F8E4M3 {
+            let blocks = shape.map(|features| features.div_ceil(FP8_BLOCK));
+            let Tensor { dtype, data, .. } = self.get(&format!("{name}_scale_inv"), &blocks)?;
+            B::block_fp8_matrix(shape, &tensor.data, (*dtype, data), rows)
+        } else {
+            B::matrix(tensor.dtype, shape, &tensor.data, rows)
+        };
+        let matrix =
+            matrix.map_err(|cause| WeightError::Device { tensor: self.full_name(name), cause })?;
         Ok((matrix, tensor.dtype))
     }
 

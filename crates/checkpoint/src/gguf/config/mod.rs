@@ -87,6 +87,7 @@ impl GgufKeys<'_> {
             moe: self.moe()?,
             sparse_layers: self.sparse_layers(layers),
             mla,
+            block_fp8: false,
             bos: self.metadata.get_u32("tokenizer.ggml.bos_token_id"),
             eos: self.metadata.end_tokens(),
             pad: self.metadata.get_u32("tokenizer.ggml.padding_token_id"),

@@ -6,7 +6,7 @@ use super::*;
 use crate::backend::{Precision, Product};
 use crate::cpu::{ActivationDtypes, HostBuffer, PackedActivations, reference};
 
-fn multiply(
+pub(super) fn multiply(
     cpu: &Cpu,
     precision: Precision,
     weight: &Matrix,

@@ -2,6 +2,7 @@
 //! batches, threads and kernel sets.
 
 mod attention;
+mod fp8;
 mod latent;
 mod linear;
 mod rows;
