@@ -66,7 +66,9 @@ impl Cpu {
             dtype => {
                 debug_assert!(is_quantized(dtype));
                 // SAFETY: `bytes` is a whole row of the matrix, which the caller has checked.
-                unsafe { quant::dequantize(self.set, dtype, bytes.as_ptr(), out) }
+                unsafe {
+                    quant::dequantize(self.set, dtype, bytes.as_ptr(), matrix.scales_of(row), out)
+                }
             }
         }
     }

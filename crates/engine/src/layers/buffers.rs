@@ -28,6 +28,24 @@ pub(crate) struct ActivationBuffers<B: Backend> {
     pub up: B::Buffer,
     /// Input of the next matrix multiplications, in the dtypes that they read.
     pub packed: B::PackedActivations,
+    pub experts: ExpertBuffers<B>,
+}
+
+/// Activations of a mixture of experts; empty in a model without one. Each chosen expert of a row
+/// is a slot.
+pub(crate) struct ExpertBuffers<B: Backend> {
+    /// The router's logits, `[rows, experts]`.
+    pub logits: B::Buffer,
+    /// The gate of the shared experts, `[rows, 1]`.
+    pub shared_gate: B::Buffer,
+    pub routes: B::ExpertRoutes,
+    /// The gate projection, `[slots, intermediate]`.
+    pub gate: B::Buffer,
+    /// The up projection, `[slots, intermediate]`, or gate and up in turns, `[slots, 2 *
+    /// intermediate]`.
+    pub up: B::Buffer,
+    /// Outputs of the experts, `[slots, hidden]`.
+    pub out: B::Buffer,
 }
 
 /// Widths of the buffers, in elements per row.
@@ -37,6 +55,31 @@ pub(crate) struct BufferWidths {
     q: usize,
     kv: usize,
     intermediate: usize,
+    experts: ExpertWidths,
+}
+
+/// Widths of [`ExpertBuffers`], in elements per row.
+#[derive(Clone, Copy, Debug, Default)]
+struct ExpertWidths {
+    logits: usize,
+    shared_gate: usize,
+    /// For all experts of a row together, as those below.
+    gate: usize,
+    up: usize,
+    out: usize,
+}
+
+impl ExpertWidths {
+    fn of(config: &ModelConfig) -> Self {
+        let Some(moe) = &config.moe else { return ExpertWidths::default() };
+        ExpertWidths {
+            logits: moe.experts,
+            shared_gate: usize::from(moe.shared_gate),
+            gate: moe.experts_per_token * moe.intermediate_size,
+            up: moe.experts_per_token * moe.up_width(),
+            out: moe.experts_per_token * config.hidden_size,
+        }
+    }
 }
 
 impl BufferWidths {
@@ -49,7 +92,11 @@ impl BufferWidths {
             hidden,
             q: of_layers(config.heads * config.head_dim),
             kv: of_layers(config.kv_heads * config.head_dim),
-            intermediate: of_layers(config.intermediate_size),
+            intermediate: of_layers(config.mlp_width()),
+            experts: match device {
+                DeviceId::Cpu if placement.has_layers(device) => ExpertWidths::of(config),
+                _ => ExpertWidths::default(),
+            },
         }
     }
 }
@@ -64,7 +111,7 @@ impl<B: Backend> ActivationBuffers<B> {
         dtypes: B::ActivationDtypes,
     ) -> Result<Self, DeviceError> {
         let zeros = |width: usize| backend.buffer(rows * width);
-        let BufferWidths { hidden, q, kv, intermediate } = widths;
+        let BufferWidths { hidden, q, kv, intermediate, experts } = widths;
         Ok(ActivationBuffers {
             x: zeros(hidden)?,
             norm_out: zeros(hidden)?,
@@ -76,14 +123,25 @@ impl<B: Backend> ActivationBuffers<B> {
             gate: zeros(intermediate)?,
             up: zeros(intermediate)?,
             packed: backend.packed_activations(rows, hidden.max(q).max(intermediate), dtypes)?,
+            experts: ExpertBuffers {
+                logits: zeros(experts.logits)?,
+                shared_gate: zeros(experts.shared_gate)?,
+                routes: B::ExpertRoutes::default(),
+                gate: zeros(experts.gate)?,
+                up: zeros(experts.up)?,
+                out: zeros(experts.out)?,
+            },
         })
     }
 
     /// Bytes of all buffers.
     pub fn bytes(&self) -> u64 {
-        let ActivationBuffers { x, norm_out, branch_out, q, k, v, attn_out, gate, up, packed } =
-            self;
+        let ActivationBuffers { x, norm_out, branch_out, q, k, v, attn_out, .. } = self;
+        let ActivationBuffers { gate, up, packed, experts, .. } = self;
         let buffers = [x, norm_out, branch_out, q, k, v, attn_out, gate, up];
-        buffers.into_iter().map(B::buffer_bytes).sum::<u64>() + B::packed_bytes(packed)
+        let of_experts = [&experts.logits, &experts.shared_gate, &experts.out];
+        let of_experts = of_experts.into_iter().chain([&experts.gate, &experts.up]);
+        let bytes: u64 = buffers.into_iter().chain(of_experts).map(B::buffer_bytes).sum();
+        bytes + B::packed_bytes(packed)
     }
 }

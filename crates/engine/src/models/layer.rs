@@ -1,6 +1,6 @@
 //! [`TransformerLayer`]: a transformer layer of any model family.
 
-use checkpoint::{Family, ModelConfig};
+use checkpoint::{ExpertStorage, Family, ModelConfig, Moe};
 use device::{Backend, DeviceError};
 
 use super::CompositionError;
@@ -27,15 +27,19 @@ impl<B: Backend> TransformerLayer<B> {
     ) -> Result<Self, CompositionError> {
         let tensors = tensors.view().pp("model.layers").pp(layer);
         Ok(match config.family {
-            Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => {
-                TransformerLayer::Llama(LlamaLayer::new(&tensors, config, layer)?)
-            }
+            Family::Llama
+            | Family::Mistral
+            | Family::Qwen2
+            | Family::Qwen3
+            | Family::Qwen3Moe
+            | Family::Qwen2Moe
+            | Family::Mixtral
+            | Family::Olmoe
+            | Family::GptOss => TransformerLayer::Llama(LlamaLayer::new(&tensors, config, layer)?),
             Family::Phi3 => TransformerLayer::Llama(phi3::layer(&tensors, config, layer)?),
             Family::Olmo2 => TransformerLayer::Olmo2(Olmo2Layer::new(&tensors, config, layer)?),
             Family::Phi => TransformerLayer::Phi(PhiLayer::new(&tensors, config, layer)?),
-            Family::Qwen3Moe | Family::GptOss | Family::DeepseekV2 => {
-                return Err(unsupported(config));
-            }
+            Family::DeepseekV2 => return Err(unsupported(config)),
         })
     }
 
@@ -55,18 +59,19 @@ impl<B: Backend> TransformerLayer<B> {
 
 /// Rejects architectures that no family in this module implements, before any weight is read.
 pub(crate) fn check_supported(config: &ModelConfig) -> Result<(), CompositionError> {
-    let composed = !matches!(config.family, Family::Qwen3Moe | Family::GptOss | Family::DeepseekV2);
-    if composed && config.moe.is_none() && config.mla.is_none() {
-        Ok(())
-    } else {
-        Err(unsupported(config))
+    let transposed = config.moe.is_some_and(|moe| moe.storage == ExpertStorage::Fused);
+    if config.family == Family::DeepseekV2 || config.mla.is_some() || transposed {
+        return Err(unsupported(config));
     }
+    Ok(())
 }
 
 fn unsupported(config: &ModelConfig) -> CompositionError {
     let what = match (&config.moe, &config.mla) {
         (_, Some(_)) => "latent attention",
-        (Some(_), _) => "a mixture of experts",
+        (Some(Moe { storage: ExpertStorage::Fused, .. }), _) => {
+            "experts in bf16 (the published MXFP4 form is)"
+        }
         _ => "this architecture",
     };
     CompositionError::Unsupported { class_name: config.class_name.clone(), what }
