@@ -62,6 +62,18 @@ DEEPSEEK_YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embedding
                  "mscale": 0.707, "mscale_all_dim": 0.707}
 
 FP8 = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
+MOE = llama(hidden_size=64, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False)
+QWEN3_MOE = edit(MOE, {"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "head_dim": 16, "num_experts": 8,
+                 "num_experts_per_tok": 3, "moe_intermediate_size": 32, "norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": [],
+                 "use_sliding_window": False, "sliding_window": None, "rms_norm_eps": 1e-6})
+
+GPT_OSS = edit(MOE, {"architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "head_dim": 16, "intermediate_size": 32,
+               "num_local_experts": 6, "num_experts_per_tok": 3, "attention_bias": True, "sliding_window": 12, "swiglu_limit": 7.0,
+               "layer_types": ["sliding_attention", "full_attention"], "rope_theta": 150000.0, "rope_scaling": {"rope_type": "yarn",
+               "factor": 8.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False, "original_max_position_embeddings": 32},
+               "quantization_config": {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn",
+               "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]}})
+FP4 = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0]
 
 # name: (configuration, stored dtype, shards, whose weights)
 MODELS = {
@@ -100,9 +112,27 @@ MODELS = {
     # Block FP8, of shapes that are no multiples of a block.
     "qwen3-fp8": (edit(llama(), {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "head_dim": 24, "num_attention_heads": 4, "num_key_value_heads": 2,
                   "hidden_size": 160, "intermediate_size": 144, "rope_theta": 1000000.0, "quantization_config": FP8}), "bf16", 1, None),
-    "deepseek2-dense-fp8": ({**DEEPSEEK, "hidden_size": 144, "intermediate_size": 136, "q_lora_rank": 40, "kv_lora_rank": 132, "qk_nope_head_dim": 20,
-                            "tie_word_embeddings": True, "rope_scaling": DEEPSEEK_YARN, "quantization_config": FP8}, "bf16", 1, None),
+    "deepseek2-fp8": ({**DEEPSEEK, "hidden_size": 144, "intermediate_size": 104, "q_lora_rank": 32, "kv_lora_rank": 132, "qk_nope_head_dim": 16,
+                      "first_k_dense_replace": 1, "n_routed_experts": 4, "moe_intermediate_size": 24, "tie_word_embeddings": True,
+                      "rope_scaling": DEEPSEEK_YARN, "quantization_config": FP8}, "bf16", 1, None),
+    "deepseek2": ({**DEEPSEEK, "q_lora_rank": 24, "first_k_dense_replace": 1, "n_routed_experts": 12, "n_shared_experts": 2, "num_experts_per_tok": 3,
+                  "n_group": 4, "topk_group": 2, "topk_method": "group_limited_greedy", "routed_scaling_factor": 2.5,
+                  "rope_scaling": DEEPSEEK_YARN}, "bf16", 1, None),
+    "qwen3-moe": (QWEN3_MOE, "bf16", 1, None),
+    # As transformers 5 keeps experts in memory, and as some programs save them.
+    "qwen3-moe-fused": (QWEN3_MOE, "bf16", 1, None),
+    # The first layer is dense.
+    "qwen2-moe": (edit(MOE, {"architectures": ["Qwen2MoeForCausalLM"], "model_type": "qwen2_moe", "num_experts": 8, "num_experts_per_tok": 2,
+                  "moe_intermediate_size": 32, "shared_expert_intermediate_size": 96, "norm_topk_prob": False, "decoder_sparse_step": 1,
+                  "mlp_only_layers": [0], "use_sliding_window": False, "rms_norm_eps": 1e-6}), "bf16", 1, None),
+    "mixtral": (edit(MOE, {"architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "num_local_experts": 5, "num_experts_per_tok": 2,
+                "intermediate_size": 40, "sliding_window": None, "rope_theta": 1000000.0}), "bf16", 1, None),
+    "olmoe": (edit(MOE, {"architectures": ["OlmoeForCausalLM"], "model_type": "olmoe", "num_experts": 8, "num_experts_per_tok": 3,
+              "num_key_value_heads": 4, "intermediate_size": 32, "norm_topk_prob": False, "clip_qkv": None, "attention_bias": False}), "bf16", 1, None),
+    "gpt-oss": (GPT_OSS, "bf16", 1, None),
 }
+# Models with the same weights as another one, in another form.
+FORM_OF = {"qwen3-moe-fused": "qwen3-moe"}
 LENGTHS = {"phi3-longrope-short": 24}
 
 
@@ -115,7 +145,7 @@ def main():
             json.dump({**config, "torch_dtype": LONG_NAMES[stored]}, f, indent=1)
             f.write("\n")
         if owner is None:
-            write_weights(folder, config, DTYPES[stored], shards, seed_of(name))
+            write_weights(folder, config, DTYPES[stored], shards, seed_of(FORM_OF.get(name, name)))
         else:
             link(os.path.join("..", owner, "model.safetensors"), os.path.join(folder, "model.safetensors"))
         expected = expect(folder, config, stored, LENGTHS.get(name, TOKENS))
@@ -135,16 +165,20 @@ def link(target, at):
 
 
 def write_weights(folder, config, dtype, shards, seed):
-    model = AutoModelForCausalLM.from_config(load_config(folder), dtype=torch.float32)
+    unquantized = load_config(folder)
+    if hasattr(unquantized, "quantization_config"):
+        del unquantized.quantization_config
+    model = AutoModelForCausalLM.from_config(unquantized, dtype=torch.float32)
     random = np.random.default_rng(seed)
     tied = config["tie_word_embeddings"]
     tensors = {}
     for name, parameter in model.state_dict().items():
         if tied and name == "lm_head.weight":
             continue
-        tensors[name] = torch.from_numpy(sample(random, name, tuple(parameter.shape), tied)).to(dtype).contiguous()
-    if "quantization_config" in config:
-        tensors = {stored: part for name, tensor in tensors.items() for stored, part in in_block_fp8(name, tensor)}
+        values = torch.from_numpy(sample(random, name, tuple(parameter.shape), tied, config["model_type"] == "gpt_oss")).to(dtype)
+        fused = folder.endswith("-fused")
+        for published, part in publish(config, name, values, fused):
+            tensors.update(in_block_fp8(published, part.contiguous()) if is_fp8(config) else [(published, part.contiguous())])
     for old in os.listdir(folder):
         if old.startswith("model"):
             os.remove(os.path.join(folder, old))
@@ -163,10 +197,70 @@ def write_weights(folder, config, dtype, shards, seed):
         f.write("\n")
 
 
-def sample(random, name, shape, tied):
+def publish(config, name, values, fused):
+    """The tensors of a checkpoint for one parameter: published checkpoints have a matrix for each expert."""
+    if config["model_type"] == "gpt_oss":
+        if name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            blocks, scales = mxfp4(values.float().transpose(1, 2))
+            return [(f"{name}_blocks", blocks), (f"{name}_scales", scales)]
+        return [(name, values)]
+    mixtral = config["model_type"] == "mixtral"
+    if mixtral and not fused:
+        name = name.replace(".mlp.", ".block_sparse_moe.")
+    layer, experts, part = name.partition(".experts.")
+    if fused or not experts:
+        return [(name, values)]
+    names = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"} if mixtral else {}
+    matrices = []
+    for expert, matrix in enumerate(values):
+        half = len(matrix) // 2
+        parts = {"gate_proj": matrix[:half], "up_proj": matrix[half:]} if part == "gate_up_proj" else {"down_proj": matrix}
+        matrices += [(f"{layer}.experts.{expert}.{names.get(key, key)}.weight", value) for key, value in parts.items()]
+    return matrices
+
+
+def mxfp4(matrices):
+    """Blocks [..., out, in / 32, 16] and scales [..., out, in / 32] of the nearest MXFP4 values."""
+    blocks = matrices.reshape(*matrices.shape[:-1], -1, 32)
+    exponent = torch.floor(torch.log2(blocks.abs().amax(-1))) - 2
+    scaled = blocks / torch.exp2(exponent)[..., None]
+    codes = (scaled[..., None] - torch.tensor(FP4)).abs().argmin(-1).to(torch.uint8)
+    return codes[..., ::2] | codes[..., 1::2] << 4, (exponent + 127).to(torch.uint8)
+
+
+def from_mxfp4(blocks, scales):
+    codes = torch.stack([blocks & 15, blocks >> 4], -1).flatten(-2).long()
+    return (torch.tensor(FP4)[codes] * torch.exp2(scales.float() - 127)[..., None]).flatten(-2)
+
+
+def load_mxfp4(folder, dtype):
+    """The model with its experts dequantized: transformers' own kernels for MXFP4 need a GPU."""
+    config = load_config(folder)
+    del config.quantization_config
+    stored = load_file(os.path.join(folder, "model.safetensors"))
+    state = {}
+    for name, values in stored.items():
+        if name.endswith("_blocks"):
+            name = name.removesuffix("_blocks")
+            state[name] = from_mxfp4(values, stored[f"{name}_scales"]).transpose(1, 2).contiguous()
+        elif not name.endswith("_scales"):
+            state[name] = values.float()
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
+    model.load_state_dict(state)
+    return model.to(dtype)
+
+
+def sample(random, name, shape, tied, gpt_oss=False):
     normal = random.standard_normal(shape)
     if name.endswith("bias"):
         x = 0.3 * normal
+    elif name.endswith("sinks"):
+        x = normal
+    elif ".experts." in name:
+        # gpt-oss's experts are [experts, in, out], others [experts, out, in].
+        x = normal * 1.5 / shape[1 if gpt_oss else 2] ** 0.5
+    elif name.endswith(("mlp.gate.weight", "mlp.router.weight")):
+        x = normal * 2.0 / shape[1] ** 0.5
     elif "norm" in name:
         x = 1 + 0.25 * normal
     elif "embed_tokens" in name:
@@ -183,15 +277,21 @@ def sample(random, name, shape, tied):
 
 
 def load_config(folder):
-    config = transformers.AutoConfig.from_pretrained(folder)
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    return config
+    return transformers.AutoConfig.from_pretrained(folder)
+
+
+def stored_config(folder):
+    with open(os.path.join(folder, "config.json")) as f:
+        return json.load(f)
+
+
+def is_fp8(config):
+    return config.get("quantization_config", {}).get("quant_method") == "fp8"
 
 
 def in_block_fp8(name, tensor):
     """The tensors that store one: its E4M3 elements and the factor of each block, for matrices of layers."""
-    if ".layers." not in name or tensor.dim() != 2:
+    if ".layers." not in name or tensor.dim() != 2 or name.endswith("mlp.gate.weight"):
         return [(name, tensor)]
     factors = torch.empty([-(-n // 128) for n in tensor.shape])
     elements = torch.empty(tensor.shape, dtype=torch.float8_e4m3fn)
@@ -231,15 +331,16 @@ def dequantized(folder):
 
 def run(folder, dtype, tokens):
     """Logits of every position in float64: the arithmetic itself is in `dtype`."""
-    with open(os.path.join(folder, "config.json")) as f:
-        quantized = "quantization_config" in json.load(f)
-    if quantized:
+    if is_fp8(stored_config(folder)):
         copy = dequantized(folder)
         try:
             return run(copy, dtype, tokens)
         finally:
             shutil.rmtree(copy)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
+    if hasattr(load_config(folder), "quantization_config"):
+        model = load_mxfp4(folder, dtype).eval()
+    else:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
     with torch.no_grad():
         return model(torch.tensor([tokens]), use_cache=False).logits[0].double()
 

@@ -69,13 +69,26 @@ pub struct Moe {
     pub experts_per_token: usize,
     /// Width of the MLP of one expert.
     pub intermediate_size: usize,
-    /// Number of experts that every token uses. They are stored as one MLP of width `shared_experts
-    /// * intermediate_size`.
-    pub shared_experts: usize,
+    /// Width of the MLP that every token uses, which stands for one or more shared experts; 0:
+    /// none.
+    pub shared_size: usize,
+    /// Whether the output of the shared experts is multiplied with a gate: the sigmoid of a linear
+    /// layer with one output (Qwen2-MoE).
+    pub shared_gate: bool,
+    /// Whether the router and the routed experts have biases (gpt-oss).
+    pub biases: bool,
     pub storage: ExpertStorage,
     pub routing: Routing,
     /// gpt-oss's activation function; `None`: the activation function of the model.
     pub clamped: Option<ClampedSwiglu>,
+}
+
+impl Moe {
+    /// Numbers of a row's up projection: with those of the gate if a matrix has both in turns.
+    pub fn up_width(&self) -> usize {
+        let pairs = self.storage == ExpertStorage::Mxfp4;
+        if pairs { 2 * self.intermediate_size } else { self.intermediate_size }
+    }
 }
 
 /// Multi-head latent attention (DeepSeek-V2). The norms of the latents have an epsilon of 1e-6,
@@ -157,6 +170,14 @@ impl ModelConfig {
     /// Width of a value head.
     pub fn value_dim(&self) -> usize {
         self.mla.map_or(self.head_dim, |mla| mla.v_head_dim)
+    }
+
+    /// Width of the widest MLP that is not a routed expert: of a dense layer or of the shared
+    /// experts. 0: there is none.
+    pub fn mlp_width(&self) -> usize {
+        let dense = (0..self.layers).any(|layer| !self.is_sparse(layer));
+        let dense = if dense { self.intermediate_size } else { 0 };
+        self.moe.map_or(dense, |moe| dense.max(moe.shared_size))
     }
 
     /// Whether a layer has a mixture of experts.

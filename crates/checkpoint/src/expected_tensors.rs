@@ -101,8 +101,8 @@ impl TensorList<'_> {
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) {
         self.push(&format!("{name}.weight"), &[rows, cols], TensorContent::Weight);
         // Only matrices of layers are quantized, and routers are not.
-        let in_layer = !self.prefix.is_empty() && !matches!(name, "mlp.gate" | "mlp.router");
-        if self.config.block_fp8 && in_layer {
+        let router = ["gate", "router"].iter().any(|end| name.ends_with(end));
+        if self.config.block_fp8 && !self.prefix.is_empty() && !router {
             let blocks = [rows.div_ceil(FP8_BLOCK), cols.div_ceil(FP8_BLOCK)];
             self.push(&format!("{name}.weight_scale_inv"), &blocks, TensorContent::BlockScales);
             if let Some(scales) = self.tensors.last_mut() {
@@ -204,17 +204,30 @@ fn gated(list: &mut TensorList, name: &str, width: usize) {
     list.linear(&format!("{name}.down_proj"), hidden, width, bias);
 }
 
+/// The routed and the shared experts of a layer, one matrix per expert and projection.
+fn separate_experts(list: &mut TensorList, moe: &Moe) {
+    let (hidden, width, bias) = (list.config.hidden_size, moe.intermediate_size, moe.biases);
+    let names = list.config.family.traits().expert_names;
+    let block = names.block;
+    list.linear(&format!("{block}.{}", names.router), moe.experts, hidden, bias);
+    for j in 0..moe.experts {
+        let expert = format!("{block}.experts.{j}");
+        list.linear(&format!("{expert}.{}", names.gate), width, hidden, bias);
+        list.linear(&format!("{expert}.{}", names.up), width, hidden, bias);
+        list.linear(&format!("{expert}.{}", names.down), hidden, width, bias);
+    }
+    if moe.shared_size > 0 {
+        gated(list, &format!("{block}.{}", names.shared), moe.shared_size);
+    }
+    if moe.shared_gate {
+        list.matrix(&format!("{block}.{}", names.shared_gate), 1, hidden);
+    }
+}
+
 fn experts(list: &mut TensorList, moe: &Moe) {
     let hidden = list.config.hidden_size;
     if moe.storage == ExpertStorage::Separate {
-        list.matrix("mlp.gate", moe.experts, hidden);
-        for j in 0..moe.experts {
-            gated(list, &format!("mlp.experts.{j}"), moe.intermediate_size);
-        }
-        if moe.shared_experts > 0 {
-            gated(list, "mlp.shared_experts", moe.shared_experts * moe.intermediate_size);
-        }
-        return;
+        return separate_experts(list, moe);
     }
     list.linear("mlp.router", moe.experts, hidden, true);
     let (e, h, i) = (moe.experts, hidden, moe.intermediate_size);

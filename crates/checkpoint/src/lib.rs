@@ -37,7 +37,7 @@ pub use config::{
 pub use dtype::Dtype;
 pub use error::{CheckpointError, Defect, DefectKind};
 pub use expected_tensors::{ExpectedTensor, Requirement, TensorContent, expected_tensors};
-pub use family::{FAMILIES, Family, FamilyTraits, LayerLayout, QkNorm};
+pub use family::{ExpertNames, FAMILIES, Family, FamilyTraits, LayerLayout, QkNorm};
 pub use files::read_text;
 pub use generation::GenerationConfig;
 pub use gguf::{GgufFile, GgufTensor, read_gguf};

@@ -113,9 +113,11 @@ pub enum DeviceError {
     )]
     DtypeUnsupported { dtype: &'static str },
 
-    /// A device has no kernel for a part of the architecture.
-    #[error("no kernel of this device computes {what}; place the model on the CPU")]
-    OperationUnsupported { what: &'static str },
+    /// A kind of device has no kernel for an operation.
+    #[error(
+        "{device} cannot compute {operation} yet; place the model on the CPU with --device-map cpu"
+    )]
+    OperationUnsupported { operation: &'static str, device: &'static str },
 
     /// Activations were not packed in the dtype that a weight needs.
     #[error(
@@ -156,13 +158,12 @@ impl HasKind for DeviceError {
         match self {
             Self::Cuda(error) => error.kind(),
             Self::KernelSetUnknown { .. } => ErrorKind::Usage,
-            Self::OperationUnsupported { .. }
-            | Self::DtypeUnsupported { .. }
-            | Self::FileEnded { .. }
-            | Self::OutOfRange { .. } => ErrorKind::BadInput,
-            Self::KernelSetUnavailable { .. } | Self::ThreadRefused { .. } => {
-                ErrorKind::Unavailable
+            Self::DtypeUnsupported { .. } | Self::FileEnded { .. } | Self::OutOfRange { .. } => {
+                ErrorKind::BadInput
             }
+            Self::KernelSetUnavailable { .. }
+            | Self::ThreadRefused { .. }
+            | Self::OperationUnsupported { .. } => ErrorKind::Unavailable,
             Self::ArenaFull { .. } | Self::MemoryRefused { .. } => ErrorKind::OutOfMemory,
             Self::Io { .. } => ErrorKind::Io,
             Self::Unfilled { .. }

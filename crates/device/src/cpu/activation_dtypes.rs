@@ -58,6 +58,15 @@ impl ActivationDtypes {
         dtypes.into_iter().fold(Self::new(precision), Self::and)
     }
 
+    pub(super) fn has(self, dtype: ActivationDtype) -> bool {
+        match dtype {
+            ActivationDtype::F32 => self.f32,
+            ActivationDtype::Bf16 => self.bf16,
+            ActivationDtype::Int8 => self.int8,
+            ActivationDtype::Int16 => self.int16,
+        }
+    }
+
     pub fn precision(self) -> Precision {
         self.precision
     }

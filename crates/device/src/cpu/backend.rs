@@ -6,11 +6,11 @@ use std::ops::{Deref, DerefMut, Range};
 use checkpoint::{Activation, Dtype};
 
 use super::attention::KvLayer;
-use super::{ActivationDtypes, Cpu, Matrix, PackedActivations, RopeTable, widen};
+use super::{ActivationDtypes, Cpu, ExpertRoutes, Matrix, PackedActivations, RopeTable, widen};
 use crate::DeviceError;
 use crate::backend::{
-    AttentionOptions, Backend, Epilogue, KvUpProjection, LatentShape, NormWeights, PassInput,
-    Precision, Product,
+    AttentionOptions, Backend, Epilogue, ExpertActivation, ExpertProduct, KvUpProjection,
+    LatentShape, NormWeights, PassInput, Precision, Product, RouterOptions, SharedOutput,
 };
 use crate::memory::Bytes;
 
@@ -67,6 +67,7 @@ impl Backend for Cpu {
     type KvLayer = KvLayer;
     type RopeTable<'a> = RopeTable<'a>;
     type PassInput<'a> = PassInput<'a>;
+    type ExpertRoutes = ExpertRoutes;
 
     fn matrix(
         dtype: Dtype,
@@ -87,6 +88,30 @@ impl Backend for Cpu {
         widen(scales_dtype, scales, &mut factors);
         Matrix::block_fp8(shape[0], shape[1], data.clone(), &factors)?
             .rows_from(rows.start, rows.len())
+    }
+
+    fn fp4_matrix(
+        shape: [usize; 2],
+        data: &Bytes,
+        scales: &Bytes,
+        rows: Range<usize>,
+    ) -> Result<Matrix, DeviceError> {
+        let [all_rows, cols] = shape;
+        Matrix::fp4(all_rows, cols, data.clone(), scales.clone())?.rows_from(rows.start, rows.len())
+    }
+
+    fn vector_part(
+        dtype: Dtype,
+        len: usize,
+        data: &Bytes,
+        elements: Range<usize>,
+    ) -> Result<Vec<f32>, DeviceError> {
+        let size = dtype.block_bytes();
+        super::expect("the bytes of a vector", len * size, data.len())?;
+        let part = data.slice(elements.start * size..elements.end * size)?;
+        let mut values = vec![0.0; elements.len()];
+        widen(dtype, &part, &mut values);
+        Ok(values)
     }
 
     fn vector(dtype: Dtype, len: usize, data: &Bytes) -> Result<Vec<f32>, DeviceError> {
@@ -209,6 +234,56 @@ impl Backend for Cpu {
             Activation::GeluTanh => self.gelu_tanh_mul(gate, up),
         }?;
         self.pack(gate, epilogue)
+    }
+
+    fn route(
+        &self,
+        logits: &HostBuffer,
+        router: &RouterOptions,
+        routes: &mut ExpertRoutes,
+    ) -> Result<(), DeviceError> {
+        Cpu::route(self, logits, router, routes)
+    }
+
+    fn pack_for_experts(
+        &self,
+        x: &HostBuffer,
+        routes: &ExpertRoutes,
+        epilogue: Epilogue<Self>,
+    ) -> Result<(), DeviceError> {
+        Cpu::pack_for_experts(self, x, routes, epilogue)
+    }
+
+    fn expert_linear<const N: usize>(
+        &self,
+        inputs: &PackedActivations,
+        routes: &ExpertRoutes,
+        mut products: [ExpertProduct<Self>; N],
+    ) -> Result<(), DeviceError> {
+        Cpu::expert_linear(self, inputs, routes, &mut products)
+    }
+
+    fn activate_experts(
+        &self,
+        activation: &ExpertActivation,
+        gate: &mut HostBuffer,
+        up: &HostBuffer,
+        routes: &ExpertRoutes,
+        epilogue: Epilogue<Self>,
+    ) -> Result<(), DeviceError> {
+        Cpu::activate_experts(self, activation, gate, up, routes, epilogue)
+    }
+
+    fn combine_experts(
+        &self,
+        outputs: &HostBuffer,
+        routes: &ExpertRoutes,
+        shared: SharedOutput<Self>,
+        width: usize,
+        out: &mut HostBuffer,
+    ) -> Result<(), DeviceError> {
+        out.resize(routes.rows() * width);
+        Cpu::combine_experts(self, outputs, routes, &shared, out)
     }
 
     fn add(&self, x: &mut HostBuffer, y: &HostBuffer) -> Result<(), DeviceError> {

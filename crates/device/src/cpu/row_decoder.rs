@@ -38,7 +38,8 @@ pub(super) fn decode_row(set: KernelSet, matrix: &Matrix, row: usize, out: &mut 
         if matrix.dtype == Dtype::F8E4M3 {
             fp8::decode(set, bytes, matrix.block_factors(row), out);
         } else if is_quantized(matrix.dtype) {
-            quant::dequantize(set, matrix.dtype, bytes.as_ptr(), out);
+            let scales = matrix.scales_of(row);
+            quant::dequantize(set, matrix.dtype, bytes.as_ptr(), scales, out);
         } else {
             widen_row(set, matrix.dtype, bytes.as_ptr(), out);
         }

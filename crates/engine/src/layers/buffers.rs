@@ -31,6 +31,24 @@ pub(crate) struct ActivationBuffers<B: Backend> {
     pub latent: LatentBuffers<B>,
     /// Input of the next matrix multiplications, in the dtypes that they read.
     pub packed: B::PackedActivations,
+    pub experts: ExpertBuffers<B>,
+}
+
+/// Activations of a mixture of experts; empty in a model without one. Each chosen expert of a row
+/// is a slot.
+pub(crate) struct ExpertBuffers<B: Backend> {
+    /// The router's logits, `[rows, experts]`.
+    pub logits: B::Buffer,
+    /// The gate of the shared experts, `[rows, 1]`.
+    pub shared_gate: B::Buffer,
+    pub routes: B::ExpertRoutes,
+    /// The gate projection, `[slots, intermediate]`.
+    pub gate: B::Buffer,
+    /// The up projection, `[slots, intermediate]`, or gate and up in turns, `[slots, 2 *
+    /// intermediate]`.
+    pub up: B::Buffer,
+    /// Outputs of the experts, `[slots, hidden]`.
+    pub out: B::Buffer,
 }
 
 /// Buffers of latent attention, empty in other models.
@@ -54,6 +72,7 @@ pub(crate) struct BufferWidths {
     v: usize,
     attn_out: usize,
     intermediate: usize,
+    experts: ExpertWidths,
     latent: LatentWidths,
     /// The widest input of a matrix multiplication.
     inputs: usize,
@@ -67,6 +86,30 @@ struct LatentWidths {
     values: usize,
 }
 
+/// Widths of [`ExpertBuffers`], in elements per row.
+#[derive(Clone, Copy, Debug, Default)]
+struct ExpertWidths {
+    logits: usize,
+    shared_gate: usize,
+    /// For all experts of a row together, as those below.
+    gate: usize,
+    up: usize,
+    out: usize,
+}
+
+impl ExpertWidths {
+    fn of(config: &ModelConfig) -> Self {
+        let Some(moe) = &config.moe else { return ExpertWidths::default() };
+        ExpertWidths {
+            logits: moe.experts,
+            shared_gate: usize::from(moe.shared_gate),
+            gate: moe.experts_per_token * moe.intermediate_size,
+            up: moe.experts_per_token * moe.up_width(),
+            out: moe.experts_per_token * config.hidden_size,
+        }
+    }
+}
+
 impl BufferWidths {
     /// The widths that `device` needs; 0 for activations of modules that it does not compute.
     pub fn on(device: DeviceId, placement: &ModulePlacement, config: &ModelConfig) -> Self {
@@ -74,13 +117,17 @@ impl BufferWidths {
             if placement.in_order().any(|on| on == device) { config.hidden_size } else { 0 };
         let of_layers =
             if placement.has_layers(device) { Self::of_layers(config) } else { Self::default() };
-        BufferWidths { hidden, inputs: of_layers.inputs.max(hidden), ..of_layers }
+        let experts = match device {
+            DeviceId::Cpu if placement.has_layers(device) => ExpertWidths::of(config),
+            _ => ExpertWidths::default(),
+        };
+        BufferWidths { hidden, experts, inputs: of_layers.inputs.max(hidden), ..of_layers }
     }
 
     /// The widths for transformer layers.
     fn of_layers(config: &ModelConfig) -> Self {
         let (heads, kv) = (config.heads, config.kv_heads * config.head_dim);
-        let (q, intermediate) = (heads * config.head_dim, config.intermediate_size);
+        let (q, intermediate) = (heads * config.head_dim, config.mlp_width());
         let Some(mla) = config.mla else {
             let inputs = q.max(intermediate);
             return BufferWidths {
@@ -121,7 +168,8 @@ impl<B: Backend> ActivationBuffers<B> {
         dtypes: B::ActivationDtypes,
     ) -> Result<Self, DeviceError> {
         let zeros = |width: usize| backend.buffer(rows * width);
-        let BufferWidths { hidden, q, k, v, attn_out, intermediate, latent, inputs } = widths;
+        let BufferWidths { hidden, q, k, v, attn_out, .. } = widths;
+        let BufferWidths { intermediate, experts, latent, inputs, .. } = widths;
         Ok(ActivationBuffers {
             x: zeros(hidden)?,
             norm_out: zeros(hidden)?,
@@ -139,28 +187,27 @@ impl<B: Backend> ActivationBuffers<B> {
                 values: zeros(latent.values)?,
             },
             packed: backend.packed_activations(rows, inputs, dtypes)?,
+            experts: ExpertBuffers {
+                logits: zeros(experts.logits)?,
+                shared_gate: zeros(experts.shared_gate)?,
+                routes: B::ExpertRoutes::default(),
+                gate: zeros(experts.gate)?,
+                up: zeros(experts.up)?,
+                out: zeros(experts.out)?,
+            },
         })
     }
 
     /// Bytes of all buffers.
     pub fn bytes(&self) -> u64 {
-        let ActivationBuffers {
-            x,
-            norm_out,
-            branch_out,
-            q,
-            k,
-            v,
-            attn_out,
-            gate,
-            up,
-            latent,
-            packed,
-        } = self;
+        let ActivationBuffers { x, norm_out, branch_out, q, k, v, attn_out, .. } = self;
+        let ActivationBuffers { gate, up, latent, packed, experts, .. } = self;
+        let buffers = [x, norm_out, branch_out, q, k, v, attn_out, gate, up];
+        let of_experts = [&experts.logits, &experts.shared_gate, &experts.out];
+        let of_experts = of_experts.into_iter().chain([&experts.gate, &experts.up]);
         let LatentBuffers { q_low_rank, q_norm_out, absorbed_q, values } = latent;
         let of_latents = [q_low_rank, q_norm_out, absorbed_q, values];
-        let buffers = [x, norm_out, branch_out, q, k, v, attn_out, gate, up];
-        let buffers = buffers.into_iter().chain(of_latents);
-        buffers.into_iter().map(B::buffer_bytes).sum::<u64>() + B::packed_bytes(packed)
+        let buffers = buffers.into_iter().chain(of_experts).chain(of_latents);
+        buffers.map(B::buffer_bytes).sum::<u64>() + B::packed_bytes(packed)
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use checkpoint::{
-    Checkpoint, Dtype, ModelConfig, ModuleKind, Requirement, TensorContent, TensorEntry,
-    expected_tensors, modules,
+    Checkpoint, Dtype, ExpectedTensor, ModelConfig, ModuleKind, Requirement, TensorContent,
+    TensorEntry, expected_tensors, modules,
 };
 use device::backend::Precision;
 use device::cpu::readable;
@@ -66,6 +66,7 @@ impl<'a> LoadPlan<'a> {
         let config = &checkpoint.config;
         check_supported(config)?;
         let tiers = module_tiers(checkpoint, plan)?;
+        refuse_experts_on_gpus(config, &tiers, virtual_devices)?;
         let gpus = if virtual_devices { Vec::new() } else { gpus_in_use(&tiers) };
         check_gpus(config, &gpus)?;
         let mut load_plan = LoadPlan {
@@ -82,8 +83,8 @@ impl<'a> LoadPlan<'a> {
             let required = expected.requirement != Requirement::Tied;
             if let Some(entry) = checkpoint.inventory.get(&expected.name).filter(|_| required) {
                 let (kind, tier) = tiers[expected.module];
-                let dtype = dtype_in_memory(load_plan.dtypes.choice, entry, expected.content)?;
-                load_plan.add(entry, dtype, (kind, tier), config.tie_word_embeddings)?;
+                let dtype = dtype_in_memory(load_plan.dtypes.choice, &expected, entry)?;
+                load_plan.add((entry, dtype), kind, tier, config.tie_word_embeddings);
             }
         }
         Ok(load_plan)
@@ -91,17 +92,17 @@ impl<'a> LoadPlan<'a> {
 
     fn add(
         &mut self,
-        entry: &'a TensorEntry,
-        dtype: Dtype,
-        (kind, tier): (ModuleKind, Tier),
+        (entry, dtype): (&'a TensorEntry, Dtype),
+        kind: ModuleKind,
+        tier: Tier,
         tied: bool,
-    ) -> Result<(), LoadError> {
+    ) {
         if tier != Tier::Disk {
             self.resident.push(TensorPlan { entry, dtype, tier });
             if entry.shape.len() > 1 {
                 self.placement.matrix_dtypes.insert((self.device(tier), dtype));
             }
-            return Ok(());
+            return;
         }
         let mut stream =
             |module| self.streamed.entry(module).or_default().push((entry.clone(), dtype));
@@ -120,7 +121,6 @@ impl<'a> LoadPlan<'a> {
                 self.resident.push(TensorPlan { entry, dtype, tier: Tier::Cpu });
             }
         }
-        Ok(())
     }
 
     /// Whether the lm_head is read from disk in every pass.
@@ -173,16 +173,19 @@ impl LoadDtypes {
 /// their stored dtype until they are uploaded or used.
 fn dtype_in_memory(
     choice: DtypeChoice,
+    expected: &ExpectedTensor,
     entry: &TensorEntry,
-    content: TensorContent,
 ) -> Result<Dtype, WeightError> {
-    let unusable = || WeightError::Dtype { tensor: entry.name.clone(), found: entry.dtype.name() };
-    // The scales of a matrix stay as stored, as the matrix does.
-    if entry.shape.len() < 2 || content == TensorContent::BlockScales {
-        return if is_float(entry.dtype) { Ok(entry.dtype) } else { Err(unusable()) };
-    }
-    let dtype = choice.kept(entry.dtype, &entry.shape);
-    if readable(dtype) { Ok(dtype) } else { Err(unusable()) }
+    let dtype = choice.kept_of(entry.dtype, expected);
+    let usable = match expected.content {
+        TensorContent::Fp4Blocks | TensorContent::Fp4Scales => dtype == Dtype::U8,
+        TensorContent::NormWeight | TensorContent::Bias | TensorContent::BlockScales => {
+            is_float(dtype)
+        }
+        TensorContent::Weight => readable(dtype),
+    };
+    let (tensor, found) = (&entry.name, entry.dtype.name());
+    if usable { Ok(dtype) } else { Err(WeightError::Dtype { tensor: tensor.clone(), found }) }
 }
 
 /// The tier of each module, in the order of a forward pass.
@@ -206,6 +209,27 @@ fn check_gpus(config: &ModelConfig, gpus: &[usize]) -> Result<(), CompositionErr
             Err(CompositionError::NoGpuKernel { class_name: config.class_name.clone(), what })
         }
         None => Ok(()),
+    }
+}
+
+/// GPUs have no kernels for mixtures of experts yet. Virtual GPUs are computed by the CPU.
+fn refuse_experts_on_gpus(
+    config: &ModelConfig,
+    tiers: &[(ModuleKind, Tier)],
+    virtual_devices: bool,
+) -> Result<(), LoadError> {
+    let sparse = |layer: usize| config.moe.is_some() && config.is_sparse(layer);
+    let found = tiers.iter().find_map(|(kind, tier)| match (kind, tier) {
+        (ModuleKind::Layer(layer), Tier::Gpu(gpu)) if sparse(*layer) => Some((*layer, *gpu)),
+        _ => None,
+    });
+    match found.filter(|_| !virtual_devices) {
+        None => Ok(()),
+        Some((layer, gpu_index)) => Err(LoadError::ExpertsOnGpu {
+            class_name: config.class_name.clone(),
+            module: format!("model.layers.{layer}"),
+            gpu_index,
+        }),
     }
 }
 

@@ -1,10 +1,11 @@
-//! DeepSeek-V2: `x += attention(attn_norm(x)); x += mlp(ffn_norm(x))` with latent attention.
+//! DeepSeek-V2: `x += attention(attn_norm(x)); x += feed_forward(ffn_norm(x))` with latent
+//! attention. The first layers have an MLP, the others a mixture of experts.
 
 use checkpoint::{Mla, ModelConfig};
 use device::{Backend, DeviceError};
 
 use super::layer::add_to_residual;
-use crate::layers::{ActivationBuffers, LatentAttention, LayerContext, Mlp, MlpShape, Norm};
+use crate::layers::{ActivationBuffers, FeedForward, LatentAttention, LayerContext, Norm};
 use crate::weights::{TensorView, WeightError};
 
 /// One transformer layer.
@@ -12,22 +13,23 @@ pub(crate) struct DeepseekLayer<B: Backend> {
     attn_norm: Norm<B>,
     attention: LatentAttention<B>,
     ffn_norm: Norm<B>,
-    mlp: Mlp<B>,
+    feed_forward: FeedForward<B>,
 }
 
 impl<B: Backend> DeepseekLayer<B> {
-    /// Builds a layer with the latent attention `mla`.
+    /// Builds layer `layer` with the latent attention `mla`.
     pub fn new(
         tensors: &TensorView<B>,
         config: &ModelConfig,
         mla: &Mla,
+        layer: usize,
     ) -> Result<Self, WeightError> {
         let norm = |name: &str| Norm::new(&tensors.pp(name), config.hidden_size, config.norm);
         Ok(DeepseekLayer {
             attn_norm: norm("input_layernorm")?,
             attention: LatentAttention::new(&tensors.pp("self_attn"), config, mla)?,
             ffn_norm: norm("post_attention_layernorm")?,
-            mlp: Mlp::gated(&tensors.pp("mlp"), MlpShape::of(config))?,
+            feed_forward: FeedForward::new(tensors, config, layer)?,
         })
     }
 
@@ -42,9 +44,9 @@ impl<B: Backend> DeepseekLayer<B> {
         self.attn_norm.forward(ctx.backend(), x, norm_out, Some(epilogue))?;
         self.attention.forward(ctx, buffers)?;
         let ActivationBuffers { x, norm_out, branch_out: attn_out, packed, .. } = buffers;
-        let epilogue = self.mlp.epilogue(ctx, packed);
+        let epilogue = self.feed_forward.epilogue(ctx, packed);
         self.ffn_norm.add_forward(ctx.backend(), x, attn_out, norm_out, epilogue)?;
-        self.mlp.forward(ctx, buffers)?;
+        self.feed_forward.forward(ctx, buffers)?;
         add_to_residual(ctx, buffers)
     }
 }

@@ -12,7 +12,8 @@ use crate::weights::WeightError;
 #[derive(Debug, thiserror::Error)]
 pub enum CompositionError {
     #[error(
-        "{class_name}: {what} is not supported yet; supported are dense Llama, Mistral, Qwen2, Qwen3, OLMo2, Phi and Phi-3 models"
+        "{class_name}: {what} is not supported yet; supported are Llama, Mistral, Qwen2, Qwen3, OLMo2, Phi and Phi-3 models, \
+         and the mixtures of experts Mixtral, OLMoE, Qwen2-MoE, Qwen3-MoE and gpt-oss"
     )]
     Unsupported {
         class_name: String,

@@ -1,6 +1,6 @@
 //! [`TransformerLayer`]: a transformer layer of any model family.
 
-use checkpoint::{Family, ModelConfig};
+use checkpoint::{ExpertStorage, Family, ModelConfig, Moe};
 use device::{Backend, DeviceError};
 
 use super::CompositionError;
@@ -29,17 +29,22 @@ impl<B: Backend> TransformerLayer<B> {
     ) -> Result<Self, CompositionError> {
         let tensors = tensors.view().pp("model.layers").pp(layer);
         Ok(match config.family {
-            Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => {
-                TransformerLayer::Llama(LlamaLayer::new(&tensors, config, layer)?)
-            }
+            Family::Llama
+            | Family::Mistral
+            | Family::Qwen2
+            | Family::Qwen3
+            | Family::Qwen3Moe
+            | Family::Qwen2Moe
+            | Family::Mixtral
+            | Family::Olmoe
+            | Family::GptOss => TransformerLayer::Llama(LlamaLayer::new(&tensors, config, layer)?),
             Family::Phi3 => TransformerLayer::Llama(phi3::layer(&tensors, config, layer)?),
             Family::Olmo2 => TransformerLayer::Olmo2(Olmo2Layer::new(&tensors, config, layer)?),
             Family::Phi => TransformerLayer::Phi(PhiLayer::new(&tensors, config, layer)?),
             Family::DeepseekV2 => {
                 let mla = config.mla.as_ref().ok_or_else(|| unsupported(config))?;
-                TransformerLayer::Deepseek(DeepseekLayer::new(&tensors, config, mla)?)
+                TransformerLayer::Deepseek(DeepseekLayer::new(&tensors, config, mla, layer)?)
             }
-            Family::Qwen3Moe | Family::GptOss => return Err(unsupported(config)),
         })
     }
 
@@ -60,15 +65,16 @@ impl<B: Backend> TransformerLayer<B> {
 
 /// Rejects architectures that no family in this module implements, before any weight is read.
 pub(crate) fn check_supported(config: &ModelConfig) -> Result<(), CompositionError> {
-    let composed = !matches!(config.family, Family::Qwen3Moe | Family::GptOss);
-    let sparse = config.moe.is_some() && (0..config.layers).any(|layer| config.is_sparse(layer));
-    if composed && !sparse { Ok(()) } else { Err(unsupported(config)) }
+    let transposed = config.moe.is_some_and(|moe| moe.storage == ExpertStorage::Fused);
+    if transposed { Err(unsupported(config)) } else { Ok(()) }
 }
 
 fn unsupported(config: &ModelConfig) -> CompositionError {
     let what = match &config.moe {
-        Some(_) => "a mixture of experts",
-        None => "this architecture",
+        Some(Moe { storage: ExpertStorage::Fused, .. }) => {
+            "experts in bf16 (the published MXFP4 form is)"
+        }
+        _ => "this architecture",
     };
     CompositionError::Unsupported { class_name: config.class_name.clone(), what }
 }

@@ -1,8 +1,7 @@
 //! Bytes of weights by module, in the dtype that they have after loading.
 use crate::DtypeChoice;
 use checkpoint::{
-    Dtype, Inventory, ModelConfig, ModuleKind, Requirement, TensorContent, expected_tensors,
-    modules,
+    Dtype, Inventory, ModelConfig, ModuleKind, Requirement, expected_tensors, modules,
 };
 
 /// The weights of one module.
@@ -48,17 +47,15 @@ impl Weights {
             expected_tensors(config).into_iter().filter(|t| t.requirement != Requirement::Tied);
         for expected in needed {
             let Some(tensor) = inventory.get(&expected.name) else { continue };
-            // Scales stay as stored, with their matrix.
-            let scales = expected.content == TensorContent::BlockScales;
-            let kept = if scales { tensor.dtype } else { choice.kept(tensor.dtype, &tensor.shape) };
+            let kept = choice.kept_of(tensor.dtype, &expected);
             let bytes = bytes_as(kept, &tensor.shape).unwrap_or(tensor.bytes);
             modules[expected.module].bytes += bytes;
-            if expected.name.contains(".mlp.experts.") {
+            if expected.name.contains(".experts.") {
                 expert_bytes[expected.module] += bytes;
             }
             stored_bytes += tensor.bytes;
-            let int8 = DtypeChoice::Int8.kept(kept, &tensor.shape) == Dtype::Q8_0;
-            can_be_int8 |= int8 && kept != Dtype::Q8_0 && !scales;
+            can_be_int8 |=
+                DtypeChoice::Int8.kept_of(kept, &expected) == Dtype::Q8_0 && kept != Dtype::Q8_0;
         }
         let mut weights =
             Weights { modules, tied: config.tie_word_embeddings, stored_bytes, can_be_int8 };

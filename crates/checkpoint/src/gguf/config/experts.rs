@@ -41,21 +41,31 @@ impl GgufKeys<'_> {
         if !self.family.traits().experts {
             return Ok(None);
         }
-        let qwen = self.family == Family::Qwen3Moe;
+        // llama.cpp normalizes the expert weights of every qwen3moe model and of Mixtral.
+        let normalizes = matches!(self.family, Family::Qwen3Moe | Family::Mixtral);
+        let intermediate_size = match self.count("expert_feed_forward_length")? {
+            Some(width) => width,
+            None if matches!(self.family, Family::Mixtral | Family::Olmoe) => {
+                self.required("feed_forward_length")?
+            }
+            None => return Err(self.absent("expert_feed_forward_length")),
+        };
+        let shared = self.metadata.get_u64(&self.key("expert_shared_count")).unwrap_or(0);
+        let shared_gate = self.family == Family::Qwen2Moe;
         Ok(Some(Moe {
             experts: self.required("expert_count")?,
             experts_per_token: self.required("expert_used_count")?,
-            intermediate_size: self.required("expert_feed_forward_length")?,
-            shared_experts: self
-                .metadata
-                .get_u64(&self.key("expert_shared_count"))
-                .unwrap_or(0)
-                .min(1 << 10) as usize,
+            intermediate_size,
+            shared_size: match self.count("expert_shared_feed_forward_length")? {
+                Some(width) => width,
+                None => shared.min(1 << 10) as usize * intermediate_size,
+            },
+            shared_gate,
+            biases: false,
             storage: ExpertStorage::Separate,
             routing: Routing {
                 softmax_after_choice: false,
-                // llama.cpp normalizes the expert weights of every qwen3moe model.
-                normalize: qwen
+                normalize: normalizes
                     || self.metadata.get_bool(&self.key("expert_weights_norm")).unwrap_or(false),
                 scale: self.number("expert_weights_scale")?.filter(|s| *s != 0.0).unwrap_or(1.0),
                 groups: self.groups()?,

@@ -10,6 +10,7 @@ use crate::config::{Activation, ModelConfig, NormKind};
 use crate::error::{Defect, DefectKind};
 use crate::family::{FAMILIES, Family};
 use crate::gguf::reader::GgufFile;
+use crate::gguf_metadata::GgufMetadata;
 use keys::{GgufKeys, Result};
 pub(super) use rope::RopeFactors;
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ pub(super) fn read_config(
 ) -> Result<ModelConfig> {
     let metadata = &gguf.metadata;
     let architecture = metadata.get_str("general.architecture").unwrap_or("none");
-    let Some(family) = Family::of_gguf(architecture) else {
+    let Some(family) = family(metadata, architecture) else {
         let known: Vec<&str> = FAMILIES.iter().filter_map(|f| f.gguf_architecture).collect();
         let expected = format!("one of {}", known.join(", "));
         let defect = Defect::new(DefectKind::GgufArchitecture, file, expected, architecture);
@@ -38,6 +39,13 @@ pub(super) fn read_config(
     let config = keys.model_config(factors)?;
     keys.check_bounds(&config)?;
     Ok(config)
+}
+
+/// The family of an architecture. `llama` with experts is Mixtral.
+fn family(metadata: &GgufMetadata, architecture: &str) -> Option<Family> {
+    let family = Family::of_gguf(architecture)?;
+    let experts = metadata.get_u64(&format!("{architecture}.expert_count")).unwrap_or(0);
+    Some(if family == Family::Llama && experts > 0 { Family::Mixtral } else { family })
 }
 
 impl GgufKeys<'_> {

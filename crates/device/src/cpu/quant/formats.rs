@@ -1,11 +1,12 @@
 //! GGUF block formats: extraction of codes and scales.
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use super::super::simd::SimdInt;
+use super::super::simd::{LANES, SimdInt};
 
-/// A block format. In its methods, `block` points to a stored block (of 32 or 256 weights) of the
+/// A block format. In [`Self::codes`], `block` points to a stored block (of 32 or 256 weights) of the
 /// first row; that of the next row is `stride` bytes later. `sub` is the index of a quantization
-/// block of 32 weights in the stored block.
+/// block of 32 weights in the stored block. In [`Self::scales`] they are the same unless the scales
+/// are stored apart.
 pub(super) trait BlockFormat {
     /// Bytes of a stored block.
     const BYTES: usize;
@@ -17,13 +18,16 @@ pub(super) trait BlockFormat {
     const SCALES: usize;
     /// Whether the format has minima.
     const MIN: bool;
+    /// Whether the scales are stored apart: one byte for each stored block, in a matrix of its own.
+    const APART: bool = false;
 
     /// Codes of one quantization block of each of four rows: a vector of the first 16 codes and one
     /// of the last 16. Each quarter of a vector belongs to one row.
     unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2];
 
     /// Writes scales and minima of one stored block of each of 16 rows: `scales` is
-    /// [sub][scale][row], `minima` [sub][row].
+    /// [sub][scale][row], `minima` [sub][row]. `block` points to the scales if they are stored
+    /// apart.
     unsafe fn scales<S: SimdInt>(
         block: *const u8,
         stride: usize,
@@ -40,6 +44,8 @@ pub(super) struct Q5_1;
 pub(super) struct Q4K;
 pub(super) struct Q5K;
 pub(super) struct Q6K;
+pub(super) struct Mxfp4;
+pub(super) struct Fp4;
 
 /// Stored block: f16 scale, i8 codes[32].
 impl BlockFormat for Q8_0 {
@@ -261,6 +267,70 @@ impl BlockFormat for Q6K {
     }
 }
 
+/// The values of the 4-bit floats (E2M1), doubled so that they are integers, plus 12.
+const FP4_CODES: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
+
+/// Half of the power of two that each E8M0 byte stands for, since the codes are doubled. 255 is
+/// NaN.
+const FP4_SCALES: [f32; 256] = {
+    let mut scales = [f32::NAN; 256];
+    let mut exponent = 0;
+    while exponent < 255 {
+        let bits = if exponent < 2 { 0x0020_0000 << exponent } else { (exponent - 1) << 23 };
+        scales[exponent as usize] = f32::from_bits(bits);
+        exponent += 1;
+    }
+    scales
+};
+
+/// Writes the scales of 16 rows, which are `stride` bytes apart.
+#[inline(always)]
+unsafe fn fp4_scales(from: *const u8, stride: usize, scales: *mut f32) {
+    for row in 0..LANES {
+        *scales.add(row) = FP4_SCALES[usize::from(*from.add(row * stride))];
+    }
+}
+
+/// Stored block: E8M0 scale, nibbles[16]; the low nibbles are elements 0..16.
+impl BlockFormat for Mxfp4 {
+    const BYTES: usize = 17;
+    const SUBS: usize = 1;
+    const ZERO: i32 = 12;
+    const SCALES: usize = 1;
+    const MIN: bool = false;
+
+    #[inline(always)]
+    unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
+        let [low, high] = nibbles::<S>(block.add(1), stride);
+        [S::lookup(&FP4_CODES, low), S::lookup(&FP4_CODES, high)]
+    }
+    #[inline(always)]
+    unsafe fn scales<S: SimdInt>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
+        fp4_scales(block, stride, scales);
+    }
+}
+
+/// Stored block: nibbles[16]; byte i has elements 2 i and 2 i + 1. The E8M0 scales are a matrix of
+/// their own, as in gpt-oss's `_blocks` and `_scales`.
+impl BlockFormat for Fp4 {
+    const BYTES: usize = 16;
+    const SUBS: usize = 1;
+    const ZERO: i32 = 12;
+    const SCALES: usize = 1;
+    const MIN: bool = false;
+    const APART: bool = true;
+
+    #[inline(always)]
+    unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
+        let [even, odd] = nibbles::<S>(block, stride);
+        S::interleave(S::lookup(&FP4_CODES, even), S::lookup(&FP4_CODES, odd))
+    }
+    #[inline(always)]
+    unsafe fn scales<S: SimdInt>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
+        fp4_scales(block, stride, scales);
+    }
+}
+
 /// 32 bytes of each of four rows: a vector of the first 16 bytes and one of the last 16.
 #[inline(always)]
 unsafe fn bytes<S: SimdInt>(from: *const u8, stride: usize) -> [S::I; 2] {
@@ -327,6 +397,14 @@ macro_rules! with_format {
             }
             checkpoint::Dtype::Q6K => {
                 type $F = $crate::cpu::quant::formats::Q6K;
+                $body
+            }
+            checkpoint::Dtype::Mxfp4 => {
+                type $F = $crate::cpu::quant::formats::Mxfp4;
+                $body
+            }
+            checkpoint::Dtype::F4 => {
+                type $F = $crate::cpu::quant::formats::Fp4;
                 $body
             }
             _ => $other,
