@@ -25,6 +25,14 @@ fn configs() -> Vec<(&'static str, String)> {
         ("qwen3", with("qwen3", "Qwen3ForCausalLM", "\"head_dim\": 32,")),
         ("olmo2", with("olmo2", "Olmo2ForCausalLM", "")),
         ("deepseek2", TINY_DEEPSEEK.to_owned()),
+        (
+            "llama-fp8",
+            with(
+                "llama",
+                "LlamaForCausalLM",
+                "\"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128]},",
+            ),
+        ),
     ]
     .into_iter()
     .chain(expert_configs())
@@ -67,6 +75,16 @@ fn expert_configs() -> Vec<(&'static str, String)> {
             ),
         ),
         ("olmoe", with("olmoe", "OlmoeForCausalLM", experts)),
+        (
+            "deepseek2-moe",
+            TINY_DEEPSEEK
+                .replace("\"first_k_dense_replace\": 2", "\"first_k_dense_replace\": 1")
+                .replace(
+                    "\"n_routed_experts\": 4",
+                    "\"n_routed_experts\": 12, \"n_group\": 4, \"topk_group\": 2, \
+                     \"topk_method\": \"group_limited_greedy\", \"n_shared_experts\": 2",
+                ),
+        ),
     ]
 }
 
