@@ -112,9 +112,9 @@ MODELS = {
     # Block FP8, of shapes that are no multiples of a block.
     "qwen3-fp8": (edit(llama(), {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "head_dim": 24, "num_attention_heads": 4, "num_key_value_heads": 2,
                   "hidden_size": 160, "intermediate_size": 144, "rope_theta": 1000000.0, "quantization_config": FP8}), "bf16", 1, None),
-    "deepseek2-fp8": ({**DEEPSEEK, "hidden_size": 144, "intermediate_size": 104, "q_lora_rank": 32, "kv_lora_rank": 132, "qk_nope_head_dim": 16,
-                      "first_k_dense_replace": 1, "n_routed_experts": 4, "moe_intermediate_size": 24, "tie_word_embeddings": True,
-                      "rope_scaling": DEEPSEEK_YARN, "quantization_config": FP8}, "bf16", 1, None),
+    "deepseek2-fp8": ({**DEEPSEEK, "hidden_size": 144, "intermediate_size": 48, "q_lora_rank": 32, "kv_lora_rank": 132, "qk_nope_head_dim": 16,
+                      "first_k_dense_replace": 1, "n_routed_experts": 3, "num_experts_per_tok": 1, "moe_intermediate_size": 16,
+                      "quantization_config": FP8}, "bf16", 1, None),
     "deepseek2": ({**DEEPSEEK, "q_lora_rank": 24, "first_k_dense_replace": 1, "n_routed_experts": 12, "n_shared_experts": 2, "num_experts_per_tok": 3,
                   "n_group": 4, "topk_group": 2, "topk_method": "group_limited_greedy", "routed_scaling_factor": 2.5,
                   "rope_scaling": DEEPSEEK_YARN}, "bf16", 1, None),
@@ -267,8 +267,6 @@ def sample(random, name, shape, tied, gpt_oss=False):
         x = normal * (2.5 / shape[1] ** 0.5 if tied else 1.0)
     elif "lm_head" in name:
         x = normal * 2.5 / shape[1] ** 0.5
-    elif "q_b_proj" in name or "kv_b_proj" in name:
-        x = normal * 1.5 / shape[1] ** 0.5
     elif "q_proj" in name or "k_proj" in name or "qkv_proj" in name:
         x = normal * 1.3 / shape[1] ** 0.5
     else:

@@ -51,8 +51,6 @@ fn every_family_allocates_the_planned_bytes() {
         "qwen2",
         "qwen3",
         "deepseek2",
-        "deepseek2-dense",
-        "deepseek2-dense-lite",
     ] {
         for (dtype, kv_dtype) in [
             (DtypeChoice::Auto, None),

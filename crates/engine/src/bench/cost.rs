@@ -31,11 +31,16 @@ impl BenchCost {
     /// Computes the costs from a checkpoint's tensor shapes and the requested `dtype`.
     pub fn of(config: &ModelConfig, inventory: &Inventory, dtype: &str) -> Self {
         let kinds = modules(config);
+        // Elements of a key and of a value; latent attention computes with the latents themselves.
+        let attended = match config.mla {
+            Some(mla) => 2 * mla.kv_lora_rank + mla.qk_rope_head_dim,
+            None => config.head_dim + config.value_dim(),
+        };
         let mut cost = BenchCost {
             weights_bytes: 0.0,
             layer_ops: 0.0,
             lm_head_ops: 0.0,
-            attention_ops: 4.0 * (config.layers * config.heads * config.head_dim) as f64,
+            attention_ops: 2.0 * (config.layers * config.heads * attended) as f64,
             dot: DotKind::F32,
         };
         let mut bytes_of = [0.0; 3];
