@@ -18,13 +18,17 @@ fn with(class: &str, kind: &str, more: &Value) -> Value {
 }
 
 fn qwen3() -> Value {
-    let more = json!({ "head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16 });
+    let more = json!({
+        "head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16
+    });
     with("Qwen3MoeForCausalLM", "qwen3_moe", &more)
 }
 
 fn gpt_oss() -> Value {
-    let more = json!({ "head_dim": 8, "intermediate_size": 32, "num_local_experts": 4, "num_experts_per_tok": 2,
-        "quantization_config": { "quant_method": "mxfp4" } });
+    let more = json!({
+        "head_dim": 8, "intermediate_size": 32, "num_local_experts": 4, "num_experts_per_tok": 2,
+        "quantization_config": { "quant_method": "mxfp4" }
+    });
     with("GptOssForCausalLM", "gpt_oss", &more)
 }
 
@@ -32,7 +36,7 @@ fn gpt_oss() -> Value {
 #[track_caller]
 fn refused(model: &Model) -> (DefectKind, String) {
     match model.open() {
-        Err(CheckpointError::Defect(defect)) => (defect.kind, defect.to_string()),
+        Err(CheckpointError::Bad(defect)) => (defect.kind, defect.to_string()),
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("opened"),
     }

@@ -257,7 +257,7 @@ fn joined(blocks: &TensorData, scales: &TensorData, first: usize, step: usize) -
         }
         for group in row * groups..(row + 1) * groups {
             let stored = &blocks.bytes[group * 16..(group + 1) * 16];
-            let code = |i: usize| if i % 2 == 0 { stored[i / 2] & 15 } else { stored[i / 2] >> 4 };
+            let code = |i: usize| stored[i / 2] >> (4 * (i % 2)) & 15;
             bytes.push(scales.bytes[group]);
             bytes.extend((0..16).map(|i| code(i) | code(i + 16) << 4));
         }
