@@ -169,7 +169,7 @@ pub const FAMILIES: [FamilyTraits; 13] = [
     FamilyTraits {
         experts: true,
         expert_names: ExpertNames { router: "router", ..EXPERT_NAMES },
-        ..decoder(Family::GptOss, "GptOssForCausalLM", None)
+        ..decoder(Family::GptOss, "GptOssForCausalLM", Some("gpt-oss"))
     },
     FamilyTraits {
         latent_attention: true,

@@ -41,6 +41,9 @@ pub(super) fn entries(config: &ModelConfig, tensor: &GgufTensor) -> Option<Vec<T
         let entry = entry(tensor, format!("{prefix}.self_attn.{name}.{kind}"));
         return Some(vec![TensorEntry { shape, ..entry }]);
     }
+    if part == "attn_sinks" && config.attention_sinks {
+        return Some(vec![entry(tensor, format!("{prefix}.self_attn.sinks"))]);
+    }
     let name = layer_part(config.family, part)?;
     Some(vec![entry(tensor, format!("{prefix}.{name}.{kind}"))])
 }
@@ -57,14 +60,14 @@ fn split_kv_b(config: &ModelConfig, part: &str) -> Option<&'static str> {
 
 /// The Hugging Face name of a GGUF tensor within a transformer layer.
 fn layer_part(family: Family, part: &str) -> Option<&'static str> {
-    use Family::{DeepseekV2, Olmo2, Olmoe, Phi, Phi3, Qwen3, Qwen3Moe};
+    use Family::{DeepseekV2, GptOss, Olmo2, Olmoe, Phi, Phi3, Qwen3, Qwen3Moe};
     Some(match (family, part) {
         (Phi, "attn_output") => "self_attn.dense",
         (Phi, "ffn_up") => "mlp.fc1",
         (Phi, "ffn_down") => "mlp.fc2",
         (Phi3, "attn_qkv") => "self_attn.qkv_proj",
         (Phi3, "ffn_up") => "mlp.gate_up_proj",
-        (Olmo2, "post_attention_norm") => "post_attention_layernorm",
+        (Olmo2 | GptOss, "post_attention_norm") => "post_attention_layernorm",
         (Olmo2, "post_ffw_norm") => "post_feedforward_layernorm",
         (Qwen3 | Qwen3Moe | Olmo2, "attn_q_norm") => "self_attn.q_norm",
         (Qwen3 | Qwen3Moe | Olmo2, "attn_k_norm") => "self_attn.k_norm",
@@ -174,9 +177,13 @@ fn split_rows(
     Some(parts.iter().map(split).collect())
 }
 
-/// Splits a tensor `[experts, out, in]` into one matrix `[out, in]` per expert.
+/// Splits a tensor `[experts, out, in]` into one matrix `[out, in]` per expert, or the biases
+/// `[experts, out]` into one vector per expert.
 fn split_experts(tensor: &GgufTensor, name: impl Fn(usize) -> String) -> Option<Vec<TensorEntry>> {
-    let [experts, rows, cols] = *tensor.shape.as_slice() else { return None };
+    let (&experts, shape) = tensor.shape.split_first()?;
+    if !matches!(shape.len(), 1 | 2) {
+        return None;
+    }
     if experts == 0 || experts > 1 << 16 {
         return None;
     }
@@ -184,7 +191,7 @@ fn split_experts(tensor: &GgufTensor, name: impl Fn(usize) -> String) -> Option<
     let split = |j: usize| TensorEntry {
         name: name(j),
         dtype: tensor.dtype,
-        shape: vec![rows, cols],
+        shape: shape.to_vec(),
         shard: 0,
         offset: tensor.offset + bytes * j as u64,
         bytes,

@@ -104,7 +104,8 @@ impl PackedActivations {
         dtypes: ActivationDtypes,
     ) -> Result<(), DeviceError> {
         expect("pack: x is [tokens, cols]", tokens * cols, x.len())?;
-        self.pack_groups(cpu, PackSource { x, cols, rows: None }, [0..tokens], dtypes)
+        let source = PackSource { x, cols, rows: None };
+        self.pack_groups(cpu, source, std::iter::once(0..tokens), dtypes)
     }
 
     /// Packs groups of tokens. The groups are consecutive and contain all tokens of `source`.

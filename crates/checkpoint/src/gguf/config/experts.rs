@@ -1,6 +1,6 @@
 //! Reads the hyper-parameters of latent attention and of mixtures of experts from a GGUF file.
 use super::keys::{GgufKeys, Result};
-use crate::config::{ExpertStorage, Mla, Moe, Routing};
+use crate::config::{ClampedSwiglu, ExpertStorage, Mla, Moe, Routing};
 use crate::family::Family;
 
 impl GgufKeys<'_> {
@@ -51,6 +51,7 @@ impl GgufKeys<'_> {
             None => return Err(self.absent("expert_feed_forward_length")),
         };
         let shared = self.metadata.get_u64(&self.key("expert_shared_count")).unwrap_or(0);
+        let gpt_oss = self.family == Family::GptOss;
         let shared_gate = self.family == Family::Qwen2Moe;
         Ok(Some(Moe {
             experts: self.required("expert_count")?,
@@ -61,16 +62,17 @@ impl GgufKeys<'_> {
                 None => shared.min(1 << 10) as usize * intermediate_size,
             },
             shared_gate,
-            biases: false,
+            biases: gpt_oss,
             storage: ExpertStorage::Separate,
             routing: Routing {
-                softmax_after_choice: false,
+                softmax_after_choice: gpt_oss,
                 normalize: normalizes
                     || self.metadata.get_bool(&self.key("expert_weights_norm")).unwrap_or(false),
                 scale: self.number("expert_weights_scale")?.filter(|s| *s != 0.0).unwrap_or(1.0),
                 groups: self.groups()?,
             },
-            clamped: None,
+            // The parameters of the published models; no key has them.
+            clamped: gpt_oss.then_some(ClampedSwiglu { alpha: 1.702, limit: 7.0 }),
         }))
     }
 

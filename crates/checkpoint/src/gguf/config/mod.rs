@@ -60,8 +60,10 @@ impl GgufKeys<'_> {
             None => self.count("attention.key_length")?.unwrap_or(hidden_size / heads),
         };
         let max_positions = self.required("context_length")?;
-        let sliding_window =
-            self.count("attention.sliding_window")?.filter(|_| family == Family::Phi3);
+        let slides = matches!(family, Family::Phi3 | Family::GptOss);
+        let sliding_window = self.count("attention.sliding_window")?.filter(|_| slides);
+        // gpt-oss alternates; the file has no key for it.
+        let slides = |layer: usize| family != Family::GptOss || layer.is_multiple_of(2);
         let bias = |part: &str| self.has(&format!("blk.0.{part}.bias"));
         Ok(ModelConfig {
             family,
@@ -85,12 +87,14 @@ impl GgufKeys<'_> {
             attention_out_bias: bias("attn_output"),
             mlp_bias: bias("ffn_up"),
             lm_head_bias: self.has("output.bias"),
-            attention_sinks: false,
+            attention_sinks: family == Family::GptOss,
             qk_norm: traits.qk_norm,
             layer_layout: traits.layer_layout,
             tie_word_embeddings: !self.has("output.weight"),
             sliding_window,
-            sliding_layers: vec![sliding_window.is_some(); layers],
+            sliding_layers: (0..layers.min(1 << 12))
+                .map(|layer| sliding_window.is_some() && slides(layer))
+                .collect(),
             dtype: self.main_dtype(),
             moe: self.moe()?,
             sparse_layers: self.sparse_layers(layers),

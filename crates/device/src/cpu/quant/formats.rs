@@ -1,7 +1,7 @@
 //! GGUF block formats: extraction of codes and scales.
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use super::super::simd::{LANES, SimdInt};
+use super::super::simd::SimdInt;
 
 /// A block format. In [`Self::codes`], `block` points to a stored block (of 32 or 256 weights) of the
 /// first row; that of the next row is `stride` bytes later. `sub` is the index of a quantization
@@ -44,8 +44,6 @@ pub(super) struct Q5_1;
 pub(super) struct Q4K;
 pub(super) struct Q5K;
 pub(super) struct Q6K;
-pub(super) struct Mxfp4;
-pub(super) struct Fp4;
 
 /// Stored block: f16 scale, i8 codes[32].
 impl BlockFormat for Q8_0 {
@@ -267,70 +265,6 @@ impl BlockFormat for Q6K {
     }
 }
 
-/// The values of the 4-bit floats (E2M1), doubled so that they are integers, plus 12.
-const FP4_CODES: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
-
-/// Half of the power of two that each E8M0 byte stands for, since the codes are doubled. 255 is
-/// NaN.
-const FP4_SCALES: [f32; 256] = {
-    let mut scales = [f32::NAN; 256];
-    let mut exponent = 0;
-    while exponent < 255 {
-        let bits = if exponent < 2 { 0x0020_0000 << exponent } else { (exponent - 1) << 23 };
-        scales[exponent as usize] = f32::from_bits(bits);
-        exponent += 1;
-    }
-    scales
-};
-
-/// Writes the scales of 16 rows, which are `stride` bytes apart.
-#[inline(always)]
-unsafe fn fp4_scales(from: *const u8, stride: usize, scales: *mut f32) {
-    for row in 0..LANES {
-        *scales.add(row) = FP4_SCALES[usize::from(*from.add(row * stride))];
-    }
-}
-
-/// Stored block: E8M0 scale, nibbles[16]; the low nibbles are elements 0..16.
-impl BlockFormat for Mxfp4 {
-    const BYTES: usize = 17;
-    const SUBS: usize = 1;
-    const ZERO: i32 = 12;
-    const SCALES: usize = 1;
-    const MIN: bool = false;
-
-    #[inline(always)]
-    unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
-        let [low, high] = nibbles::<S>(block.add(1), stride);
-        [S::lookup(&FP4_CODES, low), S::lookup(&FP4_CODES, high)]
-    }
-    #[inline(always)]
-    unsafe fn scales<S: SimdInt>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
-        fp4_scales(block, stride, scales);
-    }
-}
-
-/// Stored block: nibbles[16]; byte i has elements 2 i and 2 i + 1. The E8M0 scales are a matrix of
-/// their own, as in gpt-oss's `_blocks` and `_scales`.
-impl BlockFormat for Fp4 {
-    const BYTES: usize = 16;
-    const SUBS: usize = 1;
-    const ZERO: i32 = 12;
-    const SCALES: usize = 1;
-    const MIN: bool = false;
-    const APART: bool = true;
-
-    #[inline(always)]
-    unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, _: usize) -> [S::I; 2] {
-        let [even, odd] = nibbles::<S>(block, stride);
-        S::interleave(S::lookup(&FP4_CODES, even), S::lookup(&FP4_CODES, odd))
-    }
-    #[inline(always)]
-    unsafe fn scales<S: SimdInt>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
-        fp4_scales(block, stride, scales);
-    }
-}
-
 /// 32 bytes of each of four rows: a vector of the first 16 bytes and one of the last 16.
 #[inline(always)]
 unsafe fn bytes<S: SimdInt>(from: *const u8, stride: usize) -> [S::I; 2] {
@@ -339,7 +273,7 @@ unsafe fn bytes<S: SimdInt>(from: *const u8, stride: usize) -> [S::I; 2] {
 
 /// The low nibbles and the high nibbles of 16 bytes of each of four rows.
 #[inline(always)]
-unsafe fn nibbles<S: SimdInt>(from: *const u8, stride: usize) -> [S::I; 2] {
+pub(super) unsafe fn nibbles<S: SimdInt>(from: *const u8, stride: usize) -> [S::I; 2] {
     let bytes = S::load_quarters(from, stride);
     [bits::<S>(bytes, 0, 0xf), bits::<S>(bytes, 4, 0xf)]
 }
@@ -400,11 +334,11 @@ macro_rules! with_format {
                 $body
             }
             checkpoint::Dtype::Mxfp4 => {
-                type $F = $crate::cpu::quant::formats::Mxfp4;
+                type $F = $crate::cpu::quant::fp4::Mxfp4;
                 $body
             }
             checkpoint::Dtype::F4 => {
-                type $F = $crate::cpu::quant::formats::Fp4;
+                type $F = $crate::cpu::quant::fp4::Fp4;
                 $body
             }
             _ => $other,
