@@ -325,7 +325,7 @@ const FAULTS: &[Fault] = &[
     bad("block FP8 with an unknown setting", |m| fp8(m, |settings| settings["rotation"] = json!(true)), DefectKind::Quantized),
     bad("block FP8 without a scale", |m| {
         fp8(m, |_| ());
-        rename(m, SCALES, "model.layers.0.mlp.up_proj.weight_scale");
+        rename(m, SCALES, "model.layers.0.mlp.up_proj.weight_inverse");
     }, DefectKind::TensorMissing),
     bad("block FP8 with a misshapen scale", |m| {
         fp8(m, |_| ());

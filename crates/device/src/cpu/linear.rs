@@ -251,7 +251,7 @@ impl LinearJob<'_> {
 
     /// Multiplies weights that are decoded to f32 or bf16 before, a few rows at a time.
     fn decoded_rows(&self, rows: Range<usize>, tiles: Range<usize>, next: *const u8) {
-        const ROWS: usize = 32;
+        const ROWS: usize = 16;
         thread_local! {
             static DECODED: RefCell<Scratch<f32>> = const { RefCell::new(Scratch::new()) };
         }
