@@ -9,6 +9,8 @@ pub fn without_gpu_kernel(config: &ModelConfig) -> Option<&'static str> {
         Some("latent attention")
     } else if config.block_fp8 {
         Some("block FP8 weights")
+    } else if config.moe.is_some() {
+        Some("a mixture of experts")
     } else {
         None
     }

@@ -23,11 +23,6 @@ pub enum LoadError {
         gpu_index: usize,
         cause: CudaError,
     },
-    #[error(
-        "{class_name}: {module} is planned for GPU {gpu_index}, but mixtures of experts are computed on the CPU only; \
-         plan with --device-map cpu"
-    )]
-    ExpertsOnGpu { class_name: String, module: String, gpu_index: usize },
     /// The plan was made for another checkpoint.
     #[error("the plan names no tier for {module}; plan again for this checkpoint")]
     Unplanned { module: String },
@@ -117,9 +112,7 @@ impl HasKind for LoadError {
     fn kind(&self) -> ErrorKind {
         match self {
             LoadError::Canceled => ErrorKind::Interrupted,
-            LoadError::NoGpu { .. } | LoadError::Thread { .. } | LoadError::ExpertsOnGpu { .. } => {
-                ErrorKind::Unavailable
-            }
+            LoadError::NoGpu { .. } | LoadError::Thread { .. } => ErrorKind::Unavailable,
             LoadError::Unplanned { .. } | LoadError::Defect { .. } => ErrorKind::Bug,
             LoadError::Conversion { .. } => ErrorKind::Usage,
             LoadError::Composition(cause) => cause.kind(),

@@ -66,7 +66,6 @@ impl<'a> LoadPlan<'a> {
         let config = &checkpoint.config;
         check_supported(config)?;
         let tiers = module_tiers(checkpoint, plan)?;
-        refuse_experts_on_gpus(config, &tiers, virtual_devices)?;
         let gpus = if virtual_devices { Vec::new() } else { gpus_in_use(&tiers) };
         check_gpus(config, &gpus)?;
         let mut load_plan = LoadPlan {
@@ -209,27 +208,6 @@ fn check_gpus(config: &ModelConfig, gpus: &[usize]) -> Result<(), CompositionErr
             Err(CompositionError::NoGpuKernel { class_name: config.class_name.clone(), what })
         }
         None => Ok(()),
-    }
-}
-
-/// GPUs have no kernels for mixtures of experts yet. Virtual GPUs are computed by the CPU.
-fn refuse_experts_on_gpus(
-    config: &ModelConfig,
-    tiers: &[(ModuleKind, Tier)],
-    virtual_devices: bool,
-) -> Result<(), LoadError> {
-    let sparse = |layer: usize| config.moe.is_some() && config.is_sparse(layer);
-    let found = tiers.iter().find_map(|(kind, tier)| match (kind, tier) {
-        (ModuleKind::Layer(layer), Tier::Gpu(gpu)) if sparse(*layer) => Some((*layer, *gpu)),
-        _ => None,
-    });
-    match found.filter(|_| !virtual_devices) {
-        None => Ok(()),
-        Some((layer, gpu_index)) => Err(LoadError::ExpertsOnGpu {
-            class_name: config.class_name.clone(),
-            module: format!("model.layers.{layer}"),
-            gpu_index,
-        }),
     }
 }
 
