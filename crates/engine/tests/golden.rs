@@ -21,8 +21,8 @@ fn folders() -> Vec<PathBuf> {
 
 /// Whether the model has a mixture of experts.
 fn routes(folder: &Path) -> bool {
-    let config = std::fs::read_to_string(folder.join("config.json")).expect("read config.json");
-    config.contains("num_experts_per_tok")
+    let config = checkpoint::Checkpoint::open(folder).expect("open the checkpoint").config;
+    (0..config.layers).any(|layer| config.is_sparse(layer))
 }
 
 fn distance(folder: &Path, expected: &Expected, dtype: DtypeChoice) -> Distance {
