@@ -4,11 +4,12 @@ use serde::de::{Deserializer, Error as _};
 use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 /// Part of a row as JSON text. Up to 100,000 rows per second are written, and building `Value`
 /// trees would take most of that time.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RawJson(Box<str>);
+pub struct RawJson(Cow<'static, str>);
 
 /// Name of the struct whose only field serde_json writes verbatim. serde_json's `RawValue` uses the
 /// same name, but can only be created by parsing or by serializing into a new string. A test fails
@@ -26,7 +27,7 @@ impl RawJson {
             scratch.clear();
             let written = serde_json::to_writer(&mut *scratch, value).ok();
             let text = written.and_then(|()| std::str::from_utf8(scratch).ok());
-            text.map_or_else(RawJson::default, |text| RawJson(text.into()))
+            text.map_or_else(RawJson::default, |text| RawJson(Cow::Owned(text.to_string())))
         })
     }
 
@@ -47,7 +48,7 @@ impl RawJson {
 
 impl Default for RawJson {
     fn default() -> Self {
-        RawJson("null".into())
+        RawJson(Cow::Borrowed("null"))
     }
 }
 
@@ -62,7 +63,7 @@ impl Serialize for RawJson {
 impl<'de> Deserialize<'de> for RawJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RawJson, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer).map_err(D::Error::custom)?;
-        Ok(RawJson(raw.into()))
+        Ok(RawJson(Cow::Owned(Box::<str>::from(raw).into_string())))
     }
 }
 

@@ -111,7 +111,7 @@ pub struct StepRow {
     pub parse_failure: Option<ParseFailure>,
     pub action: Option<ActionRow>,
     /// The prediction card as the agent gave it.
-    pub card: Option<Value>,
+    pub card: Option<RawJson>,
     /// `absent` if a required card is missing, otherwise why the card is malformed or which of its
     /// fields are invalid; `None` if there is no problem.
     pub card_problem: Option<String>,

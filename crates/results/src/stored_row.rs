@@ -10,7 +10,6 @@ use crate::run_record::CrashRecord;
 use serde::de::Deserializer;
 use serde::ser::{SerializeSeq, SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -37,7 +36,7 @@ struct StoredRow {
     #[serde(default)]
     action: Option<ActionRow>,
     #[serde(default)]
-    card: Option<Value>,
+    card: Option<RawJson>,
     #[serde(default)]
     card_problem: Option<String>,
     result: ResultRow,

@@ -46,13 +46,11 @@ impl RunTotals {
     }
 
     fn add_error(&mut self, name: &str, error: Option<f64>) {
+        let (new_sum, new_count) = (error.unwrap_or(0.0), u64::from(error.is_some()));
         // `entry` would clone the key for each row.
-        if !self.pe.contains_key(name) {
-            self.pe.insert(name.to_string(), Default::default());
-        }
-        if let (Some((sum, count)), Some(error)) = (self.pe.get_mut(name), error) {
-            *sum += error;
-            *count += 1;
+        match self.pe.get_mut(name) {
+            Some((sum, count)) => (*sum, *count) = (*sum + new_sum, *count + new_count),
+            None => drop(self.pe.insert(name.to_string(), (new_sum, new_count))),
         }
     }
 

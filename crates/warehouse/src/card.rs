@@ -2,10 +2,12 @@
 
 use crate::config::{Design, PredictionFormat, PredictionMode, REASONING_MAX_CHARS, WorldConfig};
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 
-/// A prediction card. Fields that are absent or have the wrong type are `None`, not zero.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+/// A prediction card. Fields that are absent or have the wrong type are `None`, not zero. It is
+/// serialized as the agent gave it, and a scripted operator's card as an agent would write it.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Card {
     /// Whether the call will succeed.
     pub success: Option<bool>,
@@ -39,31 +41,6 @@ pub enum CardProblem {
 }
 
 impl Card {
-    /// The card as JSON: `raw`, or if that is null, an object made from the other fields.
-    pub fn to_json(&self) -> Value {
-        if !self.raw.is_null() {
-            return self.raw.clone();
-        }
-        let number = |value: Option<f64>| match value {
-            Some(whole) if whole.fract() == 0.0 && whole.abs() < 9e15 => json!(whole as i64),
-            other => json!(other),
-        };
-        let mut card = json!({
-            "success": self.success,
-            "delivery_days": number(self.delivery_days),
-            "quantity": number(self.quantity),
-            "cost": number(self.cost),
-            "storage_after": number(self.storage_after),
-            "budget_after": number(self.budget_after),
-        });
-        for (name, value) in [("unit_price", self.unit_price), ("fees_today", self.fees_today)] {
-            if value.is_some() {
-                card[name] = number(value);
-            }
-        }
-        card
-    }
-
     /// Parses a card; fields of the wrong type become `None`.
     ///
     /// # Errors
@@ -100,6 +77,45 @@ impl Card {
             confidence: number("confidence").filter(|c| (0.0..=1.0).contains(c)),
             raw: value,
         })
+    }
+}
+
+impl Serialize for Card {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !self.raw.is_null() {
+            return self.raw.serialize(serializer);
+        }
+        let mut card = serializer.serialize_map(None)?;
+        card.serialize_entry("success", &self.success)?;
+        for (name, value) in [
+            ("delivery_days", self.delivery_days),
+            ("quantity", self.quantity),
+            ("cost", self.cost),
+            ("storage_after", self.storage_after),
+            ("budget_after", self.budget_after),
+        ] {
+            card.serialize_entry(name, &CardNumber(value))?;
+        }
+        for (name, value) in [("unit_price", self.unit_price), ("fees_today", self.fees_today)] {
+            if value.is_some() {
+                card.serialize_entry(name, &CardNumber(value))?;
+            }
+        }
+        card.end()
+    }
+}
+
+/// A number of a card, without a decimal point if it is whole.
+struct CardNumber(Option<f64>);
+
+impl Serialize for CardNumber {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(whole) if whole.fract() == 0.0 && whole.abs() < 9e15 => {
+                serializer.serialize_i64(whole as i64)
+            }
+            other => other.serialize(serializer),
+        }
     }
 }
 

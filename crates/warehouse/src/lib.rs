@@ -9,7 +9,7 @@
 //! Two designs of the experiment are kept: v1, whose rows can still be replayed, and v2, the
 //! default ([`Design`]).
 //!
-//! Modules in dependency order; each imports only from those listed earlier: labels, config;
+//! Modules in dependency order; each imports only from those listed earlier: labels, decimal, config;
 //! random, catalog, terms, orders, news; card, exposure, prediction_error; tool_call, tool_specs,
 //! crash_detectors, turn; shock_event, step_record; state; day, shocks, queries; tools; prompt,
 //! observation; world; operators.
@@ -18,6 +18,7 @@ mod catalog;
 mod config;
 mod crash_detectors;
 mod day;
+mod decimal;
 mod exposure;
 mod labels;
 mod news;

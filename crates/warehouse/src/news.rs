@@ -1,7 +1,6 @@
 //! Events to report to the agent, stored as data and formatted only when an observation is written.
 
-use crate::catalog::{money, sku_name};
-use std::fmt::{Display, Formatter, Result};
+use crate::decimal::{push_all, push_money};
 
 /// One event to report.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,33 +35,41 @@ pub(crate) enum News {
     },
 }
 
-impl Display for News {
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+impl News {
+    /// Appends the news as the agent reads it.
+    pub fn write(&self, text: &mut String) {
         match self {
-            News::Notice(text) => f.write_str(text),
+            News::Notice(notice) => text.push_str(notice),
             News::CustomerOrder { id, sku, quantity, price_cents } => {
-                let price = money(*price_cents);
-                write!(
-                    f,
-                    "new customer order C{id}: {quantity} of {} at {price:.2} each",
-                    sku_name(*sku)
-                )
+                push_all(text, [("new customer order C", *id), (": ", u64::from(*quantity))]);
+                push_all(text, [(" of P", *sku as u64 + 1)]);
+                text.push_str(" at ");
+                push_money(text, *price_cents);
+                text.push_str(" each");
             }
             News::DayEnded { day, fees_cents } => {
-                write!(f, "day {day} ended: fees {:.2}", money(*fees_cents))
+                push_all(text, [("day ", *day)]);
+                text.push_str(" ended: fees ");
+                push_money(text, *fees_cents);
             }
-            News::Expired { id } => write!(f, "customer order C{id} expired"),
+            News::Expired { id } => {
+                push_all(text, [("customer order C", *id)]);
+                text.push_str(" expired");
+            }
             News::Arrived { id, sku, quantity, sent_back, spilled, late_cents } => {
-                write!(f, "order O{id} arrived: {quantity} of {}", sku_name(*sku))?;
+                push_all(text, [("order O", *id), (" arrived: ", u64::from(*quantity))]);
+                push_all(text, [(" of P", *sku as u64 + 1)]);
                 if *sent_back > 0 {
-                    write!(f, ", {sent_back} too many sent back")?;
+                    push_all(text, [(", ", u64::from(*sent_back))]);
+                    text.push_str(" too many sent back");
                 }
                 if *spilled > 0 {
-                    write!(f, ", {spilled} did not fit")?;
+                    push_all(text, [(", ", u64::from(*spilled))]);
+                    text.push_str(" did not fit");
                 }
-                match late_cents {
-                    0 => Ok(()),
-                    cents => write!(f, ", late: fee {:.2}", money(*cents)),
+                if *late_cents != 0 {
+                    text.push_str(", late: fee ");
+                    push_money(text, *late_cents);
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! The text that the agent reads after each call. Changing its bytes changes the experiment.
 
 use crate::catalog::{Offer, money, sku_name, supplier_name};
+use crate::decimal::{push_all, push_money};
 use crate::state::WorldState;
 use crate::tools::CallOutcome;
 use std::fmt::Write;
@@ -17,28 +18,6 @@ fn push_list<T>(text: &mut String, items: impl Iterator<Item = T>, one: impl Fn(
     if text.len() == start {
         text.push_str("none");
     }
-}
-
-/// Appends pairs of a text and a number. Each step appends about a hundred, and with `std::fmt`
-/// this would take longer than everything else in the step.
-fn push_all<const N: usize>(text: &mut String, parts: [(&str, u64); N]) {
-    for (label, number) in parts {
-        text.push_str(label);
-        push_number(text, number);
-    }
-}
-
-fn push_number(text: &mut String, mut number: u64) {
-    let (mut buffer, mut start) = ([0; 20], 20);
-    loop {
-        start -= 1;
-        buffer[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    text.push_str(std::str::from_utf8(&buffer[start..]).unwrap_or_default());
 }
 
 impl WorldState {
@@ -79,15 +58,16 @@ impl WorldState {
 
     /// Writes the news and clears it, then writes the state.
     pub(crate) fn write_state(&mut self, text: &mut String) {
-        for news in std::mem::take(&mut self.news) {
-            let _infallible = writeln!(text, "News: {news}");
+        for news in self.news.drain(..) {
+            text.push_str("News: ");
+            news.write(text);
+            text.push('\n');
         }
-        let (cash, units) = (money(self.ledger_cents()), self.stock_units());
-        let _infallible = write!(
-            text,
-            "Day {}, {} actions left. Cash {cash:.2}. Stock ({units}): ",
-            self.day, self.actions_left
-        );
+        push_all(text, [("Day ", self.day), (", ", u64::from(self.actions_left))]);
+        text.push_str(" actions left. Cash ");
+        push_money(text, self.ledger_cents());
+        push_all(text, [(". Stock (", self.stock_units())]);
+        text.push_str("): ");
         push_list(text, self.stock.iter().enumerate(), |text, (k, n)| {
             push_all(text, [("P", k as u64 + 1), (" ", u64::from(*n))])
         });

@@ -1,6 +1,6 @@
 //! The record of one step: outcome, observation, errors, shocks, crashes and figures.
 
-use crate::crash_detectors::{Crash, DetectorStep};
+use crate::crash_detectors::Crash;
 use crate::exposure::Exposure;
 use crate::labels::labeled_enum;
 use crate::prediction_error::{PeScales, PerKind, PredictionPair};
@@ -53,7 +53,6 @@ pub struct StepRecord {
     /// Accumulated delivery errors; `None` in design v1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exposure: Option<Exposure>,
-    pub detector: DetectorStep,
     /// Crashes whose detectors fired for the first time in this step.
     pub crashes: Vec<Crash>,
     /// How the episode ended; set only in its last record.

@@ -16,6 +16,7 @@ use crate::tool_call::ToolCall;
 use crate::tool_specs::ToolName;
 use crate::tools::{self, CallOutcome};
 use crate::turn::Turn;
+use serde_json::json;
 
 /// Maximum number of cards that `audit_predictions` shows.
 const CARDS_SHOWN_MAX: usize = 10;
@@ -123,7 +124,6 @@ impl World {
             drawn: self.state.drawn,
             dose: self.since_v2(self.state.dose),
             exposure: self.since_v2(self.state.pe.exposure()),
-            detector: self.detectors.last().cloned().unwrap_or_default(),
             crashes: effects.crashes,
             ending: self.ending,
             totals: self.totals(),
@@ -213,7 +213,7 @@ impl World {
             state.cards.push_front(PastCard {
                 step: state.step,
                 call: call.canonical(),
-                expected: card.to_json(),
+                expected: json!(card),
                 succeeded: outcome.success,
                 truths: Vec::new(),
             });
@@ -293,9 +293,14 @@ impl World {
         &self.state.arrivals
     }
 
+    /// Input of the crash detectors in the last step; `None` before the first step.
+    pub fn last_detector_step(&self) -> Option<&DetectorStep> {
+        self.detectors.last()
+    }
+
     /// Whether the last call failed.
     pub(crate) fn last_call_failed(&self) -> bool {
-        self.detectors.last().is_some_and(|step| step.failed)
+        self.last_detector_step().is_some_and(|step| step.failed)
     }
 
     /// Published fees of a day in cents, with this number of units in storage.

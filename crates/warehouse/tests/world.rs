@@ -233,7 +233,8 @@ fn the_bank_refuses_what_a_late_ledger_still_shows() {
     let again = world.step(&turn);
     let why = again.failure.expect("there is no money");
     assert!(why.contains("the bank refuses"), "{why}");
-    assert!(!again.detector.unaffordable, "the agent could not know: this is no denial");
+    let denied = world.last_detector_step().unwrap().unaffordable;
+    assert!(!denied, "the agent could not know: this is no denial");
 }
 
 #[test]
@@ -383,7 +384,8 @@ fn defect_10_a_reply_that_is_no_action_changes_nothing_and_is_counted() {
     let mut world = World::new(&config(0, 0.0), 1).expect("valid");
     let before = (world.totals().budget, world.stock().to_vec());
     let record = world.step(&Turn::new(Err("cut_off".into()), Err(CardProblem::Absent)));
-    assert!(!record.success && record.detector.failed && record.observation.contains("cut_off"));
+    let failed = world.last_detector_step().unwrap().failed;
+    assert!(!record.success && failed && record.observation.contains("cut_off"));
     assert_eq!((record.totals.budget, world.stock().to_vec()), before);
 }
 

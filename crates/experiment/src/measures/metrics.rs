@@ -44,7 +44,14 @@ impl MetricSums {
             Some(count) => *count += 1,
             None => drop(self.tools.insert(tool.to_string(), 1)),
         }
-        self.last = Some(action.clone());
+        match &mut self.last {
+            // Reuses the memory of the call before.
+            Some(last) => {
+                last.tool.clone_from(&action.tool);
+                last.arguments.clone_from(&action.arguments);
+            }
+            None => self.last = Some(action.clone()),
+        }
     }
 
     /// The measures; `cash_lost` is the cash at the start minus that at the end, in currency units.

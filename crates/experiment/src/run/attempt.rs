@@ -254,11 +254,10 @@ impl<'a> ActiveRun<'a> {
     }
 
     fn step_figures(&self, row: &StepRow, timing: &StepTiming) -> StepFigures {
-        let known: Vec<f64> = match row.design {
-            None => row.pe.values().flatten().copied().collect(),
-            Some(_) => row.pe_pairs.iter().map(|pair| pair.error).collect(),
+        let (sum, known) = match row.design {
+            None => (row.pe.values().flatten().sum::<f64>(), row.pe.values().flatten().count()),
+            Some(_) => (row.pe_pairs.iter().map(|pair| pair.error).sum(), row.pe_pairs.len()),
         };
-        let mean = || known.iter().sum::<f64>() / known.len() as f64;
         StepFigures {
             run_id: self.run.run_id.clone(),
             step: row.step,
@@ -267,7 +266,7 @@ impl<'a> ActiveRun<'a> {
             cached_prompt_tokens: timing.cached_prompt_tokens,
             reply_tokens: row.reply_tokens,
             reply_seconds: timing.reply_seconds,
-            pe: (!known.is_empty()).then(mean),
+            pe: (known > 0).then(|| sum / known as f64),
             parse_failure: row.parse_failure.as_ref().map(|failure| failure.kind.clone()),
             crashes: row.crashes.iter().map(|crash| crash.kind.clone()).collect(),
         }

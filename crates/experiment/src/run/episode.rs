@@ -31,8 +31,16 @@ pub(crate) struct StepInput {
     pub left_out: u64,
     /// Similarity of the agent's summary to its first summaries.
     pub similarity: Option<SimilarityRow>,
-    /// The action of a scripted operator, equal to the action that parsing `text` would give.
-    pub scripted: Option<AgentAction>,
+    /// The turn of a scripted operator, equal to the turn that parsing `text` would give.
+    pub scripted: Option<ScriptedTurn>,
+}
+
+/// A turn of a scripted operator with a call.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ScriptedTurn {
+    turn: Turn,
+    /// The card as it is in the reply; `None` if there is none.
+    card: Option<RawJson>,
 }
 
 /// The end of a game of a scripted operator.
@@ -227,19 +235,20 @@ impl Episode {
                 scripted,
             })
         };
-        let action = match turn.call {
-            Ok(ToolCall { tool, arguments }) => {
-                AgentAction { tool, arguments, card: turn.card.ok().map(|card| card.to_json()) }
-            }
-            Err(kind) => return input(kind, None),
+        let call = match &turn.call {
+            Ok(call) => call,
+            Err(kind) => return input(kind.clone(), None),
         };
-        let text = action_text(&action);
-        debug_assert_eq!(
-            read_reply(&text, Finish::Stop, self.mode).as_ref(),
-            Ok(&action),
-            "a scripted action must survive its text: {text}"
+        let card = turn.card.as_ref().ok().map(RawJson::of);
+        let text = action_text(call, card.as_ref());
+        debug_assert!(
+            read_reply(&text, Finish::Stop, self.mode).is_ok_and(|action| {
+                let read = ParsedTurn::of(Ok(action));
+                read.card == card && read.turn.call == turn.call && same_card(&read.turn, &turn)
+            }),
+            "a scripted turn must survive its text: {text}"
         );
-        input(text, Some(action))
+        input(text, Some(ScriptedTurn { turn, card }))
     }
 
     /// Number of exchanges to leave out so that the next prompt fits its budget.
@@ -278,13 +287,10 @@ impl Episode {
     pub fn take(&mut self, input: StepInput) -> StepRow {
         let sampling_seed = self.sampling_seed();
         self.step += 1;
-        let parsed = match input.scripted {
-            Some(action) => Ok(action),
-            None => read_reply(&input.text, input.finish, self.mode),
+        let ParsedTurn { mut turn, failure, card } = match input.scripted {
+            Some(ScriptedTurn { turn, card }) => ParsedTurn { turn, failure: None, card },
+            None => self.read_turn(&input.text, input.finish),
         };
-        let plan = self.announced_tool(&input.text, parsed.as_ref().ok());
-        let ParsedTurn { mut turn, failure, malformed_card } = ParsedTurn::of(parsed);
-        turn.plan = plan;
         turn.similarity = input.similarity.as_ref().and_then(|row| row.cosine.or(row.centered));
         let card_problem = self.card_problem(&turn.card);
         let mut record = self.world.step(&turn);
@@ -305,7 +311,7 @@ impl Episode {
             finish: input.finish.label().into(),
             parse_failure: failure,
             action: turn.call.ok().map(action_row),
-            card: malformed_card.or_else(|| turn.card.ok().map(|card| card.raw)),
+            card,
             card_problem,
             pe_pairs: record.pairs.iter().map(pair_row).collect(),
             shocks: record.shocks.iter().map(RawJson::of).collect(),
@@ -319,8 +325,31 @@ impl Episode {
             ..StepRow::default()
         };
         match self.design {
-            Design::V1 => with_v1_fields(row, record),
+            Design::V1 => self.with_v1_fields(row, record),
             Design::V2 => self.with_v2_fields(row, record),
+        }
+    }
+
+    /// Parses the reply of a model.
+    fn read_turn(&self, text: &str, finish: Finish) -> ParsedTurn {
+        let parsed = read_reply(text, finish, self.mode);
+        let plan = self.announced_tool(text, parsed.as_ref().ok());
+        let mut read = ParsedTurn::of(parsed);
+        read.turn.plan = plan;
+        read
+    }
+
+    fn with_v1_fields(&self, row: StepRow, record: StepRecord) -> StepRow {
+        StepRow {
+            result: ResultRow {
+                success: record.success,
+                failure: record.failure,
+                answer: record.result,
+            },
+            pe: record.pe.iter().map(|(kind, error)| (kind.label().into(), *error)).collect(),
+            pe_scales: RawJson::of(&record.scales),
+            detector: self.world.last_detector_step().map(RawJson::of).unwrap_or_default(),
+            ..row
         }
     }
 
@@ -336,7 +365,11 @@ impl Episode {
             drawn: record.drawn.map(|kind| kind.label().into()),
             dose: changed,
             exposure: record.exposure.map(exposure_row),
-            detector: RawJson::of(&record.detector.flags()),
+            detector: self
+                .world
+                .last_detector_step()
+                .map(|step| RawJson::of(&step.flags()))
+                .unwrap_or_default(),
             ..row
         }
     }
@@ -374,20 +407,6 @@ fn operator(run_id: &str, cell: &CellConfig, seed: u64) -> Option<Box<dyn Operat
     warehouse::operator(policy.name(), &OperatorSettings { seed, hazard, beta })
 }
 
-fn with_v1_fields(row: StepRow, record: StepRecord) -> StepRow {
-    StepRow {
-        result: ResultRow {
-            success: record.success,
-            failure: record.failure,
-            answer: record.result,
-        },
-        pe: record.pe.iter().map(|(kind, error)| (kind.label().into(), *error)).collect(),
-        pe_scales: RawJson::of(&record.scales),
-        detector: RawJson::of(&record.detector),
-        ..row
-    }
-}
-
 fn exposure_row(exposure: Exposure) -> ExposureRow {
     ExposureRow {
         days: [exposure.days.cum, exposure.days.leaky],
@@ -401,41 +420,48 @@ struct ParsedTurn {
     turn: Turn,
     /// Why the reply contains no action.
     failure: Option<ParseFailure>,
-    /// A card that is not a JSON object, to be recorded in the row.
-    malformed_card: Option<Value>,
+    /// The card as the agent gave it, well-formed or not.
+    card: Option<RawJson>,
 }
 
 impl ParsedTurn {
     fn of(parsed: Result<AgentAction, ParseFailure>) -> ParsedTurn {
         match parsed {
             Ok(AgentAction { tool, arguments, card }) => {
-                let malformed_card = card.as_ref().filter(|card| !card.is_object()).cloned();
+                let given = card.as_ref().map(RawJson::of);
                 let card = Card::from_value(card.unwrap_or(Value::Null));
                 let turn = Turn::new(Ok(ToolCall { tool, arguments }), card);
-                ParsedTurn { turn, failure: None, malformed_card }
+                ParsedTurn { turn, failure: None, card: given }
             }
             Err(failure) => {
                 let turn = Turn::new(Err(failure.kind.clone()), Err(CardProblem::Absent));
-                ParsedTurn { turn, failure: Some(failure), malformed_card: None }
+                ParsedTurn { turn, failure: Some(failure), card: None }
             }
         }
     }
 }
 
 /// A scripted operator's action as the JSON that a model would write.
-fn action_text(action: &AgentAction) -> String {
+fn action_text(call: &ToolCall, card: Option<&RawJson>) -> String {
     #[derive(serde::Serialize)]
     struct ActionText<'a> {
         tool: &'a str,
         arguments: &'a Map<String, Value>,
-        card: Option<&'a Value>,
+        card: Option<&'a RawJson>,
     }
-    let written =
-        ActionText { tool: &action.tool, arguments: &action.arguments, card: action.card.as_ref() };
+    let action = ActionText { tool: &call.tool, arguments: &call.arguments, card };
     let mut text = Vec::with_capacity(512);
     // Serializing strings and JSON values does not fail.
-    let written = serde_json::to_writer(&mut text, &written).ok();
+    let written = serde_json::to_writer(&mut text, &action).ok();
     written.and_then(|()| String::from_utf8(text).ok()).unwrap_or_default()
+}
+
+/// Whether two turns have the same card, but for the JSON text, which a scripted one lacks.
+fn same_card(read: &Turn, scripted: &Turn) -> bool {
+    match (&read.card, &scripted.card) {
+        (Ok(read), Ok(scripted)) => *scripted == Card { raw: Value::Null, ..read.clone() },
+        (read, scripted) => read == scripted,
+    }
 }
 
 /// The observation after a reply without an action: why the reply was not used, then the state of

@@ -30,11 +30,10 @@ impl RunAccumulator {
         self.metrics.add(row);
         for pair in &row.pe_pairs {
             let name = pair.kind.as_ref().unwrap_or(&pair.field);
-            if !self.published.contains_key(&**name) {
-                self.published.insert(name.to_string(), Default::default());
-            }
-            if let Some((sum, count)) = self.published.get_mut(&**name) {
-                (*sum, *count) = (*sum + error_published(pair), *count + 1);
+            let error = error_published(pair);
+            match self.published.get_mut(&**name) {
+                Some((sum, count)) => (*sum, *count) = (*sum + error, *count + 1),
+                None => drop(self.published.insert(name.to_string(), (error, 1))),
             }
         }
     }
