@@ -31,7 +31,7 @@ pub struct Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// The headline does not hold.
+    /// The answer cannot be relied on.
     Error,
     /// A part of the report does not hold, or holds under an assumption.
     Warning,

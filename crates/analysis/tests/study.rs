@@ -240,6 +240,38 @@ fn studies_without_an_answer_say_why() {
 }
 
 #[test]
+fn p_values_are_corrected_within_the_declared_families() {
+    let rows = |studies: &[ObservedStudy]| {
+        let document = analyze(studies, &options());
+        let sections = document.sections.into_iter();
+        let tables = sections.flat_map(|section| section.tables);
+        tables.into_iter().find(|table| table.id == "families").expect("the table").rows
+    };
+    let sizes = |rows: &[Vec<Value>]| {
+        let mut sizes = BTreeMap::new();
+        for row in rows {
+            let Value::Text(family) = &row[0] else { panic!("{row:?}") };
+            sizes.insert(family.clone(), row[4].clone());
+        }
+        sizes
+    };
+    let text = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let plain = study(&Make::default());
+    let apart = sizes(&rows(std::slice::from_ref(&plain)));
+    assert_eq!(apart["doses"], Value::Number(3.0));
+    assert_eq!(apart["within_worlds"], Value::Number(9.0));
+    let declares = ObservedStudy {
+        families: [("main".to_owned(), text(&["doses", "within_worlds"]))].into(),
+        ..plain.clone()
+    };
+    let together = sizes(&rows(std::slice::from_ref(&declares)));
+    assert_eq!(together["main"], Value::Number(12.0));
+    assert!(!together.contains_key("doses"));
+    // Studies that declare different families have none in common.
+    assert_eq!(sizes(&rows(&[declares, plain]))["doses"], Value::Number(3.0));
+}
+
+#[test]
 fn what_is_left_out_is_a_warning() {
     let mut observed = study(&Make::default());
     observed.unreadable.push(("abc".into(), "line 3: torn".into()));

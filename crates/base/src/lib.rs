@@ -2,10 +2,12 @@
 
 mod closest_word;
 mod lock;
+mod shell_word;
 mod splitmix64;
 mod user_path;
 
 pub use closest_word::closest_word;
 pub use lock::unpoisoned;
+pub use shell_word::shell_word;
 pub use splitmix64::{GOLDEN_GAMMA, SplitMix64, mix64};
 pub use user_path::{home_folder, path_variable};

@@ -17,10 +17,16 @@ pub(crate) fn reconcile(
     notes: &mut Vec<String>,
 ) -> Result<()> {
     let expected = expected_tensors(config);
+    let scaled: HashSet<&str> = expected.iter().filter_map(|t| t.scaled_matrix()).collect();
     for tensor in &expected {
+        let is_fp8 = |name| inventory.get(name).is_some_and(|of| of.dtype == Dtype::F8E4M3);
         match inventory.get(&tensor.name) {
-            Some(entry) => check_entry(config, inventory, tensor, entry)?,
+            Some(entry) if tensor.scaled_matrix().is_some_and(|matrix| !is_fp8(matrix)) => {
+                return Err(needless_scales(inventory, tensor, entry));
+            }
+            Some(entry) => check_entry(config, inventory, tensor, entry, &scaled)?,
             None if tensor.requirement == Requirement::Tied => {}
+            None if tensor.scaled_matrix().is_some_and(|matrix| !is_fp8(matrix)) => {}
             None => return Err(missing(root, config, inventory, &expected, tensor)),
         }
     }
@@ -40,6 +46,7 @@ fn check_entry(
     inventory: &Inventory,
     tensor: &ExpectedTensor,
     entry: &TensorEntry,
+    scaled: &HashSet<&str>,
 ) -> Result<()> {
     let file = file_of(inventory, entry);
     if entry.shape != tensor.shape {
@@ -52,15 +59,23 @@ fn check_entry(
     }
     let usable = match tensor.content {
         TensorContent::Fp4Blocks | TensorContent::Fp4Scales => entry.dtype == Dtype::U8,
-        TensorContent::NormWeight | TensorContent::Bias => {
+        TensorContent::NormWeight | TensorContent::Bias | TensorContent::BlockScales => {
             matches!(entry.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
         }
-        TensorContent::Weight => entry.dtype.is_weight(),
+        TensorContent::Weight => {
+            let fp8 = entry.dtype == Dtype::F8E4M3 && scaled.contains(tensor.name.as_str());
+            fp8 || entry.dtype.is_weight()
+        }
     };
     if !usable {
         let expected = match tensor.content {
             TensorContent::Fp4Blocks | TensorContent::Fp4Scales => "U8",
-            TensorContent::NormWeight | TensorContent::Bias => "F32, F16 or BF16",
+            TensorContent::NormWeight | TensorContent::Bias | TensorContent::BlockScales => {
+                "F32, F16 or BF16"
+            }
+            TensorContent::Weight if scaled.contains(tensor.name.as_str()) => {
+                "F8_E4M3, F32, F16 or BF16"
+            }
             TensorContent::Weight => "F32, F16, BF16, or a block type of GGUF",
         };
         return Err(Defect::new(DefectKind::DtypeUnusable, file, expected, entry.dtype)
@@ -70,6 +85,19 @@ fn check_entry(
     Ok(())
 }
 
+fn needless_scales(
+    inventory: &Inventory,
+    tensor: &ExpectedTensor,
+    entry: &TensorEntry,
+) -> CheckpointError {
+    let matrix = tensor.scaled_matrix().and_then(|name| inventory.get(name));
+    let stored = matrix.map_or_else(|| "missing".to_owned(), |matrix| matrix.dtype.to_string());
+    let expected = format!("a matrix in F8_E4M3 for these scales, which is {stored}");
+    let found = format!("{} {:?}", entry.dtype, entry.shape);
+    let file = file_of(inventory, entry);
+    Defect::new(DefectKind::TensorUnexpected, file, expected, found).tensor(&tensor.name).into()
+}
+
 fn missing(
     root: &Path,
     config: &ModelConfig,
@@ -77,7 +105,11 @@ fn missing(
     expected: &[ExpectedTensor],
     tensor: &ExpectedTensor,
 ) -> CheckpointError {
-    if let Some(marker) = inventory.tensors.iter().find(|t| quantized_by(&t.name).is_some()) {
+    let marks = |t: &&TensorEntry| {
+        let scales = config.block_fp8 && t.name.ends_with(".weight_scale_inv");
+        !scales && quantized_by(&t.name).is_some()
+    };
+    if let Some(marker) = inventory.tensors.iter().find(marks) {
         return unexpected(inventory, marker);
     }
     let required = expected.iter().filter(|t| t.requirement == Requirement::Required);

@@ -34,6 +34,9 @@ pub enum ExpertStorage {
     Mxfp4,
 }
 
+/// Rows and columns of a block of weights with a common scale, in block FP8.
+pub const FP8_BLOCK: usize = 128;
+
 /// How the router selects the experts of a token, and which weights it gives their outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Routing {
@@ -66,13 +69,26 @@ pub struct Moe {
     pub experts_per_token: usize,
     /// Width of the MLP of one expert.
     pub intermediate_size: usize,
-    /// Number of experts that every token uses. They are stored as one MLP of width `shared_experts
-    /// * intermediate_size`.
-    pub shared_experts: usize,
+    /// Width of the MLP that every token uses, which stands for one or more shared experts; 0:
+    /// none.
+    pub shared_size: usize,
+    /// Whether the output of the shared experts is multiplied with a gate: the sigmoid of a linear
+    /// layer with one output (Qwen2-MoE).
+    pub shared_gate: bool,
+    /// Whether the router and the routed experts have biases (gpt-oss).
+    pub biases: bool,
     pub storage: ExpertStorage,
     pub routing: Routing,
     /// gpt-oss's activation function; `None`: the activation function of the model.
     pub clamped: Option<ClampedSwiglu>,
+}
+
+impl Moe {
+    /// Numbers of a row's up projection: with those of the gate if a matrix has both in turns.
+    pub fn up_width(&self) -> usize {
+        let pairs = self.storage == ExpertStorage::Mxfp4;
+        if pairs { 2 * self.intermediate_size } else { self.intermediate_size }
+    }
 }
 
 /// Multi-head latent attention (DeepSeek-V2). The norms of the latents have an epsilon of 1e-6,
@@ -85,6 +101,9 @@ pub struct Mla {
     pub qk_nope_head_dim: usize,
     pub qk_rope_head_dim: usize,
     pub v_head_dim: usize,
+    /// Whether `kv_b_proj` is stored as two matrices, as newer GGUF files have it: `k_b_proj`, of
+    /// which each head's part is transposed, and `v_b_proj`.
+    pub split_kv_b: bool,
 }
 
 /// The hyper-parameters of a model.
@@ -125,6 +144,10 @@ pub struct ModelConfig {
     /// For each layer, whether it has a mixture of experts instead of a dense MLP.
     pub sparse_layers: Vec<bool>,
     pub mla: Option<Mla>,
+    /// Whether the layers' matrices may be stored in block FP8 (DeepSeek-V3, Qwen3-FP8): E4M3
+    /// elements, and in the tensor `weight_scale_inv` a factor for each block of [`FP8_BLOCK`] rows
+    /// and columns.
+    pub block_fp8: bool,
     pub bos: Option<u32>,
     pub eos: Vec<u32>,
     pub pad: Option<u32>,
@@ -147,6 +170,14 @@ impl ModelConfig {
     /// Width of a value head.
     pub fn value_dim(&self) -> usize {
         self.mla.map_or(self.head_dim, |mla| mla.v_head_dim)
+    }
+
+    /// Width of the widest MLP that is not a routed expert: of a dense layer or of the shared
+    /// experts. 0: there is none.
+    pub fn mlp_width(&self) -> usize {
+        let dense = (0..self.layers).any(|layer| !self.is_sparse(layer));
+        let dense = if dense { self.intermediate_size } else { 0 };
+        self.moe.map_or(dense, |moe| dense.max(moe.shared_size))
     }
 
     /// Whether a layer has a mixture of experts.

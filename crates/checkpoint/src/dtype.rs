@@ -32,6 +32,9 @@ pub enum Dtype {
     Q4K,
     Q5K,
     Q6K,
+    /// 4-bit floats (E2M1) in blocks of 32 with one E8M0 scale, as GGUF stores them: the scale's
+    /// byte first.
+    Mxfp4,
 }
 
 impl Dtype {
@@ -39,7 +42,7 @@ impl Dtype {
     pub const fn block_elements(self) -> usize {
         use Dtype::*;
         match self {
-            Q8_0 | Q4_0 | Q4_1 | Q5_0 | Q5_1 => 32,
+            Q8_0 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Mxfp4 => 32,
             Q4K | Q5K | Q6K => 256,
             F4 => 2,
             _ => 1,
@@ -62,6 +65,7 @@ impl Dtype {
             Q4K => 144,
             Q5K => 176,
             Q6K => 210,
+            Mxfp4 => 17,
         }
     }
 
@@ -104,6 +108,7 @@ impl Dtype {
             Q4K => "Q4_K",
             Q5K => "Q5_K",
             Q6K => "Q6_K",
+            Mxfp4 => "MXFP4",
         }
     }
 

@@ -1,5 +1,5 @@
 //! The tensors that a configuration requires, with their Hugging Face names and row-major shapes.
-use crate::config::{ExpertStorage, Mla, ModelConfig, Moe, NormKind};
+use crate::config::{ExpertStorage, FP8_BLOCK, Mla, ModelConfig, Moe, NormKind};
 use crate::family::{Family, LayerLayout, QkNorm};
 use crate::modules::ModuleKind;
 use serde::Serialize;
@@ -24,6 +24,9 @@ pub enum Requirement {
     /// The output head of a model with tied embeddings: the file may contain it, but it is not
     /// loaded, since the embedding is used as the head.
     Tied,
+    /// The scales of a matrix of a checkpoint with block FP8: required if the matrix is stored in
+    /// FP8, which is not so for all.
+    ScalesOfFp8,
 }
 
 /// The role of a tensor in the model.
@@ -35,10 +38,22 @@ pub enum TensorContent {
     NormWeight,
     /// The bias of a projection or a norm.
     Bias,
+    /// The factors of the blocks of a matrix in block FP8, `[rows / 128, columns / 128]`, rounded up.
+    BlockScales,
     /// MXFP4 elements: two 4-bit floats per byte.
     Fp4Blocks,
     /// MXFP4 scales: one byte per quantization block of 32 elements, an exponent biased by 127.
     Fp4Scales,
+}
+
+impl ExpectedTensor {
+    /// The name of the matrix whose scales this tensor holds; `None` for other tensors.
+    pub fn scaled_matrix(&self) -> Option<&str> {
+        match self.content {
+            TensorContent::BlockScales => self.name.strip_suffix("_scale_inv"),
+            _ => None,
+        }
+    }
 }
 
 /// All tensors of a model, in the order of [`modules`](crate::modules()).
@@ -85,6 +100,15 @@ impl TensorList<'_> {
 
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) {
         self.push(&format!("{name}.weight"), &[rows, cols], TensorContent::Weight);
+        // Only matrices of layers are quantized, and routers are not.
+        let router = ["gate", "router"].iter().any(|end| name.ends_with(end));
+        if self.config.block_fp8 && !self.prefix.is_empty() && !router {
+            let blocks = [rows.div_ceil(FP8_BLOCK), cols.div_ceil(FP8_BLOCK)];
+            self.push(&format!("{name}.weight_scale_inv"), &blocks, TensorContent::BlockScales);
+            if let Some(scales) = self.tensors.last_mut() {
+                scales.requirement = Requirement::ScalesOfFp8;
+            }
+        }
     }
 
     fn linear(&mut self, name: &str, rows: usize, cols: usize, bias: bool) {
@@ -146,11 +170,14 @@ fn latent_attention(list: &mut TensorList, mla: Mla) {
     let latent = mla.kv_lora_rank + mla.qk_rope_head_dim;
     list.linear("self_attn.kv_a_proj_with_mqa", latent, c.hidden_size, c.attention_bias);
     list.norm("self_attn.kv_a_layernorm", mla.kv_lora_rank);
-    list.matrix(
-        "self_attn.kv_b_proj",
-        c.heads * (mla.qk_nope_head_dim + mla.v_head_dim),
-        mla.kv_lora_rank,
-    );
+    if mla.split_kv_b {
+        let (keys, values) = (c.heads * mla.kv_lora_rank, c.heads * mla.v_head_dim);
+        list.matrix("self_attn.k_b_proj", keys, mla.qk_nope_head_dim);
+        list.matrix("self_attn.v_b_proj", values, mla.kv_lora_rank);
+    } else {
+        let rows = c.heads * (mla.qk_nope_head_dim + mla.v_head_dim);
+        list.matrix("self_attn.kv_b_proj", rows, mla.kv_lora_rank);
+    }
     list.linear("self_attn.o_proj", c.hidden_size, c.heads * mla.v_head_dim, c.attention_out_bias);
 }
 
@@ -177,17 +204,30 @@ fn gated(list: &mut TensorList, name: &str, width: usize) {
     list.linear(&format!("{name}.down_proj"), hidden, width, bias);
 }
 
+/// The routed and the shared experts of a layer, one matrix per expert and projection.
+fn separate_experts(list: &mut TensorList, moe: &Moe) {
+    let (hidden, width, bias) = (list.config.hidden_size, moe.intermediate_size, moe.biases);
+    let names = list.config.family.traits().expert_names;
+    let block = names.block;
+    list.linear(&format!("{block}.{}", names.router), moe.experts, hidden, bias);
+    for j in 0..moe.experts {
+        let expert = format!("{block}.experts.{j}");
+        list.linear(&format!("{expert}.{}", names.gate), width, hidden, bias);
+        list.linear(&format!("{expert}.{}", names.up), width, hidden, bias);
+        list.linear(&format!("{expert}.{}", names.down), hidden, width, bias);
+    }
+    if moe.shared_size > 0 {
+        gated(list, &format!("{block}.{}", names.shared), moe.shared_size);
+    }
+    if moe.shared_gate {
+        list.matrix(&format!("{block}.{}", names.shared_gate), 1, hidden);
+    }
+}
+
 fn experts(list: &mut TensorList, moe: &Moe) {
     let hidden = list.config.hidden_size;
     if moe.storage == ExpertStorage::Separate {
-        list.matrix("mlp.gate", moe.experts, hidden);
-        for j in 0..moe.experts {
-            gated(list, &format!("mlp.experts.{j}"), moe.intermediate_size);
-        }
-        if moe.shared_experts > 0 {
-            gated(list, "mlp.shared_experts", moe.shared_experts * moe.intermediate_size);
-        }
-        return;
+        return separate_experts(list, moe);
     }
     list.linear("mlp.router", moe.experts, hidden, true);
     let (e, h, i) = (moe.experts, hidden, moe.intermediate_size);

@@ -8,9 +8,12 @@ use serde::Serialize;
 pub enum Family {
     Llama,
     Mistral,
+    Mixtral,
     Qwen2,
+    Qwen2Moe,
     Qwen3,
     Qwen3Moe,
+    Olmoe,
     Olmo2,
     Phi,
     Phi3,
@@ -37,6 +40,31 @@ pub enum LayerLayout {
     Parallel,
 }
 
+/// The names of the tensors of a mixture of experts in a layer: the router `{block}.{router}`, the
+/// matrices of expert `j` `{block}.experts.{j}.{gate}`, and those of the shared experts
+/// `{block}.{shared}.gate_proj`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpertNames {
+    pub block: &'static str,
+    pub router: &'static str,
+    pub gate: &'static str,
+    pub up: &'static str,
+    pub down: &'static str,
+    pub shared: &'static str,
+    /// The gate of the shared experts (Qwen2-MoE).
+    pub shared_gate: &'static str,
+}
+
+const EXPERT_NAMES: ExpertNames = ExpertNames {
+    block: "mlp",
+    router: "gate",
+    gate: "gate_proj",
+    up: "up_proj",
+    down: "down_proj",
+    shared: "shared_experts",
+    shared_gate: "shared_expert_gate",
+};
+
 /// Properties that all models of a family have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FamilyTraits {
@@ -53,6 +81,7 @@ pub struct FamilyTraits {
     pub latent_attention: bool,
     /// Whether layers may have a mixture of experts.
     pub experts: bool,
+    pub expert_names: ExpertNames,
     /// Which dimensions RoPE rotates together in Hugging Face's row order.
     pub hf_pairing: Pairing,
     /// Which dimensions RoPE rotates together in GGUF's row order: the converter reorders the rows
@@ -78,6 +107,7 @@ const fn decoder(
         layer_norm: false,
         latent_attention: false,
         experts: false,
+        expert_names: EXPERT_NAMES,
         hf_pairing: Pairing::Halves,
         gguf_pairing: Pairing::Halves,
         final_norm: "model.norm",
@@ -85,13 +115,31 @@ const fn decoder(
 }
 
 /// All families, in the order of [`Family`].
-pub const FAMILIES: [FamilyTraits; 10] = [
+pub const FAMILIES: [FamilyTraits; 13] = [
     FamilyTraits {
         gguf_pairing: Pairing::Interleaved,
         ..decoder(Family::Llama, "LlamaForCausalLM", Some("llama"))
     },
     decoder(Family::Mistral, "MistralForCausalLM", None),
+    // GGUF files of Mixtral have the architecture `llama` and a number of experts.
+    FamilyTraits {
+        experts: true,
+        expert_names: ExpertNames {
+            block: "block_sparse_moe",
+            gate: "w1",
+            up: "w3",
+            down: "w2",
+            ..EXPERT_NAMES
+        },
+        gguf_pairing: Pairing::Interleaved,
+        ..decoder(Family::Mixtral, "MixtralForCausalLM", None)
+    },
     decoder(Family::Qwen2, "Qwen2ForCausalLM", Some("qwen2")),
+    FamilyTraits {
+        experts: true,
+        expert_names: ExpertNames { shared: "shared_expert", ..EXPERT_NAMES },
+        ..decoder(Family::Qwen2Moe, "Qwen2MoeForCausalLM", Some("qwen2moe"))
+    },
     FamilyTraits {
         qk_norm: QkNorm::PerHead,
         ..decoder(Family::Qwen3, "Qwen3ForCausalLM", Some("qwen3"))
@@ -100,6 +148,11 @@ pub const FAMILIES: [FamilyTraits; 10] = [
         qk_norm: QkNorm::PerHead,
         experts: true,
         ..decoder(Family::Qwen3Moe, "Qwen3MoeForCausalLM", Some("qwen3moe"))
+    },
+    FamilyTraits {
+        qk_norm: QkNorm::Full,
+        experts: true,
+        ..decoder(Family::Olmoe, "OlmoeForCausalLM", Some("olmoe"))
     },
     FamilyTraits {
         qk_norm: QkNorm::Full,
@@ -113,7 +166,11 @@ pub const FAMILIES: [FamilyTraits; 10] = [
         ..decoder(Family::Phi, "PhiForCausalLM", Some("phi2"))
     },
     decoder(Family::Phi3, "Phi3ForCausalLM", Some("phi3")),
-    FamilyTraits { experts: true, ..decoder(Family::GptOss, "GptOssForCausalLM", None) },
+    FamilyTraits {
+        experts: true,
+        expert_names: ExpertNames { router: "router", ..EXPERT_NAMES },
+        ..decoder(Family::GptOss, "GptOssForCausalLM", Some("gpt-oss"))
+    },
     FamilyTraits {
         latent_attention: true,
         experts: true,

@@ -85,7 +85,7 @@ impl Inventory {
         let expected = expected_tensors(config);
         let module_of: HashMap<&str, usize> = expected
             .iter()
-            .filter(|t| t.requirement == crate::Requirement::Required)
+            .filter(|t| t.requirement != crate::Requirement::Tied)
             .map(|t| (t.name.as_str(), t.module))
             .collect();
         let mut bytes = vec![0; modules(config).len()];

@@ -32,12 +32,12 @@ mod synth;
 
 pub use checkpoint::{Checkpoint, CheckpointFormat};
 pub use config::{
-    Activation, ClampedSwiglu, ExpertStorage, Mla, ModelConfig, Moe, NormKind, Routing,
+    Activation, ClampedSwiglu, ExpertStorage, FP8_BLOCK, Mla, ModelConfig, Moe, NormKind, Routing,
 };
 pub use dtype::Dtype;
 pub use error::{CheckpointError, Defect, DefectKind};
 pub use expected_tensors::{ExpectedTensor, Requirement, TensorContent, expected_tensors};
-pub use family::{FAMILIES, Family, FamilyTraits, LayerLayout, QkNorm};
+pub use family::{ExpertNames, FAMILIES, Family, FamilyTraits, LayerLayout, QkNorm};
 pub use files::read_text;
 pub use generation::GenerationConfig;
 pub use gguf::{GgufFile, GgufTensor, read_gguf};

@@ -68,6 +68,7 @@ fn open_folder(root: &Path) -> Result<Checkpoint> {
     let mut config = hf::parse_config(&file, &text, &mut notes)?;
     let mut inventory = safetensors::read_folder(root, &mut notes)?;
     check_tensors::settle_tied_head(&mut config, &mut inventory, &mut notes)?;
+    hf::split_fused_experts(&config, &mut inventory)?;
     check_tensors::reconcile(root, &config, &mut inventory, &mut notes)?;
     let generation = generation(root, &config, &mut notes)?;
     let root = root.to_owned();

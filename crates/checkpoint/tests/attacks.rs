@@ -94,6 +94,39 @@ fn add_tensor(m: &Model, name: &str, dtype: &str, shape: &[usize], bytes: usize)
     m.index(|map| drop(map.insert(name.into(), "model-00002-of-00003.safetensors".into())));
 }
 
+/// The shard that stores a tensor.
+fn shard_of(m: &Model, name: &str) -> PathBuf {
+    let holds = |shard: &usize| !support::read_shard(&m.shard(*shard, 3)).0[name].is_null();
+    m.shard((1..=3).find(holds).unwrap(), 3)
+}
+
+fn change_entry(m: &Model, name: &str, change: impl FnOnce(&mut Value)) {
+    m.header(&shard_of(m, name), |header| change(&mut header[name]));
+}
+
+fn rename(m: &Model, name: &str, to: &str) {
+    m.header(&shard_of(m, name), |header| {
+        let entry = header.remove(name).unwrap();
+        header.insert(to.to_owned(), entry);
+    });
+    m.index(|map| {
+        let shard = map.remove(name).unwrap();
+        map.insert(to.to_owned(), shard);
+    });
+}
+
+/// Replaces the model by one in block FP8, then edits its quantization settings.
+fn fp8(m: &Model, edit: impl FnOnce(&mut Value)) {
+    let settings = json!({ "quant_method": "fp8", "weight_block_size": [128, 128] });
+    config(m, "quantization_config", settings);
+    let quantized = Model::of(&m.json("config.json"), 3);
+    fs::remove_dir_all(&m.folder).unwrap();
+    fs::rename(&quantized.folder, &m.folder).unwrap();
+    m.config(|config| edit(&mut config["quantization_config"]));
+}
+
+const SCALES: &str = "model.layers.0.mlp.up_proj.weight_scale_inv";
+
 #[rustfmt::skip]
 const FAULTS: &[Fault] = &[
     // Faults of the files.
@@ -286,7 +319,29 @@ const FAULTS: &[Fault] = &[
     bad("a factor of 0", |m| config(m, "rope_scaling", json!({ "type": "linear", "factor": 0 })), DefectKind::ConfigValue),
     bad("long factors of the wrong number", |m| config(m, "rope_scaling", json!({ "type": "longrope", "long_factor": [1.0], "short_factor": [1.0] })),
         DefectKind::ConfigValue),
-    bad("block FP8", |m| config(m, "quantization_config", json!({ "quant_method": "fp8", "weight_block_size": [128, 128] })), DefectKind::Quantized),
+    bad("FP8 with one factor a tensor", |m| config(m, "quantization_config", json!({ "quant_method": "fp8" })), DefectKind::Quantized),
+    bad("block FP8 of other blocks", |m| config(m, "quantization_config", json!({ "quant_method": "fp8", "weight_block_size": [64, 128] })), DefectKind::Quantized),
+    bad("block FP8 of static activations", |m| fp8(m, |settings| settings["activation_scheme"] = json!("static")), DefectKind::Quantized),
+    bad("block FP8 with an unknown setting", |m| fp8(m, |settings| settings["rotation"] = json!(true)), DefectKind::Quantized),
+    bad("block FP8 without a scale", |m| {
+        fp8(m, |_| ());
+        rename(m, SCALES, "model.layers.0.mlp.up_proj.weight_inverse");
+    }, DefectKind::TensorMissing),
+    bad("block FP8 with a misshapen scale", |m| {
+        fp8(m, |_| ());
+        change_entry(m, SCALES, |entry| {
+            entry["shape"] = json!([2, 2]);
+            entry["dtype"] = json!("U8");
+        });
+    }, DefectKind::ShapeMismatch),
+    bad("block FP8 with scales of integers", |m| {
+        fp8(m, |_| ());
+        change_entry(m, SCALES, |entry| entry["dtype"] = json!("I32"));
+    }, DefectKind::DtypeUnusable),
+    bad("scales of a matrix in bf16", |m| {
+        config(m, "quantization_config", json!({ "quant_method": "fp8", "weight_block_size": [128, 128] }));
+        add_tensor(m, SCALES, "F32", &[1, 1], 4);
+    }, DefectKind::TensorUnexpected),
     bad("bitsandbytes", |m| config(m, "quantization_config", json!({ "load_in_8bit": true })), DefectKind::Quantized),
     bad("nf4", |m| config(m, "quantization_config", json!({ "quant_method": "bitsandbytes", "load_in_4bit": true })), DefectKind::Quantized),
     bad("GPTQ", |m| config(m, "quantization_config", json!({ "quant_method": "gptq", "bits": 4 })), DefectKind::Quantized),

@@ -238,7 +238,8 @@ const FAULTS: &[Fault] = &[
     fault("an alignment in words", |g| g.string("general.alignment", "32"), DefectKind::GgufAlignment, &["general.alignment"]),
     fault("an unknown architecture", |g| g.string("general.architecture", "mamba"), DefectKind::GgufArchitecture, &["mamba", "qwen3moe"]),
     fault("no architecture", |g| g.values.retain(|v| v.0 != "general.architecture"), DefectKind::GgufArchitecture, &["none"]),
-    fault("Mixtral", |g| g.number("llama.expert_count", 8), DefectKind::Unsupported, &["Mixtral"]),
+    fault("experts without the number that a token uses", |g| g.number("llama.expert_count", 8), DefectKind::ConfigMissing, &["llama.expert_used_count"]),
+    fault("more experts of a token than experts", |g| { g.number("llama.expert_count", 8); g.number("llama.expert_used_count", 9); }, DefectKind::ConfigValue, &["llama.expert_used_count", "at most 8", "9"]),
     fault("one of several parts", |g| g.number("split.count", 3), DefectKind::Unsupported, &["gguf-split --merge"]),
     fault("no layers key", |g| g.values.retain(|v| v.0 != "llama.block_count"), DefectKind::ConfigMissing, &["llama.block_count"]),
     fault("no layers", |g| g.number("llama.block_count", 0), DefectKind::ConfigValue, &["llama.block_count"]),
@@ -251,7 +252,7 @@ const FAULTS: &[Fault] = &[
     fault("no embedding", |g| g.tensors.retain(|t| t.name != "token_embd.weight"), DefectKind::TensorMissing, &["token_embd.weight"]),
     fault("a wrong shape", |g| { g.tensor("blk.0.attn_q.weight", &[32, 31], 0); }, DefectKind::ShapeMismatch, &["[31, 32]", "[32, 32]"]),
     fault("a type that is not read", |g| g.part("blk.0.attn_q.weight").kind = 20, DefectKind::GgufTensorType, &["IQ4_NL", "blk.0.attn_q.weight"]),
-    fault("MXFP4", |g| g.part("blk.0.attn_q.weight").kind = 39, DefectKind::GgufTensorType, &["MXFP4", "Q5_K"]),
+    fault("NVFP4", |g| g.part("blk.0.attn_q.weight").kind = 40, DefectKind::GgufTensorType, &["NVFP4", "Q5_K"]),
     fault("a type from the future", |g| g.part("blk.0.attn_q.weight").kind = 999, DefectKind::GgufTensorType, &["type 999"]),
     fault("rows of half blocks", |g| { g.tensor("blk.0.ffn_down.weight", &[48, 32], 8); }, DefectKind::ShapeOverflow, &["whole Q8_0 blocks"]),
     fault("no dimensions", |g| g.part("blk.0.attn_q.weight").dims.clear(), DefectKind::GgufValue, &["1 to 4 dimensions"]),
@@ -314,4 +315,68 @@ fn metadata_values_are_typed() {
         (Some(true), Some(u64::MAX), None)
     );
     assert_eq!((m.get_str("flag"), m.get_u64("tokens"), m.get("absent")), (None, None, None));
+}
+
+/// A DeepSeek-V2 with dense layers only, in the form of newer files.
+fn deepseek2() -> Gguf {
+    let mut gguf = Gguf::empty("deepseek2");
+    for (key, value) in [
+        ("expert_count", 4),
+        ("expert_used_count", 2),
+        ("expert_feed_forward_length", 64),
+        ("leading_dense_block_count", 2),
+        ("attention.kv_lora_rank", 16),
+        ("attention.key_length", 24),
+        ("attention.value_length", 16),
+        ("attention.key_length_mla", 20),
+        ("attention.value_length_mla", 12),
+        ("rope.dimension_count", 8),
+    ] {
+        gguf.number(&format!("deepseek2.{key}"), value);
+    }
+    gguf.tensors = Gguf::llama()
+        .tensors
+        .into_iter()
+        .filter(|t| !t.name.contains("attn") || t.name.contains("attn_norm"))
+        .collect();
+    for layer in 0..2 {
+        let shapes: [(&str, &[u64]); 6] = [
+            ("attn_q", &[32, 80]),
+            ("attn_kv_a_mqa", &[32, 24]),
+            ("attn_kv_a_norm", &[16]),
+            ("attn_k_b", &[12, 16, 4]),
+            ("attn_v_b", &[16, 12, 4]),
+            ("attn_output", &[48, 32]),
+        ];
+        for (name, dims) in shapes {
+            gguf.tensor(&format!("blk.{layer}.{name}.weight"), dims, 0);
+        }
+    }
+    gguf
+}
+
+#[test]
+fn split_kv_b_becomes_two_matrices() {
+    let checkpoint = open(&deepseek2());
+    let mla = checkpoint.config.mla.unwrap();
+    assert!(mla.split_kv_b);
+    assert_eq!((mla.kv_lora_rank, mla.qk_nope_head_dim, mla.qk_rope_head_dim), (16, 12, 8));
+    assert_eq!((mla.v_head_dim, mla.q_lora_rank, checkpoint.config.head_dim), (12, None, 20));
+    let shape = |name: &str| {
+        let name = format!("model.layers.1.self_attn.{name}.weight");
+        checkpoint.inventory.get(&name).unwrap().shape.clone()
+    };
+    assert_eq!((shape("k_b_proj"), shape("v_b_proj")), (vec![64, 12], vec![48, 16]));
+}
+
+#[test]
+fn misshapen_parts_of_kv_b_are_refused() {
+    let mut gguf = deepseek2();
+    gguf.tensor("blk.1.attn_k_b.weight", &[16, 12, 4], 0);
+    let error = gguf.open().unwrap_err().to_string();
+    assert!(error.contains("model.layers.1.self_attn.k_b_proj.weight"), "{error}");
+    let mut gguf = deepseek2();
+    gguf.tensor("blk.0.attn_v_b.weight", &[16, 48], 0);
+    let error = gguf.open().unwrap_err().to_string();
+    assert!(error.contains("blk.0.attn_v_b.weight"), "{error}");
 }

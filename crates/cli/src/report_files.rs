@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 /// A file cannot be written.
 pub fn write(folder: &Path, document: &Document, colophon: &Colophon) -> Result<(), Failure> {
     let tables = folder.join("tables");
-    fs::create_dir_all(&tables).map_err(|e| Failure::io(&tables.display().to_string(), &e))?;
+    fs::create_dir_all(&tables).map_err(|e| {
+        Failure::io(&format!("cannot create {} for the report's tables", tables.display()), &e)
+    })?;
     for table in document.sections.iter().flat_map(|section| &section.tables) {
         let file = |ending: &str| tables.join(format!("{}.{ending}", table.id));
         replace(&file("csv"), |out| Ok(out.write_all(report::csv(table).as_bytes())?))?;

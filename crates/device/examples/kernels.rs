@@ -8,7 +8,7 @@
 //! since other processes slow down both.
 #![allow(clippy::print_stdout, reason = "an example")]
 
-use checkpoint::Dtype;
+use checkpoint::{Dtype, FP8_BLOCK};
 use device::DeviceError;
 use device::backend::{AttentionOptions, AttentionSequence, Precision, Product};
 use device::cpu::attention::{KvLayer, KvShape};
@@ -80,7 +80,12 @@ fn weights(arena: &Arena, dtype: Dtype, rows: usize, cols: usize) -> Result<Matr
         }
         Ok(())
     })?;
-    Matrix::new(dtype, rows, cols, data.slice(PHASE_BYTES..PHASE_BYTES + bytes)?)
+    let data = data.slice(PHASE_BYTES..PHASE_BYTES + bytes)?;
+    if dtype == Dtype::F8E4M3 {
+        let factors = vec![0.01; rows.div_ceil(FP8_BLOCK) * cols.div_ceil(FP8_BLOCK)];
+        return Matrix::block_fp8(rows, cols, data, &factors);
+    }
+    Matrix::new(dtype, rows, cols, data)
 }
 
 /// Best time in seconds of each piece of a workload over many rounds. The sum of these times is
@@ -162,6 +167,7 @@ fn decode(cpu: &Cpu, memory: &mut ReadMemory, only: &str) -> Result<(), DeviceEr
             Dtype::BF16,
             Dtype::F16,
             Dtype::F32,
+            Dtype::F8E4M3,
             Dtype::Q8_0,
             Dtype::Q4_0,
             Dtype::Q4_1,
@@ -250,6 +256,7 @@ fn prefill(cpu: &Cpu, limits: &MeasuredLimits) -> Result<(), DeviceError> {
         Dtype::BF16,
         Dtype::F32,
         Dtype::F16,
+        Dtype::F8E4M3,
         Dtype::Q8_0,
         Dtype::Q4_0,
         Dtype::Q4_1,
@@ -257,7 +264,7 @@ fn prefill(cpu: &Cpu, limits: &MeasuredLimits) -> Result<(), DeviceError> {
         Dtype::Q6K,
     ] {
         let limit = match dtype {
-            Dtype::BF16 => limits.bf16,
+            Dtype::BF16 | Dtype::F8E4M3 => limits.bf16,
             Dtype::F32 | Dtype::F16 => limits.f32,
             _ => limits.int8,
         };
@@ -298,27 +305,40 @@ fn prefill(cpu: &Cpu, limits: &MeasuredLimits) -> Result<(), DeviceError> {
 }
 
 fn attention(cpu: &Cpu, limits: &MeasuredLimits) -> Result<(), DeviceError> {
-    for (name, heads, kv_heads) in [("1.2B", 32, 8), ("SmolLM2", 9, 3)] {
+    let models = [
+        ("1.2B", 32, 8, [64, 64]),
+        ("SmolLM2", 9, 3, [64, 64]),
+        // Latent attention: the values are the first elements of the keys.
+        ("DeepSeek", 128, 1, [576, 512]),
+    ];
+    for (name, heads, kv_heads, [key_dim, value_dim]) in models {
         for dtype in [KvDtype::Bf16, KvDtype::F32, KvDtype::Int8] {
-            let shape = KvShape { kv_heads, key_dim: 64, value_dim: 64, block_tokens: 32, dtype };
+            let shape = KvShape {
+                kv_heads,
+                key_dim,
+                value_dim,
+                block_tokens: 32,
+                dtype,
+                values_in_keys: key_dim != value_dim,
+            };
             for (context, tokens) in [(512, 512), (8192, 512), (512, 1), (8192, 1)] {
                 let blocks = context / 32;
                 let arena = Arena::new(KvLayer::bytes(&shape, blocks))?;
                 let mut layer = KvLayer::new(&arena, shape, blocks)?;
                 let table: Vec<u32> = (0..blocks as u32).collect();
-                let k: Vec<f32> = (0..context * kv_heads * 64)
+                let k: Vec<f32> = (0..context * kv_heads * key_dim)
                     .map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0)
                     .collect();
-                let q: Vec<f32> = (0..tokens * heads * 64)
+                let q: Vec<f32> = (0..tokens * heads * key_dim)
                     .map(|i| ((i * 53 % 103) as f32 - 50.0) / 50.0)
                     .collect();
                 cpu.write_kv(
                     &mut layer,
                     &[AttentionSequence { blocks: &table, rows: 0..context, first_position: 0 }],
                     &k,
-                    &k,
+                    if shape.values_in_keys { &[] } else { &k },
                 )?;
-                let mut out = vec![0f32; q.len()];
+                let mut out = vec![0f32; tokens * heads * value_dim];
                 let sequence = AttentionSequence {
                     blocks: &table,
                     rows: 0..tokens,
@@ -329,7 +349,7 @@ fn attention(cpu: &Cpu, limits: &MeasuredLimits) -> Result<(), DeviceError> {
                     cpu.attention(&layer, std::slice::from_ref(&sequence), &options, &q, &mut out)
                 })?;
                 let keys = tokens * context - tokens * (tokens - 1) / 2;
-                let flops = 4.0 * (keys * heads * 64) as f64 / seconds;
+                let flops = 2.0 * (keys * heads * (key_dim + value_dim)) as f64 / seconds;
                 let bytes = KvLayer::bytes(&shape, blocks) as f64 / seconds;
                 println!(
                     "attention {name:8} {dtype:?} context {context:5} tokens {tokens:3}: {:6.0} GFLOP/s = {:3.0}% of f32, {:5.1} GB/s of cache, {:.0} us",
@@ -355,7 +375,14 @@ fn attention_of_runs(cpu: &Cpu, memory: &mut ReadMemory) -> Result<(), DeviceErr
     const BLOCK: usize = 32;
     let (heads, kv_heads) = (9, 3);
     for dtype in [KvDtype::Bf16, KvDtype::Int8] {
-        let shape = KvShape { kv_heads, key_dim: 64, value_dim: 64, block_tokens: BLOCK, dtype };
+        let shape = KvShape {
+            kv_heads,
+            key_dim: 64,
+            value_dim: 64,
+            block_tokens: BLOCK,
+            dtype,
+            values_in_keys: false,
+        };
         let blocks = (SHARED + RUNS * (CONTEXT - SHARED)) / BLOCK;
         let arena = Arena::new(LAYERS * KvLayer::bytes(&shape, blocks))?;
         let mut layers = (0..LAYERS)

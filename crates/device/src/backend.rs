@@ -5,7 +5,7 @@
 use std::fmt::Debug;
 use std::ops::Range;
 
-use checkpoint::{Activation, Dtype};
+use checkpoint::{Activation, ClampedSwiglu, Dtype, Routing};
 
 use crate::DeviceError;
 
@@ -49,6 +49,9 @@ pub trait Backend: Sized {
     /// Tokens, positions and block tables of a forward pass: a [`PassInput`] in the device's
     /// memory.
     type PassInput<'a>;
+    /// The experts of the rows of a pass. Each chosen expert of a row is a slot; slots are sorted
+    /// by expert and then by row.
+    type ExpertRoutes: Default;
 
     /// A view of rows `rows` of the matrix of shape `shape` that is stored in `data`, without a
     /// copy.
@@ -58,6 +61,36 @@ pub trait Backend: Sized {
         data: &Self::TensorData,
         rows: Range<usize>,
     ) -> Result<Self::Matrix, DeviceError>;
+
+    /// A view of rows `rows` of the matrix of shape `shape` whose E4M3 elements are stored in `data`,
+    /// without a copy. `scales` are the factors of its blocks of 128 rows and columns, row-major.
+    fn block_fp8_matrix(
+        shape: [usize; 2],
+        data: &Self::TensorData,
+        scales: (Dtype, &Self::TensorData),
+        rows: Range<usize>,
+    ) -> Result<Self::Matrix, DeviceError> {
+        let _ = (shape, data, scales, rows);
+        Err(DeviceError::OperationUnsupported { operation: "block FP8 weights", device: "a GPU" })
+    }
+
+    /// A view of rows `rows` of the matrix of shape `shape` of 4-bit floats (E2M1), two in a byte of
+    /// `data`, with an E8M0 byte of `scales` for each 32 of a row; without a copy.
+    fn fp4_matrix(
+        shape: [usize; 2],
+        data: &Self::TensorData,
+        scales: &Self::TensorData,
+        rows: Range<usize>,
+    ) -> Result<Self::Matrix, DeviceError>;
+
+    /// Elements `elements` of the vector of length `len` that is stored in `data`, in f32.
+    /// `dtype` is f64, f32, f16 or bf16.
+    fn vector_part(
+        dtype: Dtype,
+        len: usize,
+        data: &Self::TensorData,
+        elements: Range<usize>,
+    ) -> Result<Self::Vector, DeviceError>;
 
     /// The vector stored in `data`, in f32. `dtype` is f64, f32, f16 or bf16.
     fn vector(
@@ -167,6 +200,56 @@ pub trait Backend: Sized {
         epilogue: Epilogue<Self>,
     ) -> Result<(), DeviceError>;
 
+    /// Chooses the experts of each row of `logits`, `[rows, experts]`. Experts with equal scores
+    /// are chosen in ascending order. A row with a NaN gets weights of NaN.
+    fn route(
+        &self,
+        logits: &Self::Buffer,
+        router: &RouterOptions,
+        routes: &mut Self::ExpertRoutes,
+    ) -> Result<(), DeviceError>;
+
+    /// Packs the rows of `x`, `[rows, cols]`, for the experts that they use.
+    fn pack_for_experts(
+        &self,
+        x: &Self::Buffer,
+        routes: &Self::ExpertRoutes,
+        epilogue: Epilogue<Self>,
+    ) -> Result<(), DeviceError>;
+
+    /// Multiplies the slots of every expert with that expert's weights, for several weights of an
+    /// expert at once. Reads the weights of the chosen experts only, and each of them once.
+    fn expert_linear<const N: usize>(
+        &self,
+        inputs: &Self::PackedActivations,
+        routes: &Self::ExpertRoutes,
+        products: [ExpertProduct<Self>; N],
+    ) -> Result<(), DeviceError>;
+
+    /// `gate = activation(gate) * up`, both `[slots, width]` but for
+    /// [`ExpertActivation::ClampedPairs`]; the epilogue packs the result for
+    /// [`Self::expert_linear`].
+    fn activate_experts(
+        &self,
+        activation: &ExpertActivation,
+        gate: &mut Self::Buffer,
+        up: &Self::Buffer,
+        routes: &Self::ExpertRoutes,
+        epilogue: Epilogue<Self>,
+    ) -> Result<(), DeviceError>;
+
+    /// `out[row] = sum over the row's experts of weight * outputs[slot]`, in the order of the
+    /// choice, plus the output of the shared experts. `outputs` is `[slots, width]`, `out` is
+    /// `[rows, width]`.
+    fn combine_experts(
+        &self,
+        outputs: &Self::Buffer,
+        routes: &Self::ExpertRoutes,
+        shared: SharedOutput<Self>,
+        width: usize,
+        out: &mut Self::Buffer,
+    ) -> Result<(), DeviceError>;
+
     /// `x += y`.
     fn add(&self, x: &mut Self::Buffer, y: &Self::Buffer) -> Result<(), DeviceError>;
 
@@ -188,7 +271,52 @@ pub trait Backend: Sized {
         out: &mut Self::Buffer,
     ) -> Result<(), DeviceError>;
 
+    /// Normalizes the latents and rotates the keys of latent attention in `kv`, `[rows, latent_dim
+    /// + rope_dim]`, in place.
+    fn latent_keys(
+        &self,
+        shape: &LatentShape,
+        kv: &mut Self::Buffer,
+        norm: NormWeights<Self>,
+        input: &Self::PassInput<'_>,
+        table: Self::RopeTable<'_>,
+    ) -> Result<(), DeviceError> {
+        let _ = (shape, kv, norm, input, table);
+        Err(DeviceError::OperationUnsupported { operation: "latent attention", device: "a GPU" })
+    }
+
+    /// Projects the first `nope_dim` elements of each head's query, `[rows, heads, nope_dim +
+    /// rope_dim]`, into the space of the latents, and rotates the last `rope_dim`: `out` is `[rows,
+    /// heads, latent_dim + rope_dim]`.
+    fn absorb_queries(
+        &self,
+        shape: &LatentShape,
+        up: &KvUpProjection<Self>,
+        q: &Self::Buffer,
+        input: &Self::PassInput<'_>,
+        table: Self::RopeTable<'_>,
+        out: &mut Self::Buffer,
+    ) -> Result<(), DeviceError> {
+        let _ = (shape, up, q, input, table, out);
+        Err(DeviceError::OperationUnsupported { operation: "latent attention", device: "a GPU" })
+    }
+
+    /// Projects each head's weighted latents, `[rows, heads, latent_dim]`, to values: `out` is
+    /// `[rows, heads, value_dim]`.
+    fn expand_values(
+        &self,
+        shape: &LatentShape,
+        up: &KvUpProjection<Self>,
+        x: &Self::Buffer,
+        out: &mut Self::Buffer,
+        epilogue: Epilogue<Self>,
+    ) -> Result<(), DeviceError> {
+        let _ = (shape, up, x, out, epilogue);
+        Err(DeviceError::OperationUnsupported { operation: "latent attention", device: "a GPU" })
+    }
+
     /// Writes keys and values, both `[rows, kv_heads, head_dim]`, to the rows' slots in the cache.
+    /// `v` is empty if the cache's values are parts of its keys.
     fn write_kv(
         &self,
         kv: &mut Self::KvLayer,
@@ -220,9 +348,51 @@ pub struct Product<'a, B: Backend> {
     pub out: &'a mut B::Buffer,
 }
 
+/// One matrix multiplication of all experts: `out[slot] = inputs[slot] * weights[e]^T + biases[e]`,
+/// where `e` is the expert of the slot.
+pub struct ExpertProduct<'a, B: Backend> {
+    /// `[out_features, in_features]` of each expert.
+    pub weights: &'a [B::Matrix],
+    /// `[out_features]` of each expert, or none at all.
+    pub biases: &'a [B::Vector],
+    /// `[slots, out_features]`
+    pub out: &'a mut B::Buffer,
+}
+
+/// How a router chooses the experts of a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RouterOptions {
+    pub experts: usize,
+    /// At most `experts`; with groups, at most the experts of the kept groups.
+    pub experts_per_token: usize,
+    pub routing: Routing,
+}
+
+/// The function of an expert's gate and up projections.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ExpertActivation {
+    /// `activation(gate) * up`
+    Plain(Activation),
+    Clamped(ClampedSwiglu),
+    /// As `Clamped`, but `up` is `[slots, 2 * width]` and has gate and up in turns (gpt-oss's
+    /// `gate_up_proj`); what `gate` contains is not read.
+    ClampedPairs(ClampedSwiglu),
+}
+
+/// The output of the shared experts, `[rows, width]`, which `out` of [`Backend::combine_experts`]
+/// contains.
+pub enum SharedOutput<'a, B: Backend> {
+    /// There are none.
+    None,
+    Plain,
+    /// It is multiplied with the sigmoid of a gate, `[rows]`.
+    Gated(&'a B::Buffer),
+}
+
 /// Second output of an operation: its result, `[rows, cols]`, packed for the linear layers that
 /// read it next. The packed values equal those of [`Backend::pack`], but a GPU writes them in the
-/// kernel that computes the result.
+/// kernel that computes the result. Where a result has slots of experts, `rows` is nevertheless the
+/// number of rows of the pass.
 pub struct Epilogue<'a, B: Backend> {
     pub packed: &'a mut B::PackedActivations,
     pub rows: usize,
@@ -237,6 +407,41 @@ pub struct NormWeights<'a, B: Backend> {
     pub bias: Option<&'a B::Vector>,
     /// Added to the variance before the square root is taken.
     pub eps: f32,
+}
+
+/// The shape of multi-head latent attention (DeepSeek-V2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatentShape {
+    pub heads: usize,
+    /// Elements of a head's query and key that are not rotated.
+    pub nope_dim: usize,
+    /// Elements of a head's query, and of the key of all heads, that are rotated.
+    pub rope_dim: usize,
+    /// Elements of a head's value.
+    pub value_dim: usize,
+    /// Elements of a latent, from which the keys and values of all heads are projected.
+    pub latent_dim: usize,
+}
+
+impl LatentShape {
+    /// Elements of a head's query.
+    pub fn query_dim(&self) -> usize {
+        self.nope_dim + self.rope_dim
+    }
+
+    /// Elements of a cached key: a latent and a rotated key.
+    pub fn key_dim(&self) -> usize {
+        self.latent_dim + self.rope_dim
+    }
+}
+
+/// The matrices that project latents to the keys and values of all heads.
+pub enum KvUpProjection<'a, B: Backend> {
+    /// `[heads * (nope_dim + value_dim), latent_dim]`: each head's rows of keys, then of values.
+    Joint(&'a B::Matrix),
+    /// Two matrices, as newer GGUF files have them: `[heads * latent_dim, nope_dim]`, each head's
+    /// part transposed, and `[heads * value_dim, latent_dim]`.
+    Split { keys: &'a B::Matrix, values: &'a B::Matrix },
 }
 
 /// How queries attend to keys.

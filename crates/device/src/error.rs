@@ -113,6 +113,12 @@ pub enum DeviceError {
     )]
     DtypeUnsupported { dtype: &'static str },
 
+    /// A kind of device has no kernel for an operation.
+    #[error(
+        "{device} cannot compute {operation} yet; place the model on the CPU with --device-map cpu"
+    )]
+    OperationUnsupported { operation: &'static str, device: &'static str },
+
     /// Activations were not packed in the dtype that a weight needs.
     #[error(
         "the activations are not packed as {activations}, which {dtype} weights need; \
@@ -155,9 +161,9 @@ impl HasKind for DeviceError {
             Self::DtypeUnsupported { .. } | Self::FileEnded { .. } | Self::OutOfRange { .. } => {
                 ErrorKind::BadInput
             }
-            Self::KernelSetUnavailable { .. } | Self::ThreadRefused { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::KernelSetUnavailable { .. }
+            | Self::ThreadRefused { .. }
+            | Self::OperationUnsupported { .. } => ErrorKind::Unavailable,
             Self::ArenaFull { .. } | Self::MemoryRefused { .. } => ErrorKind::OutOfMemory,
             Self::Io { .. } => ErrorKind::Io,
             Self::Unfilled { .. }

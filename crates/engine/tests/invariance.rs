@@ -4,14 +4,14 @@
 
 mod common;
 
-use common::{TINY_LLAMA, TestLoad, TinyModel, bits, logits_in_chunks, tokens};
+use common::{TINY_DEEPSEEK, TINY_LLAMA, TestLoad, TinyModel, bits, logits_in_chunks, tokens};
 use engine::{BLOCK_TOKENS, Batch, BlockId, Loaded, SequenceSpan};
 use placement::{DeviceMapMode, DtypeChoice, KvDtype};
 
 const LENGTH: usize = 150;
 
-/// Configurations that together have grouped queries, sliding windows, QK norms and norms after
-/// attention.
+/// Configurations that together have grouped queries, sliding windows, QK norms, norms after
+/// attention, latent attention, and mixtures of experts with and without shared ones.
 fn configs() -> Vec<(&'static str, String)> {
     let with = |model: &str, class: &str, more: &str| {
         let base = TINY_LLAMA
@@ -24,6 +24,67 @@ fn configs() -> Vec<(&'static str, String)> {
         ("mistral", with("mistral", "MistralForCausalLM", "\"sliding_window\": 37,")),
         ("qwen3", with("qwen3", "Qwen3ForCausalLM", "\"head_dim\": 32,")),
         ("olmo2", with("olmo2", "Olmo2ForCausalLM", "")),
+        ("deepseek2", TINY_DEEPSEEK.to_owned()),
+        (
+            "llama-fp8",
+            with(
+                "llama",
+                "LlamaForCausalLM",
+                "\"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": [128, 128]},",
+            ),
+        ),
+    ]
+    .into_iter()
+    .chain(expert_configs())
+    .collect()
+}
+
+/// Configurations with a mixture of experts.
+fn expert_configs() -> Vec<(&'static str, String)> {
+    let with = |model: &str, class: &str, more: &str| {
+        let base = TINY_LLAMA
+            .replace("\"llama\"", &format!("\"{model}\""))
+            .replace("LlamaForCausalLM", class);
+        base.replace("\"bos_token_id\": 1", &format!("{more} \"bos_token_id\": 1"))
+    };
+    let experts = "\"num_experts\": 12, \"num_experts_per_tok\": 3, \"moe_intermediate_size\": 32,";
+    let shared = format!("{experts} \"shared_expert_intermediate_size\": 64,");
+    vec![
+        (
+            "qwen3-moe",
+            with(
+                "qwen3_moe",
+                "Qwen3MoeForCausalLM",
+                &format!("\"head_dim\": 32, \"norm_topk_prob\": true, {experts}"),
+            ),
+        ),
+        (
+            "qwen2-moe",
+            with(
+                "qwen2_moe",
+                "Qwen2MoeForCausalLM",
+                &format!("\"mlp_only_layers\": [1], {shared}"),
+            ),
+        ),
+        (
+            "mixtral",
+            with(
+                "mixtral",
+                "MixtralForCausalLM",
+                "\"num_local_experts\": 5, \"num_experts_per_tok\": 2,",
+            ),
+        ),
+        ("olmoe", with("olmoe", "OlmoeForCausalLM", experts)),
+        (
+            "deepseek2-moe",
+            TINY_DEEPSEEK
+                .replace("\"first_k_dense_replace\": 2", "\"first_k_dense_replace\": 1")
+                .replace(
+                    "\"n_routed_experts\": 4",
+                    "\"n_routed_experts\": 12, \"n_group\": 4, \"topk_group\": 2, \
+                     \"topk_method\": \"group_limited_greedy\", \"n_shared_experts\": 2",
+                ),
+        ),
     ]
 }
 
@@ -64,8 +125,16 @@ fn logits_do_not_depend_on_the_chunks_of_a_prompt() {
 
 #[test]
 fn logits_do_not_depend_on_other_sequences_of_the_batch() {
-    let model = TinyModel::new(TINY_LLAMA, 2);
-    for (dtype, kv_dtype) in dtypes() {
+    compare_with_batches(TINY_LLAMA, &dtypes());
+    compare_with_batches(TINY_DEEPSEEK, &dtypes());
+    for (_, config) in expert_configs() {
+        compare_with_batches(&config, &dtypes()[..4]);
+    }
+}
+
+fn compare_with_batches(config: &str, dtypes: &[(DtypeChoice, Option<KvDtype>)]) {
+    let model = TinyModel::new(config, 2);
+    for &(dtype, kv_dtype) in dtypes {
         let mut loaded = TestLoad { dtype, kv_dtype, concurrency: 40, ..TestLoad::default() }
             .load(&model.path())
             .expect("load the model");
@@ -137,7 +206,13 @@ fn together(loaded: &mut Loaded, texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
 
 #[test]
 fn logits_after_a_shared_prefix_are_those_after_an_own_one() {
-    let model = TinyModel::new(TINY_LLAMA, 1);
+    for (_, config) in configs() {
+        compare_with_prefix(&config);
+    }
+}
+
+fn compare_with_prefix(config: &str) {
+    let model = TinyModel::new(config, 1);
     let mut loaded = TestLoad::default().load(&model.path()).expect("load the model");
     let (prefix, tail) = (tokens(2 * BLOCK_TOKENS, 5), tokens(20, 6));
     let text: Vec<u32> = prefix.iter().chain(&tail).copied().collect();
@@ -153,7 +228,15 @@ fn logits_after_a_shared_prefix_are_those_after_an_own_one() {
 
 #[test]
 fn logits_do_not_depend_on_threads_or_tiers() {
-    let model = TinyModel::new(TINY_LLAMA, 3);
+    compare_threads_and_tiers(TINY_LLAMA);
+    compare_threads_and_tiers(TINY_DEEPSEEK);
+    for (_, config) in expert_configs() {
+        compare_threads_and_tiers(&config);
+    }
+}
+
+fn compare_threads_and_tiers(config: &str) {
+    let model = TinyModel::new(config, 3);
     let text = tokens(LENGTH, 9);
     for dtype in [DtypeChoice::Auto, DtypeChoice::Int8] {
         let mut one = TestLoad { dtype, threads: 1, ..TestLoad::default() }

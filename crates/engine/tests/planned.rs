@@ -50,6 +50,7 @@ fn every_family_allocates_the_planned_bytes() {
         "phi3-longrope-short",
         "qwen2",
         "qwen3",
+        "deepseek2",
     ] {
         for (dtype, kv_dtype) in [
             (DtypeChoice::Auto, None),

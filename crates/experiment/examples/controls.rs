@@ -11,6 +11,8 @@ use std::path::Path;
 
 /// Share of 95% intervals that may cover the truth. A thousand studies: within 3 standard errors.
 const COVERAGE: (f64, f64) = (0.93, 0.97);
+/// Runs at risk and crashes below which a study is no test of anything.
+const INFORMATIVE: (usize, usize) = (200, 50);
 /// The mean estimate may differ from the planted one by this share of it.
 const BIAS_MAX: f64 = 0.05;
 
@@ -33,15 +35,26 @@ fn control(file: &Path, studies: u64) -> Result<usize, Box<dyn std::error::Error
     // The random operator's errors are lagged: an order is a trade, which abandonment reads.
     let options = AnalysisOptions::default();
     let (mut found, mut truth) = (Vec::new(), None);
+    let mut least = (usize::MAX, usize::MAX);
     for study in 0..studies {
         let set = format!("experiment.seed={}", seed + 1_000_000 * (study + 1));
         let observed = simulated_study(&Config::load(file, &[set])?)?;
         truth = truth.or(observed.runs.first().and_then(|run| run.known_effect));
+        let at_risk = observed.runs.iter().filter(|run| run.is_at_risk()).count();
+        let crashes = observed.runs.iter().filter(|run| run.crashed()).count();
+        least = (least.0.min(at_risk), least.1.min(crashes));
         found.push(headline(&[observed], &options));
     }
     let mut failures = 0;
     let mut out = std::io::stdout().lock();
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    let (at_risk, crashes) = least;
+    writeln!(out, "{name}: each study has at least {at_risk} runs at risk and {crashes} crashes")?;
+    if at_risk < INFORMATIVE.0 || crashes < INFORMATIVE.1 {
+        let (runs, events) = INFORMATIVE;
+        writeln!(out, "FAILED {name}: expected at least {runs} runs at risk and {events} crashes")?;
+        failures += 1;
+    }
     let estimate = |headline: &Headline| match truth {
         Some(_) => headline.exposure_now.clone(),
         None => headline.exposure.clone(),

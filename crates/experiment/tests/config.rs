@@ -321,6 +321,27 @@ fn check_phase(phase: usize, config: &Config) {
 }
 
 #[test]
+fn families_of_tests_are_declared_and_recorded_only_where_they_are_set() {
+    let text = "agent: {policy: careful}\ngrid: {pe_induction.p_shock: [0.0, 0.5]}\n";
+    assert!(!parse(text).identity().contains_key("analysis.families"));
+    let declared = "analysis: {families: {main: [doses, causes], rest: [factors]}}\n";
+    let config = parse(&format!("{declared}{text}"));
+    let expected = json!({"main": ["doses", "causes"], "rest": ["factors"]});
+    assert_eq!(config.identity()["analysis.families"], expected);
+    for (families, why) in [
+        ("{main: [dosis]}", "(not \"dosis\")"),
+        ("{main: [doses], rest: [doses]}", "(not doses twice)"),
+        ("{main: []}", "(not main: [])"),
+        ("{main: doses}", "(not main: \"doses\")"),
+        ("[doses]", "a mapping of names to lists of doses"),
+        ("{causes: [doses]}", "not a family called causes without that group"),
+    ] {
+        let error = refused(&format!("analysis: {{families: {families}}}\n"));
+        assert!(error.contains(why), "{families}: {error}");
+    }
+}
+
+#[test]
 fn worlds_can_be_set_by_level_and_draws_are_further_runs_of_a_world() {
     let text = "experiment: {replications: 2, replications_by: {pe_induction.p_shock: {0: 5}}, draws: 3}\n\
                 agent: {policy: careful}\ngrid: {pe_induction.p_shock: [0.0, 0.5]}\n";

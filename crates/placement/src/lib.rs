@@ -17,6 +17,7 @@ mod describe;
 mod error;
 mod fallback;
 pub mod footprint;
+mod gpu_support;
 mod ladder;
 mod limits;
 mod machine;
@@ -39,6 +40,7 @@ pub use footprint::{
     CHUNK_TOKENS, Footprint, GPU_STAGING_BYTES, KV_BLOCK_TOKENS, LOGITS_ROWS, ModuleWeights,
     PINNED_RING_BYTES, READERS_MAX, Weights,
 };
+pub use gpu_support::without_gpu_kernel;
 pub use ladder::{FailedRung, GpuLeft, Ladder, ladder, ladder_below};
 pub use limits::{CONTEXT_DEFAULT_MAX, DeviceMapMode, DtypeChoice, KvDtype, Limits, MaxMemory};
 pub use machine::{

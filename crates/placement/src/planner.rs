@@ -2,6 +2,7 @@
 use crate::alternatives::{self, Goal};
 use crate::assign::{AssignError, HostNeed};
 use crate::footprint::Weights;
+use crate::gpu_support::usable_machine;
 use crate::solver::{Solution, Solver};
 use crate::{
     DeviceMapMode, DtypeChoice, Limits, Machine, ModulePlan, Plan, PlanError, Spill, Tier,
@@ -45,6 +46,7 @@ impl<'a> Planner<'a> {
     /// As for [`plan`].
     pub fn plan(&self, machine: &Machine, limits: &Limits) -> Result<Plan, PlanError> {
         check(limits)?;
+        let machine = &*usable_machine(self.solver.config, machine, limits)?;
         let solution = self
             .solver
             .solve(machine, limits)

@@ -164,8 +164,8 @@ fn a_spill_caused_by_the_kv_cache() {
 
 #[test]
 fn a_spill_that_needs_several_gpus() {
-    let one = format!("gpus: [{GPU}]\nhost: {{memory: 512GiB}}\n");
-    let kinds = checked("deepseek-v2.5", &one, |_| {});
+    let one = "gpus: [{name: A100-40GB, memory: 39.5GiB}]\nhost: {memory: 512GiB}\n";
+    let kinds = checked("llama-3.3-70b", one, |_| {});
     assert_eq!(kinds, ["gpu"]);
 }
 

@@ -86,6 +86,21 @@ fn latent_attention_caches_one_latent_a_position() {
     assert!((40e9..45e9).contains(&(active as f64)), "{active}");
 }
 
+/// GPUs have no kernels for latent attention, so the model stays on the CPU, and the plan says why.
+#[test]
+fn latent_attention_is_not_placed_on_gpus() {
+    let plan = planned("deepseek-v2.5", "a100-80gb-x4", |limits| limits.disk = true).unwrap();
+    assert!(plan.modules.iter().all(|module| !module.tier.is_gpu()));
+    let says_why = |note: &String| note.contains("no GPU kernel computes latent attention");
+    assert!(plan.notes.iter().any(says_why), "{:?}", plan.notes);
+    let mapped = planned("deepseek-v2.5", "a100-80gb-x4", |limits| {
+        limits.mode = DeviceMapMode::Explicit(vec![(String::new(), Tier::Gpu(0))]);
+    });
+    let error = mapped.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(error.to_string().contains("latent attention"), "{error}");
+}
+
 #[test]
 fn int8_takes_34_bytes_for_32_weights() {
     let plan = planned("llama-3.3-70b", "h100", |limits| limits.dtype = DtypeChoice::Int8).unwrap();

@@ -23,7 +23,7 @@ pub fn shown(value: f64, format: Format) -> Option<String> {
     })
 }
 
-/// A number of a sentence or a title, in at most so many significant digits; a dash for NaN.
+/// A number of a sentence or a title, in at most `digits` significant digits; a dash for NaN.
 pub fn plain(value: f64, digits: u8) -> String {
     let shown = shown(value, Format::Digits(digits)).unwrap_or_else(|| "–".to_string());
     match shown.contains('.') && !shown.contains('×') {
@@ -50,7 +50,7 @@ fn p_value(p: f64) -> String {
     }
 }
 
-/// A finite number with so many decimals, thousands separated by commas. A number that rounds to
+/// A finite number with `decimals` decimals, thousands separated by commas. A number that rounds to
 /// zero has no sign.
 pub fn fixed(value: f64, decimals: usize) -> String {
     let text = format!("{:.decimals$}", value.abs());
@@ -69,7 +69,7 @@ pub fn fixed(value: f64, decimals: usize) -> String {
     out + fraction
 }
 
-/// A finite number with so many significant digits. Digits before the decimal point are all shown.
+/// A finite number with `digits` significant digits. Digits before the decimal point are all shown.
 /// From a billion on and below a ten-thousandth: `1.23 × 10⁻⁵`.
 pub fn significant(value: f64, digits: usize) -> String {
     if value == 0.0 {

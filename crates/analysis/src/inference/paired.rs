@@ -19,7 +19,7 @@ pub struct SignTest {
     pub ties: usize,
     /// Exact, two-sided.
     pub p: f64,
-    /// The lowest p that so many untied pairs can give.
+    /// The lowest p that this number of untied pairs can give.
     pub p_smallest: f64,
 }
 

@@ -26,7 +26,7 @@ pub enum Alternative {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PermutationOptions {
     pub alternative: Alternative,
-    /// All arrangements (of memory 8 bytes each) are enumerated if there are at most so many, else
+    /// All arrangements (of memory 8 bytes each) are enumerated up to this number, else
     /// some are drawn.
     pub exact_max: u64,
     /// Number of drawn arrangements.

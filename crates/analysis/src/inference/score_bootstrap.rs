@@ -7,7 +7,7 @@ use crate::inference::wild_weights::{WeightVectors, WildWeights};
 use nalgebra::{DMatrix, DVector};
 use serde::Serialize;
 
-/// 2^12: signs of up to so many vectors are always enumerated.
+/// 2^12: up to this number, all sign vectors are enumerated.
 const EXACT_MIN: u64 = 4096;
 /// Sums of scores that are 0 at a restricted maximum, in units of their standard deviation.
 const SCORE_MAX: f64 = 1e-3;

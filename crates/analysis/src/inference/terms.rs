@@ -57,7 +57,7 @@ pub(super) fn terms(
 }
 
 /// Cluster-robust F statistic that the coefficients at `which` are all 0; `None` if there are too
-/// few clusters for so many coefficients.
+/// few clusters for the number of coefficients.
 pub(super) fn wald_f(
     estimates: &DVector<f64>,
     covariance: &DMatrix<f64>,

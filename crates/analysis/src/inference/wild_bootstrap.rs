@@ -23,7 +23,7 @@ pub struct WildOptions {
     pub weights: WildWeights,
     /// Number of drawn weight vectors, such as 9,999.
     pub replicates: usize,
-    /// All 2^G sign vectors are enumerated instead if there are at most so many.
+    /// All 2^G sign vectors are enumerated instead if there are at most this many.
     pub exact_max: u64,
     pub seed: u64,
     /// Level of the interval; `None`: the p alone, about 80 times as fast.
@@ -44,7 +44,7 @@ pub struct WildBootstrap {
     /// Monte Carlo standard error of p, 0 if exact.
     pub p_error: f64,
     /// Bounds of the values that the test does not reject; `None`: no bound on this side, or none
-    /// asked for.
+    /// requested.
     pub low: Option<f64>,
     pub high: Option<f64>,
     pub level: Option<f64>,

@@ -160,12 +160,13 @@ fn hazard_curve(context: &StudyContext<'_>, lag: u64) -> Result<(Figure, String)
     let exposure =
         cox::SplineExposure { covariate: EXPOSURE.0.to_owned(), spline, reference: low, at };
     let effect = cox::spline_effect(&risk, &covariates, &exposure, &context.cox())?;
-    let steepest = effect.curve.windows(2).max_by(|a, b| {
-        let slope = |w: &[cox::SplinePoint]| {
-            (w[1].log_hazard_ratio - w[0].log_hazard_ratio) / (w[1].exposure - w[0].exposure)
-        };
-        slope(a).total_cmp(&slope(b))
-    });
+    let slope = |w: &[cox::SplinePoint]| {
+        (w[1].log_hazard_ratio - w[0].log_hazard_ratio) / (w[1].exposure - w[0].exposure)
+    };
+    let largest = effect.curve.windows(2).map(slope).fold(f64::NEG_INFINITY, f64::max);
+    // The curve is straight beyond its outer knots: rounding must not choose among equal slopes.
+    let enough = largest - 1e-6 * largest.abs();
+    let steepest = effect.curve.windows(2).find(|w| slope(w) >= enough);
     let ratio = |log: f64| log.exp();
     let line = effect.curve.iter().map(|p| (p.exposure, ratio(p.log_hazard_ratio))).collect();
     let band = effect.curve.iter().map(|p| (p.exposure, ratio(p.lower), ratio(p.upper))).collect();
@@ -193,11 +194,24 @@ fn hazard_curve(context: &StudyContext<'_>, lag: u64) -> Result<(Figure, String)
             Layer::Rule { at: 1.0, vertical: false, label: String::new() },
         ],
         at_risk: None,
-        command: context.command(
-            "intervals",
-            "--start start --time stop --event event --subject run_id --covariates exposure_lag20 \
-             --strata model --cluster seed --model cox",
-        ),
+        command: intervals_command(context),
     };
     Ok((figure, sentence))
+}
+
+/// The command that fits the time-varying model: `survival` where the table `intervals` has a
+/// column of exposure with this lag.
+fn intervals_command(context: &StudyContext<'_>) -> String {
+    let covariate = match context.options.lag {
+        0 => "exposure",
+        20 => "exposure_lag20",
+        lag => return context.report(&format!("--lag {lag}")),
+    };
+    context.command(
+        "intervals",
+        &format!(
+            "--start start --time stop --event event --subject run_id --covariates {covariate} \
+             --strata stratum --cluster seed --model cox"
+        ),
+    )
 }

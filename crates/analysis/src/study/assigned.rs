@@ -1,7 +1,7 @@
 //! T4: how the hazard of a crash depends on the assigned dose and the other assigned factors.
 
 use super::cohort::{DOSE_UNIT, short};
-use super::context::{Findings, StudyContext};
+use super::context::{ANY_CRASH, DOSES, FACTORS, Findings, StudyContext};
 use super::hazard_model::{HazardModel, model_table, warn_of_fit};
 use super::headline::Headline;
 use super::run::{ObservedRun, RunColumn};
@@ -38,7 +38,7 @@ pub fn section(
     models.extend(dose_contrasts(context));
     models.extend(factor_contrasts(context));
     for model in &models[1..] {
-        let family = if model.name.starts_with("factor") { "factors" } else { "doses" };
+        let family = if model.name.starts_with("factor") { FACTORS } else { DOSES };
         let Ok(fit) = &model.fit else {
             findings.test(family, model.name.clone(), None);
             continue;
@@ -189,8 +189,9 @@ fn forest(context: &StudyContext<'_>, models: &[HazardModel]) -> Figure {
         at_risk: None,
         command: context.command(
             "runs",
-            "--start entry_time --time event_time --event event_type --covariates p_shock \
-             --strata model --cluster seed --model cox",
+            &format!(
+                "{ANY_CRASH} --covariates p_shock --strata stratum --cluster seed --model cox"
+            ),
         ),
     }
 }

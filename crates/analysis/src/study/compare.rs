@@ -1,7 +1,7 @@
 //! Two studies or models side by side, paired where their worlds match.
 
 use super::cohort::{Cohort, DOSE_UNIT, EXPOSURE, strata};
-use super::context::{AnalysisOptions, Findings, StudyContext, dose_label};
+use super::context::{ANY_CRASH, AnalysisOptions, Findings, StudyContext, dose_label};
 use super::run::{ObservedRun, ObservedStudy, RunMeasure};
 use super::sheet::table;
 use super::survival::p_text;
@@ -264,10 +264,7 @@ fn curves(
         y: axis("without a crash", 1.0),
         layers,
         at_risk: None,
-        command: context.command(
-            "runs",
-            "--start entry_time --time event_time --event event_type --group p_shock --model km",
-        ),
+        command: context.command("runs", &format!("{ANY_CRASH} --group p_shock --model km")),
     };
     findings.sections.push(Section {
         id: "survival".into(),

@@ -5,6 +5,7 @@ use super::run::ObservedStudy;
 use crate::document::{Refusal, Section, Severity};
 use crate::inference::{BootstrapOptions, FamilyTest};
 use crate::survival::cox::CoxOptions;
+use base::shell_word;
 
 /// How to analyze.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +37,14 @@ pub struct StudyContext<'a> {
     pub options: &'a AnalysisOptions,
 }
 
+/// Options of `vendomini survival` for the table `runs`: the runs that were at risk, with any
+/// primary crash as the event.
+pub const ANY_CRASH: &str = "--start entry_time --time event_time --event event_type \
+     --drop-missing --censored horizon --censored ruin --censored expired --cause any";
+/// The same with causes that compete.
+pub const COMPETING: &str =
+    "--start entry_time --time event_time --event event_type --drop-missing";
+
 impl StudyContext<'_> {
     /// The command that prints the data of a figure or table that a method computes from `table`.
     pub fn command(&self, table: &str, model: &str) -> String {
@@ -44,8 +53,14 @@ impl StudyContext<'_> {
 
     /// The command that exports a table.
     pub fn export(&self, table: &str, format: &str) -> String {
-        let folder = self.studies.first().map_or("DIR", |study| &study.folder);
+        let folder = self.studies.first().map_or("DIR".to_owned(), |s| shell_word(&s.folder));
         format!("vendomini export {folder} --table {table} --out {table}.{format}")
+    }
+
+    /// The command that writes the report again.
+    pub fn report(&self, options: &str) -> String {
+        let folders: Vec<String> = self.studies.iter().map(|s| shell_word(&s.folder)).collect();
+        format!("vendomini report {} {options}", folders.join(" "))
     }
 
     pub fn cox(&self) -> CoxOptions {
@@ -74,19 +89,27 @@ impl StudyContext<'_> {
     }
 }
 
+/// Groups of tests that ask one question each. A configuration declares which of them form a family
+/// (`analysis.families`); by default each is one.
+pub const TEST_GROUPS: [&str; 4] = [DOSES, FACTORS, CAUSES, WITHIN_WORLDS];
+pub const DOSES: &str = "doses";
+pub const FACTORS: &str = "factors";
+pub const CAUSES: &str = "causes";
+pub const WITHIN_WORLDS: &str = "within_worlds";
+
 /// Sections and refusals, as they are found.
 #[derive(Debug, Default)]
 pub struct Findings {
     pub sections: Vec<Section>,
     pub refusals: Vec<Refusal>,
-    /// Tests of one question each, in families within which they are corrected.
+    /// Tests by group; a family may have several groups.
     pub tests: Vec<FamilyTest>,
 }
 
 impl Findings {
-    /// Adds a test to a family; `None`: not estimable.
-    pub fn test(&mut self, family: &str, name: String, p: Option<f64>) {
-        self.tests.push(FamilyTest { family: family.to_owned(), name, p });
+    /// Adds a test to one of [`TEST_GROUPS`]; `None`: not estimable.
+    pub fn test(&mut self, group: &'static str, name: String, p: Option<f64>) {
+        self.tests.push(FamilyTest { family: group.to_owned(), name, p });
     }
 
     pub fn refuse(&mut self, code: &'static str, severity: Severity, what: &str, why: String) {

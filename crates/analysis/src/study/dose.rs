@@ -288,7 +288,7 @@ fn effective_dose(context: &StudyContext<'_>) -> Result<(Table, String), crate::
     Ok((sheet, sentence))
 }
 
-/// Shocks that were asked for, and that changed something.
+/// Shocks drawn, and shocks that changed something.
 fn asked_and_applied(context: &StudyContext<'_>) -> Figure {
     let mut points = Vec::new();
     let (mut asked, mut applied) = (Vec::new(), Vec::new());

@@ -22,7 +22,8 @@ pub fn section(studies: &[ObservedStudy]) -> Section {
     let runs: Vec<&ObservedRun> = studies.iter().flat_map(|study| &study.runs).collect();
     let mut text = Vec::new();
     for study in studies {
-        let unfinished = study.planned.saturating_sub(study.runs.len() + study.unreadable.len());
+        let known = study.runs.len() + study.unreadable.len() + study.repeated;
+        let unfinished = study.planned.saturating_sub(known);
         text.push(format!(
             "{}: {} runs planned, {} done, {} failed and left out, {} not yet done, {} unreadable \
              and left out; design {}.",
@@ -34,6 +35,12 @@ pub fn section(studies: &[ObservedStudy]) -> Section {
             study.unreadable.len(),
             study.design
         ));
+        if study.repeated > 0 {
+            let (name, repeated) = (&study.name, study.repeated);
+            text.push(format!(
+                "{name}: {repeated} runs are in an earlier folder, and counted there."
+            ));
+        }
     }
     let mut tables = vec![by_dose(&runs), by_cell(&runs, studies)];
     if studies.iter().any(|study| !study.unreadable.is_empty()) {

@@ -13,8 +13,8 @@ pub struct Headline {
     pub assigned: Option<Coefficient>,
     /// Log hazard ratio of a unit of lagged exposure.
     pub exposure: Option<Coefficient>,
-    /// The same without lag, which is what the hazards of scripted operators depend on; `None` where
-    /// a run has no known effect to compare it with.
+    /// The same without lag, which is what the hazards of scripted operators depend on; `None`
+    /// where a run has no known effect to compare it with.
     pub exposure_now: Option<Coefficient>,
     /// Standard deviation of the lagged exposure over time at risk.
     pub exposure_sd: f64,

@@ -1,6 +1,6 @@
 //! T6: what ends runs. Crashes of each kind, ruin and expiry compete.
 
-use super::context::{Findings, StudyContext, dose_label};
+use super::context::{CAUSES, COMPETING, Findings, StudyContext, dose_label};
 use super::run::{ObservedRun, RunEnd};
 use super::sheet::table;
 use crate::document::{Axis, Figure, Format, Layer, Section, Table, Value};
@@ -103,7 +103,7 @@ fn cause_specific(
         let options = CoxOptions { cause: Some(number), ..context.cox() };
         let fit = cox::fit(&risk, &covariates, &options).ok();
         let coefficient = fit.as_ref().and_then(|fit| fit.coefficients.first());
-        findings.test("causes", end.label(), coefficient.map(|c| c.p));
+        findings.test(CAUSES, end.label(), coefficient.map(|c| c.p));
         sheet.rows.push(vec![
             end.label().into(),
             risk.cause.iter().filter(|cause| **cause == number).count().into(),
@@ -153,9 +153,6 @@ fn stacked(
         y: Axis::linear("ended").from_to(0.0, 1.0),
         layers,
         at_risk: None,
-        command: context.command(
-            "runs",
-            "--start entry_time --time event_time --event event_type --group p_shock --model aj",
-        ),
+        command: context.command("runs", &format!("{COMPETING} --group p_shock --model aj")),
     })
 }

@@ -19,6 +19,7 @@ mod headline;
 mod incidence;
 mod pairs;
 mod refusals;
+mod repeated;
 mod robustness;
 mod run;
 mod sheet;
@@ -29,7 +30,8 @@ mod worlds;
 
 pub use cohort::{Cohort, EXPOSURE, PathCovariate, stratum_name};
 pub use compare::{Side, compare};
-pub use context::AnalysisOptions;
+pub use context::{AnalysisOptions, TEST_GROUPS};
+pub use repeated::leave_out_repeated;
 pub use run::{
     Behavior, ObservedBin, ObservedCrash, ObservedRun, ObservedStudy, PathPoint, RunEnd,
     SHOCK_TYPES, ShockCounts,
@@ -64,7 +66,7 @@ pub fn analyze(studies: &[ObservedStudy], options: &AnalysisOptions) -> Document
         trajectories::section(&context, &mut findings);
         robustness::section(&context, &mut findings);
         worlds::section(&context, &mut findings);
-        families::section(&mut findings);
+        families::section(&context, &mut findings);
     }
     cost::section(&context, &mut findings);
     refusals::check(&context, &headline, &mut findings);

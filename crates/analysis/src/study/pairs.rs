@@ -1,7 +1,7 @@
 //! T7: runs with and without shocks in the same world.
 
 use super::cohort::DOSE_UNIT;
-use super::context::{Findings, StudyContext};
+use super::context::{Findings, StudyContext, WITHIN_WORLDS};
 use super::run::ObservedRun;
 use super::sheet::table;
 use super::survival::p_text;
@@ -119,7 +119,7 @@ fn differences(context: &StudyContext<'_>, control: f64, findings: &mut Findings
             let tests =
                 DifferenceTests::of(&paired(context, dose, control, value), context.options);
             let name = format!("{what}, p_shock {dose} v {control}");
-            findings.test("within worlds", name, tests.sign_p);
+            findings.test(WITHIN_WORLDS, name, tests.sign_p);
             let head: [Value; 2] = [dose.into(), what.into()];
             sheet.rows.push(head.into_iter().chain(tests.cells()).collect());
         }

@@ -73,10 +73,20 @@ fn completeness(context: &StudyContext<'_>, findings: &mut Findings) {
              reasons. Run the study again to replace them."
         ));
     }
-    let (planned, done) = context
-        .studies
-        .iter()
-        .fold((0, 0), |(planned, done), study| (planned + study.planned, done + study.runs.len()));
+    let repeated: usize = context.studies.iter().map(|study| study.repeated).sum();
+    if repeated > 0 {
+        findings.refuse(
+            "repeated",
+            Warning,
+            "Some runs are in several folders.",
+            format!(
+                "{repeated} runs have the id of a run in an earlier folder, and are counted once."
+            ),
+        );
+    }
+    let (planned, done) = context.studies.iter().fold((0, 0), |(planned, done), study| {
+        (planned + study.planned, done + study.runs.len() + study.repeated)
+    });
     if done + unreadable < planned {
         findings.refuse("unfinished", Warning, "The study is not finished.", format!(
             "{done} of {planned} planned runs are done. If long runs are the missing ones, the rest \

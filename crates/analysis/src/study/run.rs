@@ -13,10 +13,14 @@ pub struct ObservedStudy {
     pub folder: String,
     /// Keys of the grid, dotted.
     pub factors: Vec<String>,
+    /// Families of tests that the configuration declares: each a name and its groups.
+    pub families: BTreeMap<String, Vec<String>>,
     /// Number of runs that the grid plans.
     pub planned: usize,
     /// Number of runs whose every attempt failed.
     pub failed: usize,
+    /// Number of runs left out because an earlier study has them.
+    pub repeated: usize,
     /// Runs that cannot be read, each with the reason.
     pub unreadable: Vec<(String, String)>,
     /// Version, commit, host and configuration of the study, as name and value.

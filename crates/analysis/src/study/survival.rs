@@ -1,7 +1,7 @@
 //! T3: survival by dose, and the mean time without a crash.
 
 use super::cohort::Cohort;
-use super::context::{Findings, StudyContext, dose_label};
+use super::context::{ANY_CRASH, Findings, StudyContext, dose_label};
 use super::run::ObservedRun;
 use super::sheet::table;
 use crate::document::{AtRisk, Axis, Figure, Format, Layer, Section, Severity, Table, Value};
@@ -10,9 +10,6 @@ use std::collections::BTreeSet;
 
 /// Number of times below a figure at which runs at risk are counted.
 const AT_RISK_TIMES: usize = 6;
-/// Options of `vendomini survival` that compute the curves.
-const BY_DOSE: &str =
-    "--start entry_time --time event_time --event event_type --group p_shock --model km";
 /// Most models that have a figure each.
 const MODELS_MAX: usize = 8;
 
@@ -199,7 +196,7 @@ fn km_figure(context: &StudyContext<'_>, of: &Cohort<'_>, curves: &[DoseCurve]) 
         y: Axis::linear("without a crash").from_to(0.0, 1.0),
         layers,
         at_risk: Some(AtRisk { times, rows: at_risk }),
-        command: context.command("runs", BY_DOSE),
+        command: context.command("runs", &format!("{ANY_CRASH} --group p_shock --model km")),
     }
 }
 
@@ -231,6 +228,6 @@ fn log_hazard_figure(context: &StudyContext<'_>, curves: &[DoseCurve]) -> Option
         y: Axis::log("cumulative hazard"),
         layers,
         at_risk: None,
-        command: context.command("runs", BY_DOSE),
+        command: context.command("runs", &format!("{ANY_CRASH} --group p_shock --model km")),
     })
 }

@@ -7,7 +7,7 @@ use crate::error::AnalysisError;
 use crate::fit_warning::FitWarning;
 use crate::numeric::distribution::normal_width;
 
-/// Below so many at risk an early event is warned about.
+/// An event with fewer subjects at risk than this is warned about.
 const FEW_AT_RISK: u64 = 10;
 
 /// Survival up to the first event of any cause (for one cause, see [`RiskData::only_cause`]), with

@@ -30,30 +30,49 @@ pub(super) fn entries(config: &ModelConfig, tensor: &GgufTensor) -> Option<Vec<T
             format!("{prefix}.self_attn.{name}_proj.{kind}")
         });
     }
-    if let Some(name) = part.strip_prefix("ffn_").and_then(|p| p.strip_suffix("_exps")) {
-        return split_experts(tensor, |j| format!("{prefix}.mlp.experts.{j}.{name}_proj.{kind}"));
+    if let Some(rest) = part.strip_prefix("ffn_").filter(|_| config.moe.is_some())
+        && let Some(experts) = experts(config, tensor, &prefix, rest, kind)
+    {
+        return Some(experts);
+    }
+    if let Some(name) = split_kv_b(config, part) {
+        let [heads, rows, cols] = *tensor.shape.as_slice() else { return None };
+        let shape = vec![heads.checked_mul(rows)?, cols];
+        let entry = entry(tensor, format!("{prefix}.self_attn.{name}.{kind}"));
+        return Some(vec![TensorEntry { shape, ..entry }]);
+    }
+    if part == "attn_sinks" && config.attention_sinks {
+        return Some(vec![entry(tensor, format!("{prefix}.self_attn.sinks"))]);
     }
     let name = layer_part(config.family, part)?;
     Some(vec![entry(tensor, format!("{prefix}.{name}.{kind}"))])
 }
 
+/// The two parts of `kv_b_proj` in newer files, `[heads, rows, cols]`.
+fn split_kv_b(config: &ModelConfig, part: &str) -> Option<&'static str> {
+    config.mla.filter(|mla| mla.split_kv_b)?;
+    match part {
+        "attn_k_b" => Some("k_b_proj"),
+        "attn_v_b" => Some("v_b_proj"),
+        _ => None,
+    }
+}
+
 /// The Hugging Face name of a GGUF tensor within a transformer layer.
 fn layer_part(family: Family, part: &str) -> Option<&'static str> {
-    use Family::{DeepseekV2, Olmo2, Phi, Phi3, Qwen3, Qwen3Moe};
+    use Family::{DeepseekV2, GptOss, Olmo2, Olmoe, Phi, Phi3, Qwen3, Qwen3Moe};
     Some(match (family, part) {
         (Phi, "attn_output") => "self_attn.dense",
         (Phi, "ffn_up") => "mlp.fc1",
         (Phi, "ffn_down") => "mlp.fc2",
         (Phi3, "attn_qkv") => "self_attn.qkv_proj",
         (Phi3, "ffn_up") => "mlp.gate_up_proj",
-        (Olmo2, "post_attention_norm") => "post_attention_layernorm",
+        (Olmo2 | GptOss, "post_attention_norm") => "post_attention_layernorm",
         (Olmo2, "post_ffw_norm") => "post_feedforward_layernorm",
         (Qwen3 | Qwen3Moe | Olmo2, "attn_q_norm") => "self_attn.q_norm",
         (Qwen3 | Qwen3Moe | Olmo2, "attn_k_norm") => "self_attn.k_norm",
-        (Qwen3Moe | DeepseekV2, "ffn_gate_inp") => "mlp.gate",
-        (DeepseekV2, "ffn_gate_shexp") => "mlp.shared_experts.gate_proj",
-        (DeepseekV2, "ffn_up_shexp") => "mlp.shared_experts.up_proj",
-        (DeepseekV2, "ffn_down_shexp") => "mlp.shared_experts.down_proj",
+        (Olmoe, "attn_q_norm") => "self_attn.q_norm",
+        (Olmoe, "attn_k_norm") => "self_attn.k_norm",
         (DeepseekV2, "attn_q_a") => "self_attn.q_a_proj",
         (DeepseekV2, "attn_q_a_norm") => "self_attn.q_a_layernorm",
         (DeepseekV2, "attn_q_b") => "self_attn.q_b_proj",
@@ -71,6 +90,49 @@ fn layer_part(family: Family, part: &str) -> Option<&'static str> {
         (_, "ffn_down") => "mlp.down_proj",
         _ => return None,
     })
+}
+
+/// The entries of a tensor of a mixture of experts, whose name is `blk.N.ffn_{rest}.{kind}`.
+fn experts(
+    config: &ModelConfig,
+    tensor: &GgufTensor,
+    prefix: &str,
+    rest: &str,
+    kind: &str,
+) -> Option<Vec<TensorEntry>> {
+    let names = config.family.traits().expert_names;
+    let block = format!("{prefix}.{}", names.block);
+    let own = |projection: &str| match projection {
+        "gate" => Some(names.gate),
+        "up" => Some(names.up),
+        "down" => Some(names.down),
+        _ => None,
+    };
+    if let Some(projection) = rest.strip_suffix("_exps") {
+        let own = own(projection)?;
+        return split_experts(tensor, |j| format!("{block}.experts.{j}.{own}.{kind}"));
+    }
+    if let Some(projection) = rest.strip_suffix("_shexp").filter(|p| own(p).is_some()) {
+        let name = format!("{block}.{}.{projection}_proj.{kind}", names.shared);
+        return Some(vec![entry(tensor, name)]);
+    }
+    match rest {
+        "gate_inp" => Some(vec![entry(tensor, format!("{block}.{}.{kind}", names.router))]),
+        "gate_inp_shexp" => {
+            let mut gate = entry(tensor, format!("{block}.{}.{kind}", names.shared_gate));
+            // Stored as a vector.
+            if gate.shape.len() == 1 {
+                gate.shape.insert(0, 1);
+            }
+            Some(vec![gate])
+        }
+        // Files of 2023 and early 2024 have a tensor for each expert: `blk.N.ffn_gate.J.weight`.
+        _ => {
+            let (projection, expert) = rest.split_once('.')?;
+            let (own, expert): (_, usize) = (own(projection)?, expert.parse().ok()?);
+            Some(vec![entry(tensor, format!("{block}.experts.{expert}.{own}.{kind}"))])
+        }
+    }
 }
 
 fn entry(tensor: &GgufTensor, name: String) -> TensorEntry {
@@ -115,9 +177,13 @@ fn split_rows(
     Some(parts.iter().map(split).collect())
 }
 
-/// Splits a tensor `[experts, out, in]` into one matrix `[out, in]` per expert.
+/// Splits a tensor `[experts, out, in]` into one matrix `[out, in]` per expert, or the biases
+/// `[experts, out]` into one vector per expert.
 fn split_experts(tensor: &GgufTensor, name: impl Fn(usize) -> String) -> Option<Vec<TensorEntry>> {
-    let [experts, rows, cols] = *tensor.shape.as_slice() else { return None };
+    let (&experts, shape) = tensor.shape.split_first()?;
+    if !matches!(shape.len(), 1 | 2) {
+        return None;
+    }
     if experts == 0 || experts > 1 << 16 {
         return None;
     }
@@ -125,7 +191,7 @@ fn split_experts(tensor: &GgufTensor, name: impl Fn(usize) -> String) -> Option<
     let split = |j: usize| TensorEntry {
         name: name(j),
         dtype: tensor.dtype,
-        shape: vec![rows, cols],
+        shape: shape.to_vec(),
         shard: 0,
         offset: tensor.offset + bytes * j as u64,
         bytes,

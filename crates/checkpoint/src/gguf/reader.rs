@@ -224,7 +224,7 @@ fn tensor(source: &mut GgufSource<impl Read>, alignment: u64) -> Result<GgufTens
     let kind = source.u32()?;
     let offset = source.u64()?;
     let Some(dtype) = dtype(kind) else {
-        let expected = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K";
+        let expected = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K, Q6_K or MXFP4";
         return Err(source
             .defect(DefectKind::GgufTensorType, expected, type_name(kind))
             .tensor(&name)

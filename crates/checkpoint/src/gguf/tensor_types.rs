@@ -15,13 +15,14 @@ pub(super) fn dtype(kind: u32) -> Option<Dtype> {
         13 => Dtype::Q5K,
         14 => Dtype::Q6K,
         30 => Dtype::BF16,
+        39 => Dtype::Mxfp4,
         _ => return None,
     })
 }
 
 /// The name of an unsupported tensor type, for messages.
 pub(super) fn type_name(kind: u32) -> String {
-    const NAMES: [(u32, &str); 23] = [
+    const NAMES: [(u32, &str); 22] = [
         (9, "Q8_1"),
         (10, "Q2_K"),
         (11, "Q3_K"),
@@ -42,7 +43,6 @@ pub(super) fn type_name(kind: u32) -> String {
         (29, "IQ1_M"),
         (34, "TQ1_0"),
         (35, "TQ2_0"),
-        (39, "MXFP4"),
         (40, "NVFP4"),
         (41, "Q1_0"),
     ];

@@ -71,6 +71,12 @@ fn relations(keys: &ConfigKeys, c: &ModelConfig) -> Result<()> {
             .defect("head_dim", "above 2 under dynamic scaling", c.rope.rotary_dim)
             .into());
     }
+    if c.family == Family::Olmoe && keys.get("clip_qkv").is_some() {
+        return Err(unsupported(keys, "clip_qkv", "null", "a number"));
+    }
+    if c.family == Family::Qwen2Moe && c.sliding_window.is_some() {
+        return Err(unsupported(keys, "use_sliding_window", "false", "true"));
+    }
     if c.family == Family::Phi && keys.flag("qk_layernorm", false)? {
         return Err(unsupported(keys, "qk_layernorm", "false", "true"));
     }
@@ -81,7 +87,7 @@ fn experts(keys: &ConfigKeys, c: &ModelConfig) -> Result<()> {
     let Some(moe) = &c.moe else { return Ok(()) };
     if moe.experts.saturating_mul(c.layers) > EXPERTS_MAX
         || moe.intermediate_size > WIDTH_MAX
-        || moe.shared_experts > 1 << 10
+        || moe.shared_size > WIDTH_MAX
     {
         return Err(keys
             .defect("num_experts", format!("at most {EXPERTS_MAX} in all layers"), moe.experts)

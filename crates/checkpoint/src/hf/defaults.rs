@@ -63,7 +63,36 @@ pub(super) fn of(family: Family) -> ConfigDefaults {
             sliding_window: Some(4096),
             ..LLAMA
         },
+        Family::Mixtral => ConfigDefaults {
+            intermediate_size: 14336,
+            kv_heads: Some(8),
+            max_positions: 131_072,
+            norm_eps: 1e-5,
+            rope_theta: 1_000_000.0,
+            ..LLAMA
+        },
         Family::Qwen2 => QWEN2,
+        Family::Qwen2Moe => ConfigDefaults {
+            hidden_size: 2048,
+            intermediate_size: 5632,
+            layers: 24,
+            heads: 16,
+            kv_heads: Some(16),
+            ..QWEN2
+        },
+        Family::Olmoe => ConfigDefaults {
+            vocab_size: 50304,
+            hidden_size: 2048,
+            intermediate_size: 2048,
+            layers: 16,
+            heads: 16,
+            max_positions: 4096,
+            norm_eps: 1e-5,
+            bos: &[],
+            eos: &[50279],
+            pad: &[1],
+            ..LLAMA
+        },
         Family::Qwen3 => ConfigDefaults { head_dim: Some(128), ..QWEN2 },
         Family::Qwen3Moe => ConfigDefaults {
             hidden_size: 2048,

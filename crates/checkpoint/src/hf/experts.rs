@@ -14,6 +14,7 @@ pub(super) fn mla(keys: &ConfigKeys) -> Result<Mla> {
         qk_nope_head_dim: keys.count("qk_nope_head_dim")?.unwrap_or(128),
         qk_rope_head_dim: keys.count("qk_rope_head_dim")?.unwrap_or(64),
         v_head_dim: keys.count("v_head_dim")?.unwrap_or(128),
+        split_kv_b: false,
     })
 }
 
@@ -23,7 +24,16 @@ pub(super) fn moe(
     intermediate_size: usize,
 ) -> Result<Option<Moe>> {
     match family {
-        Family::Qwen3Moe => qwen3(keys).map(Some),
+        Family::Qwen3Moe => qwen(keys, 128, 8, 768).map(Some),
+        Family::Qwen2Moe => {
+            let shared_size = keys.count("shared_expert_intermediate_size")?.unwrap_or(5632);
+            let moe = qwen(keys, 60, 4, 1408)?;
+            Ok(Some(Moe { shared_size, shared_gate: true, ..moe }))
+        }
+        Family::Olmoe => {
+            qwen(keys, 64, 8, intermediate_size).map(|moe| Some(Moe { intermediate_size, ..moe }))
+        }
+        Family::Mixtral => mixtral(keys, intermediate_size).map(Some),
         Family::GptOss => gpt_oss(keys, intermediate_size).map(Some),
         Family::DeepseekV2 => deepseek(keys).map(Some),
         _ => Ok(None),
@@ -34,7 +44,7 @@ pub(super) fn moe(
 pub(super) fn sparse_layers(keys: &ConfigKeys, family: Family, layers: usize) -> Result<Vec<bool>> {
     let layers = 0..layers.min(check::LAYERS_MAX);
     match family {
-        Family::Qwen3Moe => {
+        Family::Qwen3Moe | Family::Qwen2Moe => {
             let step = keys.count("decoder_sparse_step")?.unwrap_or(1);
             let dense: Vec<u64> = keys
                 .list("mlp_only_layers")?
@@ -60,12 +70,15 @@ fn experts(keys: &ConfigKeys, own: &str, other: &str, default: usize) -> Result<
     Ok(keys.count(own)?.or(keys.count(other)?).unwrap_or(default))
 }
 
-fn qwen3(keys: &ConfigKeys) -> Result<Moe> {
+/// Qwen3-MoE, and families with the same keys and other defaults.
+fn qwen(keys: &ConfigKeys, count: usize, per_token: usize, width: usize) -> Result<Moe> {
     Ok(Moe {
-        experts: experts(keys, "num_experts", "num_local_experts", 128)?,
-        experts_per_token: keys.count("num_experts_per_tok")?.unwrap_or(8),
-        intermediate_size: keys.count("moe_intermediate_size")?.unwrap_or(768),
-        shared_experts: 0,
+        experts: experts(keys, "num_experts", "num_local_experts", count)?,
+        experts_per_token: keys.count("num_experts_per_tok")?.unwrap_or(per_token),
+        intermediate_size: keys.count("moe_intermediate_size")?.unwrap_or(width),
+        shared_size: 0,
+        shared_gate: false,
+        biases: false,
         storage: ExpertStorage::Separate,
         routing: Routing {
             softmax_after_choice: false,
@@ -77,6 +90,15 @@ fn qwen3(keys: &ConfigKeys) -> Result<Moe> {
     })
 }
 
+fn mixtral(keys: &ConfigKeys, intermediate_size: usize) -> Result<Moe> {
+    let moe = Moe {
+        experts: experts(keys, "num_local_experts", "num_experts", 8)?,
+        intermediate_size,
+        ..qwen(keys, 8, 2, intermediate_size)?
+    };
+    Ok(Moe { routing: Routing { normalize: true, ..moe.routing }, ..moe })
+}
+
 fn gpt_oss(keys: &ConfigKeys, intermediate_size: usize) -> Result<Moe> {
     Ok(Moe {
         experts: experts(keys, "num_local_experts", "num_experts", 128)?,
@@ -85,7 +107,9 @@ fn gpt_oss(keys: &ConfigKeys, intermediate_size: usize) -> Result<Moe> {
             .or(keys.count("experts_per_token")?)
             .unwrap_or(4),
         intermediate_size,
-        shared_experts: 0,
+        shared_size: 0,
+        shared_gate: false,
+        biases: true,
         storage: if quantized::is_mxfp4(keys) {
             ExpertStorage::Mxfp4
         } else {
@@ -104,11 +128,15 @@ fn deepseek(keys: &ConfigKeys) -> Result<Moe> {
     let Some(experts_per_token) = keys.count("num_experts_per_tok")? else {
         return Err(keys.missing("num_experts_per_tok", "the number of experts per token"));
     };
+    let intermediate_size = keys.count("moe_intermediate_size")?.unwrap_or(1407);
+    let shared = keys.count_or_zero("n_shared_experts")?.unwrap_or(shared_default);
     Ok(Moe {
         experts: experts(keys, "n_routed_experts", "num_experts", 64)?,
         experts_per_token,
-        intermediate_size: keys.count("moe_intermediate_size")?.unwrap_or(1407),
-        shared_experts: keys.count_or_zero("n_shared_experts")?.unwrap_or(shared_default),
+        intermediate_size,
+        shared_size: shared.saturating_mul(intermediate_size),
+        shared_gate: false,
+        biases: false,
         storage: ExpertStorage::Separate,
         routing: deepseek_routing(keys)?,
         clamped: None,

@@ -3,6 +3,7 @@
 mod check;
 mod defaults;
 mod experts;
+mod fused_experts;
 pub(crate) mod keys;
 mod quantized;
 mod reader;
@@ -13,6 +14,7 @@ use crate::config::{Activation, ModelConfig, NormKind};
 use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::family::{FAMILIES, Family};
 use crate::{Dtype, json};
+pub(crate) use fused_experts::split_fused_experts;
 use keys::{ConfigKeys, Result};
 use reader::HfConfigReader;
 use std::path::Path;
@@ -69,7 +71,9 @@ fn class_of_type(kind: &str) -> String {
 
 impl HfConfigReader<'_> {
     fn config(&mut self, class_name: String) -> Result<ModelConfig> {
-        use Family::{DeepseekV2, GptOss, Llama, Olmo2, Phi, Qwen2, Qwen3, Qwen3Moe};
+        use Family::{
+            DeepseekV2, GptOss, Llama, Olmo2, Olmoe, Phi, Qwen2, Qwen2Moe, Qwen3, Qwen3Moe,
+        };
         let (family, traits) = (self.family, self.family.traits());
         let hidden_size = self.size("hidden_size", self.defaults.hidden_size)?;
         let heads = self.size("num_attention_heads", self.defaults.heads)?;
@@ -85,7 +89,7 @@ impl HfConfigReader<'_> {
         let (sliding_window, sliding_layers) = sliding::read(self, layers)?;
         let attention_bias = self.keys.flag("attention_bias", family == GptOss)?;
         let declared_bias =
-            matches!(family, Llama | Qwen3 | Qwen3Moe | Olmo2 | GptOss | DeepseekV2)
+            matches!(family, Llama | Qwen3 | Qwen3Moe | Olmo2 | Olmoe | GptOss | DeepseekV2)
                 && attention_bias;
         Ok(ModelConfig {
             family,
@@ -101,7 +105,9 @@ impl HfConfigReader<'_> {
             norm: self.norm()?,
             activation: self.activation()?,
             rope: rope::read(self, rope::RopeShape { head_dim, max_positions, mla })?,
-            attention_bias: declared_bias || matches!(family, Qwen2 | Phi),
+            attention_bias: declared_bias
+                || matches!(family, Qwen2 | Phi)
+                || (family == Qwen2Moe && self.keys.flag("qkv_bias", true)?),
             attention_out_bias: declared_bias || family == Phi,
             mlp_bias: family == Phi
                 || (matches!(family, Llama | DeepseekV2) && self.keys.flag("mlp_bias", false)?),
@@ -116,6 +122,7 @@ impl HfConfigReader<'_> {
             moe: experts::moe(&self.keys, family, intermediate_size)?,
             sparse_layers: experts::sparse_layers(&self.keys, family, layers)?,
             mla,
+            block_fp8: quantized::is_block_fp8(&self.keys),
             bos: self.keys.ids("bos_token_id", self.defaults.bos)?.first().copied(),
             eos: self.keys.ids("eos_token_id", self.defaults.eos)?,
             pad: self.keys.ids("pad_token_id", self.defaults.pad)?.first().copied(),

@@ -1,6 +1,7 @@
-//! Quantized checkpoints: gpt-oss's MXFP4 experts are supported; other methods are rejected with an
+//! Quantized checkpoints: gpt-oss's MXFP4 experts and block FP8 are supported; other methods are rejected with an
 //! error that names the method.
 use super::keys::ConfigKeys;
+use crate::config::FP8_BLOCK;
 use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::family::Family;
 use serde_json::Value;
@@ -13,7 +14,11 @@ pub(super) fn refuse(keys: &ConfigKeys, family: Family) -> Result<(), Checkpoint
         if method == "mxfp4" && family == Family::GptOss {
             continue;
         }
-        let expected = "weights in bf16, f16 or f32 (or gpt-oss's MXFP4 experts)";
+        if method == "fp8" && settings.get("weight_block_size").is_some() {
+            check_block_fp8(keys, key, settings)?;
+            continue;
+        }
+        let expected = "weights in bf16, f16 or f32, block FP8, or gpt-oss's MXFP4 experts";
         return Err(Defect::new(
             DefectKind::Quantized,
             keys.file,
@@ -32,6 +37,45 @@ pub(super) fn is_mxfp4(keys: &ConfigKeys) -> bool {
         .is_some_and(|settings| method("quantization_config", settings) == "mxfp4")
 }
 
+/// Whether matrices are stored in block FP8.
+pub(super) fn is_block_fp8(keys: &ConfigKeys) -> bool {
+    keys.get("quantization_config").is_some_and(|settings| {
+        method("quantization_config", settings) == "fp8"
+            && settings.get("weight_block_size").is_some()
+    })
+}
+
+/// Checks that a block FP8 configuration has no setting that changes what the weights mean.
+fn check_block_fp8(keys: &ConfigKeys, key: &str, settings: &Value) -> Result<(), CheckpointError> {
+    let block = format!("[{FP8_BLOCK},{FP8_BLOCK}]");
+    for (name, value) in settings.as_object().into_iter().flatten() {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let expected = match name.as_str() {
+            "weight_block_size" if text != block => block.as_str(),
+            "fmt" if text != "e4m3" => "e4m3",
+            // A static scheme stores factors for activations, which stay unquantized here.
+            "activation_scheme" if text != "dynamic" => "dynamic",
+            "scale_fmt" if !matches!(text.as_str(), "ue8m0" | "float" | "float32" | "null") => {
+                "ue8m0 or float"
+            }
+            "weight_block_size"
+            | "fmt"
+            | "activation_scheme"
+            | "scale_fmt"
+            | "quant_method"
+            | "modules_to_not_convert"
+            | "ignored_layers"
+            | "dequantize" => continue,
+            _ => "no setting but those of block FP8",
+        };
+        let found = format!("{name}: {text}");
+        return Err(Defect::new(DefectKind::Quantized, keys.file, expected, found)
+            .key(&format!("{key}.{name}"))
+            .into());
+    }
+    Ok(())
+}
+
 fn method(key: &str, settings: &Value) -> String {
     let set = |flag: &str| settings.get(flag).and_then(Value::as_bool) == Some(true);
     match settings.get("quant_method").and_then(Value::as_str) {
@@ -44,9 +88,6 @@ fn method(key: &str, settings: &Value) -> String {
 
 fn label(method: &str, settings: &Value) -> String {
     match method {
-        "fp8" if settings.get("weight_block_size").is_some() => {
-            "block FP8 (quant_method fp8)".to_owned()
-        }
         "fp8" => "FP8 (quant_method fp8)".to_owned(),
         "bitsandbytes" if settings.get("load_in_4bit").and_then(Value::as_bool) == Some(true) => {
             "bitsandbytes 4-bit".to_owned()

@@ -10,9 +10,9 @@ pub(super) fn read(
 ) -> Result<(Option<usize>, Vec<bool>)> {
     use Family::*;
     let keys = reader.keys;
-    let switched = matches!(reader.family, Qwen2 | Qwen3 | Qwen3Moe);
+    let switched = matches!(reader.family, Qwen2 | Qwen2Moe | Qwen3 | Qwen3Moe);
     let uses = match reader.family {
-        Mistral | Phi3 | GptOss => true,
+        Mistral | Mixtral | Phi3 | GptOss => true,
         _ => switched && keys.flag("use_sliding_window", false)?,
     };
     // If the key is absent, the default of the class applies. Null means no window.

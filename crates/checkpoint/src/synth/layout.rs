@@ -2,6 +2,7 @@
 use crate::expected_tensors::{ExpectedTensor, Requirement, TensorContent};
 use crate::{Dtype, ModelConfig, expected_tensors};
 use serde_json::{Map, Value, json};
+use std::collections::HashSet;
 
 /// A tensor and its position in a shard.
 pub(super) struct PlannedTensor {
@@ -56,16 +57,21 @@ fn tensors(config: &ModelConfig) -> Vec<PlannedTensor> {
         .dtype
         .filter(|d| matches!(d, Dtype::F32 | Dtype::F16 | Dtype::BF16))
         .unwrap_or(Dtype::BF16);
+    let expected = expected_tensors(config);
+    let scaled: HashSet<String> =
+        expected.iter().filter_map(|t| t.scaled_matrix().map(str::to_owned)).collect();
     let plan = |tensor: ExpectedTensor| {
         let dtype = match tensor.content {
+            TensorContent::BlockScales => Dtype::F32,
+            TensorContent::Weight if scaled.contains(&tensor.name) => Dtype::F8E4M3,
             TensorContent::Fp4Blocks | TensorContent::Fp4Scales => Dtype::U8,
             _ => float,
         };
         let elements: u64 = tensor.shape.iter().map(|d| *d as u64).product();
         PlannedTensor { bytes: elements * dtype.block_bytes() as u64, tensor, dtype, begin: 0 }
     };
-    let stored = |t: &ExpectedTensor| t.requirement == Requirement::Required;
-    expected_tensors(config).into_iter().filter(stored).map(plan).collect()
+    let stored = |t: &ExpectedTensor| t.requirement != Requirement::Tied;
+    expected.into_iter().filter(stored).map(plan).collect()
 }
 
 fn name(at: usize, count: usize) -> String {

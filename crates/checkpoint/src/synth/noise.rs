@@ -62,6 +62,11 @@ fn push(
     value: f64,
 ) {
     match (content, dtype) {
+        (TensorContent::BlockScales, _) => {
+            let scale = (1.0 + value) * 0.02 / FP8_DEVIATION;
+            entries.extend((scale as f32).to_le_bytes());
+        }
+        (_, Dtype::F8E4M3) => entries.push(nearest_e4m3(value / 0.02 * FP8_DEVIATION)),
         (TensorContent::Fp4Blocks, _) => entries.push(random.next() as u8),
         // Scales from 2^-8 to 2^-6; the 4-bit elements that they multiply have magnitudes up to 6.
         (TensorContent::Fp4Scales, _) => entries.push(119 + (random.next() % 3) as u8),
@@ -69,6 +74,23 @@ fn push(
         (_, Dtype::F16) => entries.extend(half::f16::from_f64(value).to_le_bytes()),
         _ => entries.extend(half::bf16::from_f64(value).to_le_bytes()),
     }
+}
+
+/// Standard deviation of random FP8 elements, whose magnitudes are up to 448.
+const FP8_DEVIATION: f64 = 80.0;
+
+/// The nearest finite value in E4M3: sign, 4 bits of exponent with a bias of 7, 3 of mantissa.
+fn nearest_e4m3(value: f64) -> u8 {
+    let magnitude = |code: u8| {
+        let (exponent, mantissa) = (i32::from(code >> 3), f64::from(code & 7) / 8.0);
+        match exponent {
+            0 => mantissa * 2f64.powi(-6),
+            _ => (1.0 + mantissa) * 2f64.powi(exponent - 7),
+        }
+    };
+    let distance = |code: &u8| (magnitude(*code) - value.abs()).abs();
+    let nearest = (0..0x7fu8).min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(0);
+    nearest | if value < 0.0 { 0x80 } else { 0 }
 }
 
 /// SplitMix64, seeded with a sequence of numbers.

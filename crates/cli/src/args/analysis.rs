@@ -31,8 +31,8 @@ pub struct CompareArgs {
 /// How to analyze, and where the report goes.
 #[derive(Debug, Args)]
 pub struct AnalysisArgs {
-    /// The folder for report.html, analysis.json and tables [default: analysis, in the (last) folder
-    /// of results]
+    /// The folder for report.html, analysis.json and tables [default: analysis, in the (last)
+    /// folder of results]
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
     /// Steps by which accumulated errors are lagged; the default is a crash detector's window

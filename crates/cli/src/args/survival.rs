@@ -25,7 +25,7 @@ pub struct SurvivalArgs {
     #[arg(long, value_name = "VALUE")]
     pub censored: Vec<String>,
     /// Only events of this cause count, others are censored; repeat it for several. any: all count.
-    /// Needed if there are several causes, but for aj, which is of all
+    /// Needed if there are several causes, except by aj, which estimates all of them
     #[arg(long, value_name = "VALUE")]
     pub cause: Vec<String>,
     /// Columns of covariates (cox, cloglog): a,b,a:b. Texts are categories, with an indicator of

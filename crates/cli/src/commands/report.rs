@@ -5,14 +5,18 @@ use crate::args::{AnalysisArgs, CompareArgs, ReportArgs};
 use crate::failure::Failure;
 use crate::{output, report_files};
 use analysis::document::{Document, Severity};
-use analysis::study::{AnalysisOptions, ObservedStudy, Side, analyze, compare as compare_sides};
+use analysis::study::{
+    AnalysisOptions, ObservedStudy, Side, analyze, compare as compare_sides, leave_out_repeated,
+};
+use base::shell_word;
 use experiment::observed_study;
 use report::Colophon;
 use results::Store;
 use std::path::{Path, PathBuf};
 
 pub fn run(args: &ReportArgs) -> Result<u8, Failure> {
-    let studies = args.dirs.iter().map(|dir| observed(dir)).collect::<Result<Vec<_>, _>>()?;
+    let mut studies = args.dirs.iter().map(|dir| observed(dir)).collect::<Result<Vec<_>, _>>()?;
+    leave_out_repeated(&mut studies);
     let document = analyze(&studies, &options(&args.analysis)?);
     let folder = folder(&args.analysis, args.dirs.last());
     finish(&args.analysis, &folder, &document, &studies)
@@ -104,8 +108,10 @@ fn finish(
     }
     facts.push(("Seed".to_owned(), args.seed.to_string()));
     facts.push(("Replicates".to_owned(), args.replicates.to_string()));
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let colophon = Colophon { facts, command: format!("vendomini {}", words.join(" ")) };
+    let words = std::env::args_os().skip(1).map(|word| shell_word(&word.to_string_lossy()));
+    let command =
+        std::iter::once("vendomini".to_owned()).chain(words).collect::<Vec<_>>().join(" ");
+    let colophon = Colophon { facts, command };
     report_files::write(folder, document, &colophon)?;
     if args.json {
         output::part(&report::json(document))?;

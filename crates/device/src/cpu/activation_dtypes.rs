@@ -58,6 +58,15 @@ impl ActivationDtypes {
         dtypes.into_iter().fold(Self::new(precision), Self::and)
     }
 
+    pub(super) fn has(self, dtype: ActivationDtype) -> bool {
+        match dtype {
+            ActivationDtype::F32 => self.f32,
+            ActivationDtype::Bf16 => self.bf16,
+            ActivationDtype::Int8 => self.int8,
+            ActivationDtype::Int16 => self.int16,
+        }
+    }
+
     pub fn precision(self) -> Precision {
         self.precision
     }
@@ -65,7 +74,9 @@ impl ActivationDtypes {
     /// The activation dtype for weights of `dtype`.
     pub(super) fn of(precision: Precision, dtype: Dtype) -> ActivationDtype {
         match (precision, dtype) {
-            (Precision::Native | Precision::Int8, Dtype::BF16) => ActivationDtype::Bf16,
+            (Precision::Native | Precision::Int8, Dtype::BF16 | Dtype::F8E4M3) => {
+                ActivationDtype::Bf16
+            }
             (Precision::Native, dtype) if is_quantized(dtype) => ActivationDtype::Int16,
             (Precision::Int8, dtype) if is_quantized(dtype) => ActivationDtype::Int8,
             _ => ActivationDtype::F32,

@@ -6,10 +6,11 @@ use std::ops::{Deref, DerefMut, Range};
 use checkpoint::{Activation, Dtype};
 
 use super::attention::KvLayer;
-use super::{ActivationDtypes, Cpu, Matrix, PackedActivations, RopeTable, widen};
+use super::{ActivationDtypes, Cpu, ExpertRoutes, Matrix, PackedActivations, RopeTable, widen};
 use crate::DeviceError;
 use crate::backend::{
-    AttentionOptions, Backend, Epilogue, NormWeights, PassInput, Precision, Product,
+    AttentionOptions, Backend, Epilogue, ExpertActivation, ExpertProduct, KvUpProjection,
+    LatentShape, NormWeights, PassInput, Precision, Product, RouterOptions, SharedOutput,
 };
 use crate::memory::Bytes;
 
@@ -66,6 +67,7 @@ impl Backend for Cpu {
     type KvLayer = KvLayer;
     type RopeTable<'a> = RopeTable<'a>;
     type PassInput<'a> = PassInput<'a>;
+    type ExpertRoutes = ExpertRoutes;
 
     fn matrix(
         dtype: Dtype,
@@ -74,6 +76,42 @@ impl Backend for Cpu {
         rows: Range<usize>,
     ) -> Result<Matrix, DeviceError> {
         Matrix::new(dtype, shape[0], shape[1], data.clone())?.rows_from(rows.start, rows.len())
+    }
+
+    fn block_fp8_matrix(
+        shape: [usize; 2],
+        data: &Bytes,
+        (scales_dtype, scales): (Dtype, &Bytes),
+        rows: Range<usize>,
+    ) -> Result<Matrix, DeviceError> {
+        let mut factors = vec![0.0; scales.len() / scales_dtype.block_bytes()];
+        widen(scales_dtype, scales, &mut factors);
+        Matrix::block_fp8(shape[0], shape[1], data.clone(), &factors)?
+            .rows_from(rows.start, rows.len())
+    }
+
+    fn fp4_matrix(
+        shape: [usize; 2],
+        data: &Bytes,
+        scales: &Bytes,
+        rows: Range<usize>,
+    ) -> Result<Matrix, DeviceError> {
+        let [all_rows, cols] = shape;
+        Matrix::fp4(all_rows, cols, data.clone(), scales.clone())?.rows_from(rows.start, rows.len())
+    }
+
+    fn vector_part(
+        dtype: Dtype,
+        len: usize,
+        data: &Bytes,
+        elements: Range<usize>,
+    ) -> Result<Vec<f32>, DeviceError> {
+        let size = dtype.block_bytes();
+        super::expect("the bytes of a vector", len * size, data.len())?;
+        let part = data.slice(elements.start * size..elements.end * size)?;
+        let mut values = vec![0.0; elements.len()];
+        widen(dtype, &part, &mut values);
+        Ok(values)
     }
 
     fn vector(dtype: Dtype, len: usize, data: &Bytes) -> Result<Vec<f32>, DeviceError> {
@@ -198,6 +236,56 @@ impl Backend for Cpu {
         self.pack(gate, epilogue)
     }
 
+    fn route(
+        &self,
+        logits: &HostBuffer,
+        router: &RouterOptions,
+        routes: &mut ExpertRoutes,
+    ) -> Result<(), DeviceError> {
+        Cpu::route(self, logits, router, routes)
+    }
+
+    fn pack_for_experts(
+        &self,
+        x: &HostBuffer,
+        routes: &ExpertRoutes,
+        epilogue: Epilogue<Self>,
+    ) -> Result<(), DeviceError> {
+        Cpu::pack_for_experts(self, x, routes, epilogue)
+    }
+
+    fn expert_linear<const N: usize>(
+        &self,
+        inputs: &PackedActivations,
+        routes: &ExpertRoutes,
+        mut products: [ExpertProduct<Self>; N],
+    ) -> Result<(), DeviceError> {
+        Cpu::expert_linear(self, inputs, routes, &mut products)
+    }
+
+    fn activate_experts(
+        &self,
+        activation: &ExpertActivation,
+        gate: &mut HostBuffer,
+        up: &HostBuffer,
+        routes: &ExpertRoutes,
+        epilogue: Epilogue<Self>,
+    ) -> Result<(), DeviceError> {
+        Cpu::activate_experts(self, activation, gate, up, routes, epilogue)
+    }
+
+    fn combine_experts(
+        &self,
+        outputs: &HostBuffer,
+        routes: &ExpertRoutes,
+        shared: SharedOutput<Self>,
+        width: usize,
+        out: &mut HostBuffer,
+    ) -> Result<(), DeviceError> {
+        out.resize(routes.rows() * width);
+        Cpu::combine_experts(self, outputs, routes, &shared, out)
+    }
+
     fn add(&self, x: &mut HostBuffer, y: &HostBuffer) -> Result<(), DeviceError> {
         Cpu::add(self, x, y)
     }
@@ -224,6 +312,43 @@ impl Backend for Cpu {
     ) -> Result<(), DeviceError> {
         out.resize(input.tokens.len() * table.cols);
         Cpu::embed(self, table, input.tokens, out)
+    }
+
+    fn latent_keys(
+        &self,
+        shape: &LatentShape,
+        kv: &mut HostBuffer,
+        norm: NormWeights<Self>,
+        input: &PassInput,
+        table: RopeTable,
+    ) -> Result<(), DeviceError> {
+        Cpu::latent_keys(self, shape, kv, norm.weight, norm.eps, input.positions, &table)
+    }
+
+    fn absorb_queries(
+        &self,
+        shape: &LatentShape,
+        up: &KvUpProjection<Self>,
+        q: &HostBuffer,
+        input: &PassInput,
+        table: RopeTable,
+        out: &mut HostBuffer,
+    ) -> Result<(), DeviceError> {
+        out.resize(input.positions.len() * shape.heads * shape.key_dim());
+        Cpu::absorb_queries(self, shape, up, q, input.positions, &table, out)
+    }
+
+    fn expand_values(
+        &self,
+        shape: &LatentShape,
+        up: &KvUpProjection<Self>,
+        x: &HostBuffer,
+        out: &mut HostBuffer,
+        epilogue: Epilogue<Self>,
+    ) -> Result<(), DeviceError> {
+        out.resize(x.len() / shape.latent_dim.max(1) * shape.value_dim);
+        Cpu::expand_values(self, shape, up, x, out)?;
+        self.pack(out, epilogue)
     }
 
     fn write_kv(

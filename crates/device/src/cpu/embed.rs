@@ -1,9 +1,6 @@
 //! Embedding lookup and conversion of weights to f32.
 
-use checkpoint::Dtype;
-
-use super::matrix::is_quantized;
-use super::quant;
+use super::row_decoder::decode_row;
 use super::shared::SharedMut;
 use super::{Cpu, Matrix, expect};
 use crate::DeviceError;
@@ -29,7 +26,7 @@ impl Cpu {
             for token in tokens {
                 // SAFETY: concurrent calls write the rows of different tokens.
                 let row = unsafe { out.slice(token * table.cols..(token + 1) * table.cols) };
-                self.row_as_f32(table, ids[token] as usize, row);
+                decode_row(self.set, table, ids[token] as usize, row);
             }
         })
     }
@@ -42,32 +39,8 @@ impl Cpu {
         matrix.check()?;
         expect("to_f32: out", matrix.rows * matrix.cols, out.len())?;
         for (row, out) in out.chunks_exact_mut(matrix.cols.max(1)).enumerate() {
-            self.row_as_f32(matrix, row, out);
+            decode_row(self.set, matrix, row, out);
         }
         Ok(())
-    }
-
-    /// Converts one row to f32. The caller has checked `row` and the length of `out`.
-    fn row_as_f32(&self, matrix: &Matrix, row: usize, out: &mut [f32]) {
-        let bytes = &matrix.data[row * matrix.row_bytes()..(row + 1) * matrix.row_bytes()];
-        let halves = bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-        match matrix.dtype {
-            Dtype::BF16 => {
-                out.iter_mut().zip(halves).for_each(|(o, h)| *o = half::bf16::from_bits(h).to_f32())
-            }
-            Dtype::F16 => {
-                out.iter_mut().zip(halves).for_each(|(o, h)| *o = half::f16::from_bits(h).to_f32())
-            }
-            Dtype::F32 => {
-                let words =
-                    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-                out.iter_mut().zip(words).for_each(|(o, w)| *o = w);
-            }
-            dtype => {
-                debug_assert!(is_quantized(dtype));
-                // SAFETY: `bytes` is a whole row of the matrix, which the caller has checked.
-                unsafe { quant::dequantize(self.set, dtype, bytes.as_ptr(), out) }
-            }
-        }
     }
 }

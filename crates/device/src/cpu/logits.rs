@@ -91,7 +91,7 @@ impl Cpu {
 }
 
 kernel! { unsafe fn row_log_sum_exp(row: &[f32]) -> f32 = log_sum_exp_body }
-kernel! { unsafe fn row_softmax(row: &mut [f32]) = softmax_body }
+kernel! { pub(super) unsafe fn row_softmax(row: &mut [f32]) = softmax_body }
 
 #[inline(always)]
 unsafe fn max_body<S: Simd>(row: &[f32]) -> f32 {

@@ -19,6 +19,10 @@ pub(crate) const DTYPES: [Dtype; 11] = [
     Dtype::Q6K,
 ];
 
+/// Dtypes that only the CPU's kernels read.
+#[cfg(test)]
+pub(crate) const CPU_DTYPES: [Dtype; 1] = [Dtype::Mxfp4];
+
 /// A seeded generator of operands.
 pub(crate) struct OperandRng(SplitMix64);
 
@@ -57,6 +61,7 @@ pub(crate) fn random_weights(rng: &mut OperandRng, dtype: Dtype, count: usize) -
             Dtype::F32 => block.copy_from_slice(&rng.normal().to_le_bytes()),
             Dtype::F16 => block.copy_from_slice(&f16::from_f32(rng.normal()).to_le_bytes()),
             Dtype::BF16 => block.copy_from_slice(&bf16::from_f32(rng.normal()).to_le_bytes()),
+            Dtype::Mxfp4 => block[0] = 118 + rng.below(6) as u8,
             Dtype::Q6K => block[208..210].copy_from_slice(&scale(rng)),
             Dtype::Q8_0 | Dtype::Q4_0 | Dtype::Q5_0 => block[..2].copy_from_slice(&scale(rng)),
             _ => {

@@ -53,6 +53,12 @@ pub fn decode_row(dtype: Dtype, bytes: &[u8], cols: usize) -> Option<Vec<f64>> {
                     * f64::from(block[192 + i / 16] as i8)
                     * (f64::from(low | high << 4) - 32.0)
             })),
+            Dtype::Mxfp4 => out.extend((0..32).map(|i| {
+                let code = nibble(&block[1..], i) as usize;
+                const MAGNITUDES: [f64; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+                let sign = if code < 8 { 1.0 } else { -1.0 };
+                sign * MAGNITUDES[code % 8] * 2f64.powi(i32::from(block[0]) - 127)
+            })),
             _ => return None,
         }
     }

@@ -27,6 +27,8 @@ struct Rotation<'a> {
     positions: &'a [u32],
     heads: usize,
     head_dim: usize,
+    /// Index of the first rotated element of a head.
+    first: usize,
 }
 
 impl Cpu {
@@ -41,11 +43,26 @@ impl Cpu {
         positions: &[u32],
         table: &RopeTable,
     ) -> Result<(), DeviceError> {
+        self.rope_at(x, head_dim, 0, positions, table)
+    }
+
+    /// As [`Self::rope`], but rotates the elements of each head from element `first` on.
+    ///
+    /// # Errors
+    /// As [`Self::rope`].
+    pub(super) fn rope_at(
+        &self,
+        x: &mut [f32],
+        head_dim: usize,
+        first: usize,
+        positions: &[u32],
+        table: &RopeTable,
+    ) -> Result<(), DeviceError> {
         let (tokens, half) = (positions.len(), table.rotary_dim / 2);
         expect("rope: rotary_dim is even", half * 2, table.rotary_dim)?;
         expect(
             "rope: rotary_dim within the head",
-            table.rotary_dim.min(head_dim),
+            table.rotary_dim.min(head_dim.saturating_sub(first)),
             table.rotary_dim,
         )?;
         expect("rope: sines", table.cos.len(), table.sin.len())?;
@@ -63,7 +80,7 @@ impl Cpu {
                 len,
             });
         }
-        let rotation = Rotation { table: *table, positions, heads, head_dim };
+        let rotation = Rotation { table: *table, positions, heads, head_dim, first };
         let out = SharedMut::new(x);
         self.over_rows(tokens, token_elements, &|rows| {
             // SAFETY: concurrent calls rotate different tokens; positions, heads and halves were
@@ -80,15 +97,16 @@ kernel! { unsafe fn rotate(x: &mut [f32], rotation: &Rotation, first_token: usiz
 
 #[inline(always)]
 unsafe fn rotate_body<S: Simd>(x: &mut [f32], rotation: &Rotation, first_token: usize) {
-    let Rotation { table, positions, heads, head_dim } = rotation;
+    let Rotation { table, positions, heads, head_dim, first } = rotation;
     let half = table.rotary_dim / 2;
     for (token, row) in x.chunks_exact_mut(heads * head_dim).enumerate() {
         let at = positions[first_token + token] as usize * half;
         let (cos, sin) = (table.cos.as_ptr().add(at), table.sin.as_ptr().add(at));
         for head in row.chunks_exact_mut(*head_dim) {
+            let head = head.as_mut_ptr().add(*first);
             match table.pairing {
-                Pairing::Halves => halves::<S>(head.as_mut_ptr(), cos, sin, half),
-                Pairing::Interleaved => interleaved::<S>(head.as_mut_ptr(), cos, sin, half),
+                Pairing::Halves => halves::<S>(head, cos, sin, half),
+                Pairing::Interleaved => interleaved::<S>(head, cos, sin, half),
             }
         }
     }

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::DeviceError;
 use crate::backend::{
-    AttentionOptions, Backend, Epilogue, NormWeights, PassInput, Precision, Product,
+    AttentionOptions, Backend, Epilogue, ExpertActivation, ExpertProduct, NormWeights, PassInput,
+    Precision, Product, RouterOptions, SharedOutput,
 };
 
 /// The data of a tensor on a GPU.
@@ -68,6 +69,10 @@ impl GpuPassInput {
     }
 }
 
+/// The loader places mixtures of experts on the CPU, so no pass gets here.
+const NO_EXPERTS: DeviceError =
+    DeviceError::OperationUnsupported { operation: "a mixture of experts", device: "GPUs" };
+
 impl Backend for Gpu {
     type TensorData = GpuTensorData;
     type Matrix = GpuMatrix;
@@ -78,6 +83,7 @@ impl Backend for Gpu {
     type KvLayer = GpuKvLayer;
     type RopeTable<'a> = &'a GpuRopeTable;
     type PassInput<'a> = &'a mut GpuPassInput;
+    type ExpertRoutes = ();
 
     fn matrix(
         dtype: Dtype,
@@ -89,6 +95,24 @@ impl Backend for Gpu {
             return Err(GpuTensorData::wrong_rank("dimensions of a matrix on a GPU", 2, 1));
         };
         GpuMatrix::new(dtype, shape[0], shape[1], data.clone())?.rows_from(rows.start, rows.len())
+    }
+
+    fn fp4_matrix(
+        _: [usize; 2],
+        _: &GpuTensorData,
+        _: &GpuTensorData,
+        _: Range<usize>,
+    ) -> Result<GpuMatrix, DeviceError> {
+        Err(NO_EXPERTS)
+    }
+
+    fn vector_part(
+        _: Dtype,
+        _: usize,
+        _: &GpuTensorData,
+        _: Range<usize>,
+    ) -> Result<Arc<Buffer<f32>>, DeviceError> {
+        Err(NO_EXPERTS)
     }
 
     fn vector(_: Dtype, len: usize, data: &GpuTensorData) -> Result<Arc<Buffer<f32>>, DeviceError> {
@@ -210,6 +234,50 @@ impl Backend for Gpu {
         epilogue: Epilogue<Self>,
     ) -> Result<(), DeviceError> {
         elementwise::activate_and_multiply(self, activation, gate, up, epilogue)
+    }
+
+    fn route(&self, _: &Buffer<f32>, _: &RouterOptions, _: &mut ()) -> Result<(), DeviceError> {
+        Err(NO_EXPERTS)
+    }
+
+    fn pack_for_experts(
+        &self,
+        _: &Buffer<f32>,
+        _: &(),
+        _: Epilogue<Self>,
+    ) -> Result<(), DeviceError> {
+        Err(NO_EXPERTS)
+    }
+
+    fn expert_linear<const N: usize>(
+        &self,
+        _: &GpuPackedActivations,
+        _: &(),
+        _: [ExpertProduct<Self>; N],
+    ) -> Result<(), DeviceError> {
+        Err(NO_EXPERTS)
+    }
+
+    fn activate_experts(
+        &self,
+        _: &ExpertActivation,
+        _: &mut Buffer<f32>,
+        _: &Buffer<f32>,
+        _: &(),
+        _: Epilogue<Self>,
+    ) -> Result<(), DeviceError> {
+        Err(NO_EXPERTS)
+    }
+
+    fn combine_experts(
+        &self,
+        _: &Buffer<f32>,
+        _: &(),
+        _: SharedOutput<Self>,
+        _: usize,
+        _: &mut Buffer<f32>,
+    ) -> Result<(), DeviceError> {
+        Err(NO_EXPERTS)
     }
 
     fn add(&self, x: &mut Buffer<f32>, y: &Buffer<f32>) -> Result<(), DeviceError> {

@@ -146,8 +146,14 @@ fn norms_and_sums_of_unfitting_operands_are_refused() {
 }
 
 /// Shape of the KV cache, and limits of a batch, in the tests of this file.
-const KV: KvShape =
-    KvShape { kv_heads: 2, key_dim: 8, value_dim: 8, block_tokens: 16, dtype: KvDtype::Bf16 };
+const KV: KvShape = KvShape {
+    kv_heads: 2,
+    key_dim: 8,
+    value_dim: 8,
+    block_tokens: 16,
+    dtype: KvDtype::Bf16,
+    values_in_keys: false,
+};
 const BATCH: BatchShape =
     BatchShape { tokens: 20, sequences: 2, entries: 4, group: 2, block_tokens: 16, blocks: 4 };
 

@@ -41,7 +41,7 @@ pub fn bench(
         read_bytes_per_s: roofline.read_bytes_per_s,
         dot_ops_per_s: roofline.dot_ops_per_s,
         dot: format!("{:?}", run.cost.dot).to_lowercase(),
-        weights_read_bytes: run.cost.weights_bytes,
+        weights_read_bytes: run.cost.read_bytes(run.cost.token_experts),
         ttft_s: options.prompt_tokens as f64 / prefill.tok_s,
         tpot_s,
         figures,

@@ -30,14 +30,14 @@ impl BenchRun<'_> {
     /// Measures the prefill of the prompt.
     pub fn prefill(&mut self) -> Result<SpeedFigure, BenchError> {
         let (tokens, first) = (self.options.prompt_tokens, self.rooflines.len());
-        let mut seconds = Vec::new();
+        let (mut seconds, mut experts_read) = (Vec::new(), 0);
         for round in 0..=self.options.rounds {
             self.measure_machine()?;
             let table = self.alloc_blocks(1, tokens)?;
             let started = Instant::now();
             let outcome = self.compute_prompt(&table);
             self.release(table);
-            outcome?;
+            experts_read = outcome?;
             // The first round is a warm-up for caches and pages.
             if round > 0 {
                 seconds.push(started.elapsed().as_secs_f64());
@@ -45,7 +45,8 @@ impl BenchRun<'_> {
         }
         // The prompt is computed in chunks, each of which reads all weights.
         let passes = tokens.div_ceil(self.loaded.scratch.rows_max());
-        let bytes = passes as f64 * self.cost.weights_bytes;
+        let bytes =
+            passes as f64 * self.cost.weights_bytes + experts_read as f64 * self.cost.expert_bytes;
         let cost = PassCost { bytes, ops: self.cost.prefill_ops(tokens) };
         let name = format!("prefill {tokens}");
         Ok(figure(name, tokens as f64, &seconds, cost, &self.rooflines[first..]))
@@ -61,19 +62,20 @@ impl BenchRun<'_> {
             blocks.chunks(blocks_each).map(<[BlockId]>::to_vec).collect();
         let outcome = self.decode_with(&tables);
         self.release(blocks);
-        let seconds = outcome?;
+        let (seconds, experts_read) = outcome?;
         let name =
             if sequences == 1 { "decode".to_owned() } else { format!("decode x{sequences}") };
         let positions = prompt + new / 2;
         let kv_bytes =
             (positions / BLOCK_TOKENS) as f64 * self.loaded.kv.layout().block_bytes() as f64;
-        let bytes = self.cost.weights_bytes + sequences as f64 * kv_bytes;
+        let bytes = self.cost.read_bytes(experts_read) + sequences as f64 * kv_bytes;
         let cost = PassCost { bytes, ops: self.cost.step_ops(sequences, positions) };
         Ok(figure(name, sequences as f64, &seconds, cost, &self.rooflines[first..]))
     }
 
-    /// Decodes one sequence per block table; returns the seconds of every step except the first.
-    fn decode_with(&mut self, tables: &[Vec<BlockId>]) -> Result<Vec<f64>, BenchError> {
+    /// Decodes one sequence per block table; returns the seconds of every step except the first,
+    /// and the mean number of routed experts that a step reads.
+    fn decode_with(&mut self, tables: &[Vec<BlockId>]) -> Result<(Vec<f64>, f64), BenchError> {
         let prompt = self.options.prompt_tokens;
         self.compute_prompt(&tables[0])?;
         for table in &tables[1..] {
@@ -81,7 +83,7 @@ impl BenchRun<'_> {
                 self.loaded.kv.copy_block(from, to)?;
             }
         }
-        let mut seconds = Vec::new();
+        let (mut seconds, mut experts_read) = (Vec::new(), 0);
         let mut next: Vec<u32> = (0..tables.len() as u32).collect();
         for step in 0..self.options.new_tokens {
             if step % STEPS_BETWEEN == 0 {
@@ -101,9 +103,11 @@ impl BenchRun<'_> {
             next = self.forward(&next, &spans, &rows)?;
             if step > 0 {
                 seconds.push(started.elapsed().as_secs_f64());
+                experts_read += self.loaded.scratch.experts_read();
             }
         }
-        Ok(seconds)
+        let mean = experts_read as f64 / seconds.len().max(1) as f64;
+        Ok((seconds, mean))
     }
 
     fn measure_machine(&mut self) -> Result<(), BenchError> {
@@ -113,11 +117,13 @@ impl BenchRun<'_> {
         Ok(())
     }
 
-    fn compute_prompt(&mut self, table: &[BlockId]) -> Result<(), BenchError> {
+    /// Returns the number of routed experts that the passes read.
+    fn compute_prompt(&mut self, table: &[BlockId]) -> Result<usize, BenchError> {
         let vocab = self.loaded.model.config().vocab_size as u32;
         let tokens: Vec<u32> =
             (0..self.options.prompt_tokens as u32).map(|i| i.wrapping_mul(7919) % vocab).collect();
         let rows_max = self.loaded.scratch.rows_max();
+        let mut experts_read = 0;
         for (chunk, tokens) in tokens.chunks(rows_max).enumerate() {
             let span = SequenceSpan {
                 rows: 0..tokens.len(),
@@ -127,8 +133,9 @@ impl BenchRun<'_> {
             let last = (chunk + 1) * rows_max >= self.options.prompt_tokens;
             let rows = if last { vec![tokens.len() - 1] } else { Vec::new() };
             self.forward(tokens, &[span], &rows)?;
+            experts_read += self.loaded.scratch.experts_read();
         }
-        Ok(())
+        Ok(experts_read)
     }
 
     /// Computes one pass and returns the likeliest next token for each of `rows`.

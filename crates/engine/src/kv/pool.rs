@@ -24,17 +24,31 @@ pub struct KvLayout {
     pub layers: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
+    /// With latent attention the elements of a latent: the first of a key, which are its value.
+    /// Only keys are stored.
+    pub latent_dim: Option<usize>,
     pub dtype: KvDtype,
 }
 
 impl KvLayout {
     /// The layout of a model's cache in `dtype`.
     pub fn new(config: &ModelConfig, dtype: KvDtype) -> Self {
-        KvLayout {
-            layers: config.layers,
-            kv_heads: config.kv_heads,
-            head_dim: config.head_dim,
-            dtype,
+        let layers = config.layers;
+        match config.mla {
+            None => KvLayout {
+                layers,
+                kv_heads: config.kv_heads,
+                head_dim: config.head_dim,
+                latent_dim: None,
+                dtype,
+            },
+            Some(mla) => KvLayout {
+                layers,
+                kv_heads: 1,
+                head_dim: mla.kv_lora_rank + mla.qk_rope_head_dim,
+                latent_dim: Some(mla.kv_lora_rank),
+                dtype,
+            },
         }
     }
 
@@ -47,9 +61,10 @@ impl KvLayout {
         KvShape {
             kv_heads: self.kv_heads,
             key_dim: self.head_dim,
-            value_dim: self.head_dim,
+            value_dim: self.latent_dim.unwrap_or(self.head_dim),
             block_tokens: BLOCK_TOKENS,
             dtype: self.dtype,
+            values_in_keys: self.latent_dim.is_some(),
         }
     }
 }
@@ -291,8 +306,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn pool(blocks: usize) -> KvPool {
-        KvPool::new(KvLayout { layers: 1, kv_heads: 1, head_dim: 4, dtype: KvDtype::F32 }, blocks)
-            .expect("allocate a small pool")
+        KvPool::new(
+            KvLayout { layers: 1, kv_heads: 1, head_dim: 4, latent_dim: None, dtype: KvDtype::F32 },
+            blocks,
+        )
+        .expect("allocate a small pool")
     }
 
     proptest! {

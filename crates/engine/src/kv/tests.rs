@@ -41,7 +41,8 @@ impl TableOwner {
 }
 
 fn pool() -> KvPool {
-    let layout = KvLayout { layers: 1, kv_heads: 1, head_dim: 4, dtype: KvDtype::F32 };
+    let layout =
+        KvLayout { layers: 1, kv_heads: 1, head_dim: 4, latent_dim: None, dtype: KvDtype::F32 };
     KvPool::new(layout, BLOCKS).expect("a small pool")
 }
 

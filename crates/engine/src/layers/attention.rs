@@ -16,6 +16,8 @@ pub(crate) struct Attention<B: Backend> {
     o_proj: Linear<B>,
     q_norm: Option<Norm<B>>,
     k_norm: Option<Norm<B>>,
+    /// A logit for each head that takes part in the softmax but has no value (gpt-oss), `[heads]`.
+    sinks: Option<B::Vector>,
     heads: usize,
     head_dim: usize,
     /// Length of the sliding window in tokens: a token attends to itself and the `window - 1`
@@ -80,9 +82,22 @@ impl<B: Backend> Attention<B> {
         };
         let bias = config.attention_out_bias;
         let o_proj = Linear::new(&tensors.pp(o_proj), hidden_size, heads * head_dim, bias)?;
+        let sinks =
+            if config.attention_sinks { Some(tensors.vector("sinks", heads)?) } else { None };
         let slides = config.sliding_layers.get(layer).copied().unwrap_or(false);
         let window = if slides { config.sliding_window } else { None };
-        Ok(Attention { q_proj, k_proj, v_proj, o_proj, q_norm, k_norm, heads, head_dim, window })
+        Ok(Attention {
+            q_proj,
+            k_proj,
+            v_proj,
+            o_proj,
+            q_norm,
+            k_norm,
+            sinks,
+            heads,
+            head_dim,
+            window,
+        })
     }
 
     /// The epilogue for the operation that computes the input of [`Self::forward`]: packs the input,
@@ -110,8 +125,12 @@ impl<B: Backend> Attention<B> {
         let backend = ctx.backend();
         backend.write_kv(ctx.kv, &ctx.input, k, v)?;
         let scale = 1.0 / (self.head_dim as f32).sqrt();
-        let options =
-            AttentionOptions { heads: self.heads, scale, window: self.window, sinks: None };
+        let options = AttentionOptions {
+            heads: self.heads,
+            scale,
+            window: self.window,
+            sinks: self.sinks.as_ref(),
+        };
         let epilogue = ctx.matmul.epilogue(packed, ctx.rows, [&self.o_proj]);
         backend.attention(ctx.kv, &mut ctx.input, &options, q, attn_out, epilogue)?;
         ctx.matmul.forward(packed, [(&self.o_proj, branch_out)])

@@ -41,6 +41,15 @@ impl<B: Backend> Linear<B> {
         Ok(Linear { weight, bias: None, dtype, in_features: shape[1] })
     }
 
+    /// The dtype of the weights in memory.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    pub fn in_features(&self) -> usize {
+        self.in_features
+    }
+
     fn product<'a>(&'a self, out: &'a mut B::Buffer) -> Product<'a, B> {
         Product { weight: &self.weight, bias: self.bias.as_ref(), out }
     }
@@ -62,7 +71,18 @@ impl<B: Backend> Matmul<'_, B> {
         linears: [&Linear<B>; N],
     ) -> Epilogue<'a, B> {
         let cols = linears.first().map_or(0, |linear| linear.in_features);
-        let weights = linears.iter().map(|linear| linear.dtype);
+        self.epilogue_of(packed, rows, cols, linears.iter().map(|linear| linear.dtype))
+    }
+
+    /// The epilogue that packs an operation's result, `[rows, cols]`, as the input of linear layers
+    /// with weights of these dtypes.
+    pub fn epilogue_of<'a>(
+        &self,
+        packed: &'a mut B::PackedActivations,
+        rows: usize,
+        cols: usize,
+        weights: impl IntoIterator<Item = Dtype>,
+    ) -> Epilogue<'a, B> {
         Epilogue { packed, rows, cols, dtypes: B::activation_dtypes(self.precision, weights) }
     }
 

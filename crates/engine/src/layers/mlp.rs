@@ -1,6 +1,6 @@
 //! The feed-forward network of a layer.
 
-use checkpoint::{Activation, Family, ModelConfig};
+use checkpoint::{Activation, Dtype, Family, ModelConfig};
 use device::DeviceError;
 use device::backend::{Backend, Epilogue};
 
@@ -33,6 +33,13 @@ impl MlpShape {
             bias: config.mlp_bias || config.family == Family::Phi,
             activation: config.activation,
         }
+    }
+}
+
+impl MlpShape {
+    /// The same MLP with another width.
+    pub fn with_width(self, intermediate: usize) -> Self {
+        MlpShape { intermediate, ..self }
     }
 }
 
@@ -84,6 +91,11 @@ impl<B: Backend> Mlp<B> {
             None => ctx.matmul.epilogue(packed, ctx.rows, [&self.up_proj]),
             Some(gate_proj) => ctx.matmul.epilogue(packed, ctx.rows, [gate_proj, &self.up_proj]),
         }
+    }
+
+    /// The dtypes of the weights that are multiplied with the input.
+    pub fn input_dtypes(&self) -> impl Iterator<Item = Dtype> {
+        self.gate_proj.iter().chain([&self.up_proj]).map(Linear::dtype)
     }
 
     /// `branch_out = mlp(packed)`, `[rows, hidden]`.

@@ -4,15 +4,22 @@
 mod attention;
 mod buffers;
 mod context;
+mod expert_linear;
+mod feed_forward;
+mod latent_attention;
 mod linear;
 mod mlp;
+mod moe;
 mod norm;
 mod rope;
 
 pub(crate) use attention::Attention;
 pub(crate) use buffers::{ActivationBuffers, BufferWidths};
 pub(crate) use context::LayerContext;
+pub(crate) use feed_forward::FeedForward;
+pub(crate) use latent_attention::LatentAttention;
 pub(crate) use linear::{Linear, Matmul};
 pub(crate) use mlp::{Mlp, MlpShape};
+pub(crate) use moe::MoeBlock;
 pub(crate) use norm::Norm;
 pub(crate) use rope::Rope;

@@ -29,7 +29,8 @@ impl<B: Backend> Norm<B> {
         Ok(Norm { kind, weight, bias })
     }
 
-    fn weights(&self) -> NormWeights<'_, B> {
+    /// The norm's weights, for operations that contain the norm.
+    pub fn weights(&self) -> NormWeights<'_, B> {
         let (NormKind::Rms { eps } | NormKind::Layer { eps }) = self.kind;
         NormWeights { weight: &self.weight, bias: self.bias.as_ref(), eps }
     }

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use checkpoint::{
-    Checkpoint, Dtype, ModuleKind, Requirement, TensorEntry, expected_tensors, modules,
+    Checkpoint, Dtype, ExpectedTensor, ModelConfig, ModuleKind, Requirement, TensorContent,
+    TensorEntry, expected_tensors, modules,
 };
 use device::backend::Precision;
 use device::cpu::readable;
-use placement::{DtypeChoice, KvDtype, Plan, Tier};
+use placement::{DtypeChoice, KvDtype, Plan, Tier, without_gpu_kernel};
 
 use super::LoadError;
 use crate::devices::{DeviceId, ModulePlacement};
-use crate::models::check_supported;
+use crate::models::{CompositionError, check_supported};
 use crate::weights::{WeightError, is_float};
 
 /// Dtypes of weights in memory, of matrix multiplications and of the KV cache.
@@ -66,6 +67,7 @@ impl<'a> LoadPlan<'a> {
         check_supported(config)?;
         let tiers = module_tiers(checkpoint, plan)?;
         let gpus = if virtual_devices { Vec::new() } else { gpus_in_use(&tiers) };
+        check_gpus(config, &gpus)?;
         let mut load_plan = LoadPlan {
             dtypes: LoadDtypes::of(plan),
             placement: module_placement(&tiers, &gpus, config.tie_word_embeddings),
@@ -77,10 +79,11 @@ impl<'a> LoadPlan<'a> {
         for expected in expected_tensors(config) {
             // Some files store an lm_head beside a tied embedding; it is not required and not
             // loaded.
-            let required = expected.requirement == Requirement::Required;
+            let required = expected.requirement != Requirement::Tied;
             if let Some(entry) = checkpoint.inventory.get(&expected.name).filter(|_| required) {
                 let (kind, tier) = tiers[expected.module];
-                load_plan.add(entry, kind, tier, config.tie_word_embeddings)?;
+                let dtype = dtype_in_memory(load_plan.dtypes.choice, &expected, entry)?;
+                load_plan.add((entry, dtype), kind, tier, config.tie_word_embeddings);
             }
         }
         Ok(load_plan)
@@ -88,18 +91,17 @@ impl<'a> LoadPlan<'a> {
 
     fn add(
         &mut self,
-        entry: &'a TensorEntry,
+        (entry, dtype): (&'a TensorEntry, Dtype),
         kind: ModuleKind,
         tier: Tier,
         tied: bool,
-    ) -> Result<(), LoadError> {
-        let dtype = dtype_in_memory(self.dtypes.choice, entry)?;
+    ) {
         if tier != Tier::Disk {
             self.resident.push(TensorPlan { entry, dtype, tier });
             if entry.shape.len() > 1 {
                 self.placement.matrix_dtypes.insert((self.device(tier), dtype));
             }
-            return Ok(());
+            return;
         }
         let mut stream =
             |module| self.streamed.entry(module).or_default().push((entry.clone(), dtype));
@@ -118,7 +120,6 @@ impl<'a> LoadPlan<'a> {
                 self.resident.push(TensorPlan { entry, dtype, tier: Tier::Cpu });
             }
         }
-        Ok(())
     }
 
     /// Whether the lm_head is read from disk in every pass.
@@ -169,13 +170,21 @@ impl LoadDtypes {
 
 /// The dtype of a tensor in memory. Matrices are converted to the requested dtype; vectors keep
 /// their stored dtype until they are uploaded or used.
-fn dtype_in_memory(choice: DtypeChoice, entry: &TensorEntry) -> Result<Dtype, WeightError> {
-    let unusable = || WeightError::Dtype { tensor: entry.name.clone(), found: entry.dtype.name() };
-    if entry.shape.len() < 2 {
-        return if is_float(entry.dtype) { Ok(entry.dtype) } else { Err(unusable()) };
-    }
-    let dtype = choice.kept(entry.dtype, &entry.shape);
-    if readable(dtype) { Ok(dtype) } else { Err(unusable()) }
+fn dtype_in_memory(
+    choice: DtypeChoice,
+    expected: &ExpectedTensor,
+    entry: &TensorEntry,
+) -> Result<Dtype, WeightError> {
+    let dtype = choice.kept_of(entry.dtype, expected);
+    let usable = match expected.content {
+        TensorContent::Fp4Blocks | TensorContent::Fp4Scales => dtype == Dtype::U8,
+        TensorContent::NormWeight | TensorContent::Bias | TensorContent::BlockScales => {
+            is_float(dtype)
+        }
+        TensorContent::Weight => readable(dtype),
+    };
+    let (tensor, found) = (&entry.name, entry.dtype.name());
+    if usable { Ok(dtype) } else { Err(WeightError::Dtype { tensor: tensor.clone(), found }) }
 }
 
 /// The tier of each module, in the order of a forward pass.
@@ -190,6 +199,16 @@ fn module_tiers(
         Some(tier) => Ok((module.kind, *tier)),
     };
     modules(&checkpoint.config).into_iter().map(tier).collect()
+}
+
+/// Rejects plans that place on GPUs what they cannot compute.
+fn check_gpus(config: &ModelConfig, gpus: &[usize]) -> Result<(), CompositionError> {
+    match without_gpu_kernel(config).filter(|_| !gpus.is_empty()) {
+        Some(what) => {
+            Err(CompositionError::NoGpuKernel { class_name: config.class_name.clone(), what })
+        }
+        None => Ok(()),
+    }
 }
 
 fn gpus_in_use(tiers: &[(ModuleKind, Tier)]) -> Vec<usize> {

@@ -12,11 +12,20 @@ use crate::weights::WeightError;
 #[derive(Debug, thiserror::Error)]
 pub enum CompositionError {
     #[error(
-        "{class_name}: {what} is not supported yet; supported are dense Llama, Mistral, Qwen2, Qwen3, OLMo2, Phi and Phi-3 models"
+        "{class_name}: {what} is not supported yet; supported are Llama, Mistral, Qwen2, Qwen3, OLMo2, Phi and Phi-3 models, \
+         and the mixtures of experts Mixtral, OLMoE, Qwen2-MoE, Qwen3-MoE and gpt-oss"
     )]
     Unsupported {
         class_name: String,
         /// The part of the architecture that is not implemented.
+        what: &'static str,
+    },
+    #[error(
+        "{class_name}: no GPU kernel computes {what}; plan again, which places the model on the CPU"
+    )]
+    NoGpuKernel {
+        class_name: String,
+        /// The part of the architecture that only the CPU computes.
         what: &'static str,
     },
     #[error(transparent)]
@@ -26,7 +35,9 @@ pub enum CompositionError {
 impl HasKind for CompositionError {
     fn kind(&self) -> ErrorKind {
         match self {
-            CompositionError::Unsupported { .. } => ErrorKind::BadInput,
+            CompositionError::Unsupported { .. } | CompositionError::NoGpuKernel { .. } => {
+                ErrorKind::BadInput
+            }
             CompositionError::Weight(cause) => cause.kind(),
         }
     }

@@ -24,6 +24,8 @@ pub(super) struct ForwardPass<'a> {
     /// only the last GPU. Without a wait for each of these, an earlier GPU that failed or hangs
     /// would go unnoticed, or the last GPU would be blamed for it.
     unsynchronized: Vec<usize>,
+    /// Number of routed experts whose weights were read, over all layers.
+    experts_read: usize,
 }
 
 /// The rows of a batch, in host memory.
@@ -73,7 +75,8 @@ impl<'a> ForwardPass<'a> {
             gpu.input.upload(&rows.input(), gpu_deadline())?;
         }
         let device = parts.embedding.device();
-        Ok(ForwardPass { parts, buffers, rows, device, unsynchronized: Vec::new() })
+        let unsynchronized = Vec::new();
+        Ok(ForwardPass { parts, buffers, rows, device, unsynchronized, experts_read: 0 })
     }
 
     /// `x = embedding[tokens]`, `[rows, hidden]`.
@@ -111,6 +114,9 @@ impl<'a> ForwardPass<'a> {
                         source.layer(index)?.forward(&mut ctx, buffers)?;
                     }
                 }
+                if parts.config.moe.is_some() && parts.config.is_sparse(index) {
+                    self.experts_read += buffers.experts.routes.distinct();
+                }
             }
             (OnDevice::Gpu(gpu, layer), OnDevice::Gpu(kv_gpu, kv)) if gpu == kv_gpu => {
                 let slot = &devices.gpus[*gpu];
@@ -121,6 +127,11 @@ impl<'a> ForwardPass<'a> {
             _ => return Err(ForwardError::Cache { layer: index }),
         }
         Ok(())
+    }
+
+    /// Number of routed experts whose weights were read, over all layers.
+    pub fn experts_read(&self) -> usize {
+        self.experts_read
     }
 
     /// `norm_out = final_norm(x[output_rows])`, `[output_rows, hidden]`. Output rows are those

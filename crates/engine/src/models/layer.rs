@@ -1,9 +1,10 @@
 //! [`TransformerLayer`]: a transformer layer of any model family.
 
-use checkpoint::{Family, ModelConfig};
+use checkpoint::{ExpertStorage, Family, ModelConfig, Moe};
 use device::{Backend, DeviceError};
 
 use super::CompositionError;
+use super::deepseek::DeepseekLayer;
 use super::llama::LlamaLayer;
 use super::olmo2::Olmo2Layer;
 use super::phi::PhiLayer;
@@ -16,6 +17,7 @@ pub(crate) enum TransformerLayer<B: Backend> {
     Llama(LlamaLayer<B>),
     Olmo2(Olmo2Layer<B>),
     Phi(PhiLayer<B>),
+    Deepseek(DeepseekLayer<B>),
 }
 
 impl<B: Backend> TransformerLayer<B> {
@@ -27,14 +29,21 @@ impl<B: Backend> TransformerLayer<B> {
     ) -> Result<Self, CompositionError> {
         let tensors = tensors.view().pp("model.layers").pp(layer);
         Ok(match config.family {
-            Family::Llama | Family::Mistral | Family::Qwen2 | Family::Qwen3 => {
-                TransformerLayer::Llama(LlamaLayer::new(&tensors, config, layer)?)
-            }
+            Family::Llama
+            | Family::Mistral
+            | Family::Qwen2
+            | Family::Qwen3
+            | Family::Qwen3Moe
+            | Family::Qwen2Moe
+            | Family::Mixtral
+            | Family::Olmoe
+            | Family::GptOss => TransformerLayer::Llama(LlamaLayer::new(&tensors, config, layer)?),
             Family::Phi3 => TransformerLayer::Llama(phi3::layer(&tensors, config, layer)?),
             Family::Olmo2 => TransformerLayer::Olmo2(Olmo2Layer::new(&tensors, config, layer)?),
             Family::Phi => TransformerLayer::Phi(PhiLayer::new(&tensors, config, layer)?),
-            Family::Qwen3Moe | Family::GptOss | Family::DeepseekV2 => {
-                return Err(unsupported(config));
+            Family::DeepseekV2 => {
+                let mla = config.mla.as_ref().ok_or_else(|| unsupported(config))?;
+                TransformerLayer::Deepseek(DeepseekLayer::new(&tensors, config, mla, layer)?)
             }
         })
     }
@@ -49,24 +58,22 @@ impl<B: Backend> TransformerLayer<B> {
             TransformerLayer::Llama(layer) => layer.forward(ctx, buffers),
             TransformerLayer::Olmo2(layer) => layer.forward(ctx, buffers),
             TransformerLayer::Phi(layer) => layer.forward(ctx, buffers),
+            TransformerLayer::Deepseek(layer) => layer.forward(ctx, buffers),
         }
     }
 }
 
 /// Rejects architectures that no family in this module implements, before any weight is read.
 pub(crate) fn check_supported(config: &ModelConfig) -> Result<(), CompositionError> {
-    let composed = !matches!(config.family, Family::Qwen3Moe | Family::GptOss | Family::DeepseekV2);
-    if composed && config.moe.is_none() && config.mla.is_none() {
-        Ok(())
-    } else {
-        Err(unsupported(config))
-    }
+    let transposed = config.moe.is_some_and(|moe| moe.storage == ExpertStorage::Fused);
+    if transposed { Err(unsupported(config)) } else { Ok(()) }
 }
 
 fn unsupported(config: &ModelConfig) -> CompositionError {
-    let what = match (&config.moe, &config.mla) {
-        (_, Some(_)) => "latent attention",
-        (Some(_), _) => "a mixture of experts",
+    let what = match &config.moe {
+        Some(Moe { storage: ExpertStorage::Fused, .. }) => {
+            "experts in bf16 (the published MXFP4 form is)"
+        }
         _ => "this architecture",
     };
     CompositionError::Unsupported { class_name: config.class_name.clone(), what }

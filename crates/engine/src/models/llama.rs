@@ -1,12 +1,12 @@
-//! Llama, Mistral, Qwen2 and Qwen3: `x += attention(attn_norm(x)); x += mlp(ffn_norm(x))`. These
-//! families differ in biases, QK norms and sliding windows, which [`Attention`] takes from the
-//! configuration.
+//! Llama, Mistral, Qwen2, Qwen3 and their mixtures of experts: `x += attention(attn_norm(x));
+//! x += feed_forward(ffn_norm(x))`. These families differ in biases, QK norms, sliding windows and
+//! experts, which [`Attention`] and [`FeedForward`] take from the configuration.
 
 use checkpoint::ModelConfig;
 use device::{Backend, DeviceError};
 
 use super::layer::add_to_residual;
-use crate::layers::{ActivationBuffers, Attention, LayerContext, Mlp, MlpShape, Norm};
+use crate::layers::{ActivationBuffers, Attention, FeedForward, LayerContext, Norm};
 use crate::weights::{TensorView, WeightError};
 
 /// One transformer layer.
@@ -14,7 +14,7 @@ pub(crate) struct LlamaLayer<B: Backend> {
     attn_norm: Norm<B>,
     attention: Attention<B>,
     ffn_norm: Norm<B>,
-    mlp: Mlp<B>,
+    feed_forward: FeedForward<B>,
 }
 
 impl<B: Backend> LlamaLayer<B> {
@@ -25,20 +25,20 @@ impl<B: Backend> LlamaLayer<B> {
         layer: usize,
     ) -> Result<Self, WeightError> {
         let attention = Attention::separate(&tensors.pp("self_attn"), config, layer, "o_proj")?;
-        let mlp = Mlp::gated(&tensors.pp("mlp"), MlpShape::of(config))?;
-        Self::with(tensors, config, attention, mlp)
+        let feed_forward = FeedForward::new(tensors, config, layer)?;
+        Self::with(tensors, config, attention, feed_forward)
     }
 
-    /// Builds a layer from the given attention and MLP, whose projections may be stored fused.
+    /// Builds a layer from the given attention and feed-forward network, whose projections may be stored fused.
     pub fn with(
         tensors: &TensorView<B>,
         config: &ModelConfig,
         attention: Attention<B>,
-        mlp: Mlp<B>,
+        feed_forward: FeedForward<B>,
     ) -> Result<Self, WeightError> {
         let norm = |name: &str| Norm::new(&tensors.pp(name), config.hidden_size, config.norm);
         let (attn_norm, ffn_norm) = (norm("input_layernorm")?, norm("post_attention_layernorm")?);
-        Ok(LlamaLayer { attn_norm, attention, ffn_norm, mlp })
+        Ok(LlamaLayer { attn_norm, attention, ffn_norm, feed_forward })
     }
 
     /// Computes the layer on `buffers.x`.
@@ -52,9 +52,9 @@ impl<B: Backend> LlamaLayer<B> {
         self.attn_norm.forward(ctx.backend(), x, norm_out, Some(epilogue))?;
         self.attention.forward(ctx, buffers)?;
         let ActivationBuffers { x, norm_out, branch_out: attn_out, packed, .. } = buffers;
-        let epilogue = self.mlp.epilogue(ctx, packed);
+        let epilogue = self.feed_forward.epilogue(ctx, packed);
         self.ffn_norm.add_forward(ctx.backend(), x, attn_out, norm_out, epilogue)?;
-        self.mlp.forward(ctx, buffers)?;
+        self.feed_forward.forward(ctx, buffers)?;
         add_to_residual(ctx, buffers)
     }
 }

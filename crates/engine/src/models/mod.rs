@@ -1,6 +1,7 @@
 //! The models: one file for each model family, built from [`crate::layers`]; the loaded [`Model`],
 //! and its forward pass.
 
+mod deepseek;
 mod device_buffers;
 mod embedding;
 mod error;

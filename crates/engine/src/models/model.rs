@@ -162,10 +162,11 @@ impl Model {
         scratch: &'s mut ForwardScratch,
     ) -> Result<Logits<'s>, ForwardError> {
         self.check(batch, kv, scratch)?;
-        let ForwardScratch { buffers, logits, positions, .. } = scratch;
+        let ForwardScratch { buffers, logits, positions, experts_read, .. } = scratch;
         let mut pass = ForwardPass::new(&self.parts, batch, buffers, positions)?;
         pass.embed()?;
         pass.layers(kv)?;
+        *experts_read = pass.experts_read();
         if !batch.logits_for.is_empty() {
             pass.final_norm()?;
             pass.lm_head(logits)?;

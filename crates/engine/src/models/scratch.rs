@@ -19,6 +19,8 @@ pub struct ForwardScratch {
     pub(super) logits: HostBuffer,
     /// Position of each row.
     pub(super) positions: Vec<u32>,
+    /// Number of routed experts whose weights the last pass read, over all layers.
+    pub(super) experts_read: usize,
     rows_max: usize,
     logits_rows_max: usize,
 }
@@ -57,6 +59,7 @@ impl ForwardScratch {
             buffers: DeviceBuffers::new(devices, placement, config, &sizes)?,
             logits: HostBuffer::new(logits_len),
             positions: Vec::with_capacity(rows_max),
+            experts_read: 0,
             rows_max,
             logits_rows_max,
         })
@@ -70,6 +73,12 @@ impl ForwardScratch {
     /// Maximum rows of one pass whose logits can be requested.
     pub fn logits_rows_max(&self) -> usize {
         self.logits_rows_max
+    }
+
+    /// Number of routed experts whose weights the last pass read, over all layers: experts that
+    /// several rows use count once.
+    pub fn experts_read(&self) -> usize {
+        self.experts_read
     }
 
     /// Bytes of host memory.

@@ -42,7 +42,8 @@ struct Harness {
 
 impl Harness {
     fn new(blocks: usize, step_tokens: usize) -> Self {
-        let layout = KvLayout { layers: 1, kv_heads: 1, head_dim: 4, dtype: KvDtype::F32 };
+        let layout =
+            KvLayout { layers: 1, kv_heads: 1, head_dim: 4, latent_dim: None, dtype: KvDtype::F32 };
         let pool = KvPool::new(layout, blocks).expect("a small pool");
         let config = SchedulerConfig {
             step_tokens,

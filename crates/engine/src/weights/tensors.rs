@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use checkpoint::Dtype;
+use checkpoint::{Dtype, FP8_BLOCK};
 use device::Backend;
 
 use super::WeightError;
@@ -78,9 +78,47 @@ impl<B: Backend> TensorView<'_, B> {
         rows: Range<usize>,
     ) -> Result<(B::Matrix, Dtype), WeightError> {
         let tensor = self.get(name, &shape)?;
-        let matrix = B::matrix(tensor.dtype, shape, &tensor.data, rows)
-            .map_err(|cause| WeightError::Device { tensor: self.full_name(name), cause })?;
+        let matrix = if tensor.dtype == Dtype::F8E4M3 {
+            let blocks = shape.map(|features| features.div_ceil(FP8_BLOCK));
+            let Tensor { dtype, data, .. } = self.get(&format!("{name}_scale_inv"), &blocks)?;
+            B::block_fp8_matrix(shape, &tensor.data, (*dtype, data), rows)
+        } else {
+            B::matrix(tensor.dtype, shape, &tensor.data, rows)
+        };
+        let matrix =
+            matrix.map_err(|cause| WeightError::Device { tensor: self.full_name(name), cause })?;
         Ok((matrix, tensor.dtype))
+    }
+
+    /// Rows `rows` of all experts' rows of an MXFP4 tensor, `[experts, rows, cols]`, without a copy.
+    /// Its parts are the tensors `blocks`, `[experts, rows, cols / 32, 16]`, and `scales`,
+    /// `[experts, rows, cols / 32]`.
+    pub fn fp4_matrix(
+        &self,
+        [blocks, scales]: [&str; 2],
+        [experts, rows, cols]: [usize; 3],
+        part: Range<usize>,
+    ) -> Result<B::Matrix, WeightError> {
+        let data = self.get(blocks, &[experts, rows, cols / 32, 16])?;
+        let scales = self.get(scales, &[experts, rows, cols / 32])?;
+        B::fp4_matrix([experts * rows, cols], &data.data, &scales.data, part)
+            .map_err(|cause| WeightError::Device { tensor: self.full_name(blocks), cause })
+    }
+
+    /// Elements `elements` of the tensor `name`, in f32.
+    pub fn vector_part(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        elements: Range<usize>,
+    ) -> Result<B::Vector, WeightError> {
+        let Tensor { dtype, data, .. } = self.get(name, &shape)?;
+        if !is_float(*dtype) {
+            let (tensor, found) = (self.full_name(name), dtype.name());
+            return Err(WeightError::Dtype { tensor, found });
+        }
+        B::vector_part(*dtype, shape[0] * shape[1], data, elements)
+            .map_err(|cause| WeightError::Device { tensor: self.full_name(name), cause })
     }
 
     /// The vector `name` (a norm's weight or a bias) in f32.

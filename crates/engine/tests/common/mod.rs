@@ -22,6 +22,17 @@ pub const TINY_LLAMA: &str = r#"{
     "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
 }"#;
 
+/// A DeepSeek-V2 with latent attention and dense layers only.
+pub const TINY_DEEPSEEK: &str = r#"{
+    "architectures": ["DeepseekV2ForCausalLM"], "model_type": "deepseek_v2", "hidden_act": "silu", "dtype": "bfloat16",
+    "vocab_size": 259, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 20,
+    "num_key_value_heads": 20, "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+    "q_lora_rank": 32, "kv_lora_rank": 64, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 24,
+    "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "mscale": 0.707, "mscale_all_dim": 0.707},
+    "first_k_dense_replace": 2, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+    "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
+}"#;
+
 /// A checkpoint with random weights in a temporary folder.
 pub struct TinyModel {
     folder: TempDir,

@@ -1,5 +1,5 @@
-//! Checks that need no model: of a configuration before it is run (audit, cost estimate, power), and of
-//! stored runs (replay, crash detection).
+//! Checks that need no model: of a configuration before it is run (audit, cost estimate, power),
+//! and of stored runs (replay, crash detection).
 
 mod audit;
 mod detect;

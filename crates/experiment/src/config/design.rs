@@ -18,8 +18,12 @@ pub(super) const SINCE_V2: [&str; 5] = [
     "agent.beta",
 ];
 /// Keys of the study that design v1 does not have.
-pub(super) const STUDY_SINCE_V2: [&str; 3] =
-    ["experiment.phase", "experiment.replications_by", "experiment.draws"];
+pub(super) const STUDY_SINCE_V2: [&str; 4] =
+    ["experiment.phase", "experiment.replications_by", "experiment.draws", FAMILIES_KEY];
+
+/// A key that came after the first studies of design v2: it is recorded where it is set, so that
+/// their folders can be resumed.
+pub(super) const FAMILIES_KEY: &str = "analysis.families";
 
 /// Defaults of design v1 that differ from those of the key table.
 pub(super) fn v1_defaults() -> [(&'static str, Value); 2] {

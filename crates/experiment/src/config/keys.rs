@@ -46,7 +46,7 @@ macro_rules! keys {
 
 use ValueKind::{
     ByLevel, Choice, CountsByLevel, Flag, Number, OptionalNumber, OptionalText, OptionalWhole,
-    Text, Whole,
+    TestFamilies, Text, Whole,
 };
 
 /// All keys, in the order in which the help lists them.
@@ -69,6 +69,8 @@ pub(crate) const KEYS: &[Key] = keys! {
     Execution "limits.failures" OptionalWhole(1, MILLION), "null", "failed attempts of one command; at the limit it stops and can be resumed";
     Execution "limits.run_tokens" OptionalWhole(1, i64::MAX), "null", "prompt and reply tokens of one run; at the limit the run fails";
     Execution "limits.run_hours" OptionalNumber(1e-6, 1e6), "null", "duration of one attempt at a run; at the limit the run fails";
+
+    Study "analysis.families" TestFamilies, "{}", "families of tests within which p-values are corrected: {confirmatory: [doses, causes]}; other tests keep their own";
 
     Cell "env.max_steps" Whole(1, MILLION), "1000", "the horizon in steps";
     Cell "env.max_steps_by_level" ByLevel(1, MILLION), "{}", "the horizon by complexity level; overrides env.max_steps";

@@ -161,10 +161,8 @@ impl Config {
         let identifying = |key: &&keys::Key| {
             key.scope != Scope::Execution
                 && key.name != "experiment.description"
-                && (!v1
-                    || design::is_v1_key(key.name)
-                    || design::STUDY_SINCE_V2.contains(&key.name)
-                        && self.values[key.name] != key.default_value())
+                && (self.values[key.name] != key.default_value()
+                    || key.name != design::FAMILIES_KEY && (!v1 || design::is_v1_key(key.name)))
         };
         let mut identity: BTreeMap<String, Value> = KEYS
             .iter()

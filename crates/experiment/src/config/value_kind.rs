@@ -1,6 +1,7 @@
 //! Kinds of values that configuration keys accept, with checks and descriptions.
 
 use super::keys::{self, Scope};
+use analysis::study::TEST_GROUPS;
 use serde_json::Value;
 
 /// The set of values that a key accepts. Bounds are inclusive.
@@ -20,6 +21,8 @@ pub(crate) enum ValueKind {
     ByLevel(i64, i64),
     /// A mapping from keys of cells to mappings from a level to a count of at least 1.
     CountsByLevel,
+    /// A mapping from names to lists of [`TEST_GROUPS`], each of which occurs once.
+    TestFamilies,
 }
 
 /// Maximum of a count of [`ValueKind::CountsByLevel`].
@@ -63,6 +66,7 @@ impl ValueKind {
             ValueKind::Flag if value.is_boolean() => Ok(value.clone()),
             ValueKind::ByLevel(min, max) => self.check_by_level(value, ValueKind::Whole(min, max)),
             ValueKind::CountsByLevel => self.check_counts(value),
+            ValueKind::TestFamilies => self.check_families(value),
             _ => unexpected(),
         }
     }
@@ -95,10 +99,35 @@ impl ValueKind {
         Ok(value.clone())
     }
 
+    fn check_families(self, value: &Value) -> Result<Value, String> {
+        let families = value.as_object().ok_or_else(|| self.expected())?;
+        let mut seen = Vec::new();
+        for (family, groups) in families {
+            let list = groups.as_array().filter(|list| !list.is_empty());
+            for group in
+                list.ok_or_else(|| format!("{} (not {family}: {groups})", self.expected()))?
+            {
+                let known = TEST_GROUPS.iter().find(|known| group.as_str() == Some(**known));
+                let known = known.ok_or_else(|| format!("{} (not {group})", self.expected()))?;
+                if seen.contains(known) {
+                    return Err(format!("{} (not {known} twice)", self.expected()));
+                }
+                seen.push(*known);
+            }
+            let is_other = TEST_GROUPS.contains(&family.as_str())
+                && !groups.as_array().is_some_and(|list| list.iter().any(|group| group == family));
+            if is_other {
+                let why = format!("not a family called {family} without that group");
+                return Err(format!("{} ({why})", self.expected()));
+            }
+        }
+        Ok(value.clone())
+    }
+
     /// Whether accepted values are mappings, so that a mapping under this key is a value and not a
     /// section of keys.
     pub fn is_map(self) -> bool {
-        matches!(self, ValueKind::ByLevel(..) | ValueKind::CountsByLevel)
+        matches!(self, ValueKind::ByLevel(..) | ValueKind::CountsByLevel | ValueKind::TestFamilies)
     }
 
     /// Description of the accepted values.
@@ -121,6 +150,9 @@ impl ValueKind {
             }
             ValueKind::CountsByLevel => {
                 "a mapping of a factor to a mapping of its levels to counts".into()
+            }
+            ValueKind::TestFamilies => {
+                format!("a mapping of names to lists of {}", TEST_GROUPS.join(", "))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The sbatch script of a model's tasks.
 
 use super::{ModelTasks, Site};
+use base::shell_word;
 use std::path::Path;
 
 /// Paths and options in a script, which must be valid on every node.
@@ -34,11 +35,11 @@ pub fn script(name: &str, tasks: &ModelTasks, site: &Site, paths: &ScriptPaths<'
     if !site.modules.is_empty() {
         text += &format!(
             "module load {}\n",
-            site.modules.iter().map(|m| quoted(m)).collect::<Vec<_>>().join(" ")
+            site.modules.iter().map(|m| shell_word(m)).collect::<Vec<_>>().join(" ")
         );
     }
     if let Some(home) = &site.hf_home {
-        text += &format!("export HF_HOME={}\n", quoted(home));
+        text += &format!("export HF_HOME={}\n", shell_word(home));
     }
     text += "export HF_HUB_OFFLINE=1\n";
     text += &format!("lead_s={}\n", site.signal_lead_s);
@@ -49,10 +50,14 @@ pub fn script(name: &str, tasks: &ModelTasks, site: &Site, paths: &ScriptPaths<'
         quoted_path(paths.program),
         quoted_path(paths.config),
         quoted_path(paths.out),
-        quoted(&tasks.model),
+        shell_word(&tasks.model),
         tasks.jobs,
         tasks.cpus,
-        paths.sets.iter().map(|set| format!(" \\\n  --set {}", quoted(set))).collect::<String>(),
+        paths
+            .sets
+            .iter()
+            .map(|set| format!(" \\\n  --set {}", shell_word(set)))
+            .collect::<String>(),
     );
     text += WAIT_AND_DECIDE;
     match site.requeue {
@@ -64,7 +69,7 @@ pub fn script(name: &str, tasks: &ModelTasks, site: &Site, paths: &ScriptPaths<'
 /// The end of the script on clusters that forbid requeueing: it submits a successor job that
 /// continues the work.
 fn successor(tasks: &ModelTasks, paths: &ScriptPaths<'_>) -> String {
-    let json = |text: &str| quoted(&serde_json::Value::from(text).to_string());
+    let json = |text: &str| shell_word(&serde_json::Value::from(text).to_string());
     format!(
         "model_json={}\nscript_json={}\nsubmissions={}\n{SUCCESSOR}",
         json(&tasks.model),
@@ -165,16 +170,7 @@ printf '{"job":%s,"model":%s,"offset":%s,"tasks":1,"script":%s,"submitted_unix_s
 "#;
 
 fn quoted_path(path: &Path) -> String {
-    quoted(&path.display().to_string())
-}
-
-/// Quotes a text as one word of the shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_string();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    shell_word(&path.display().to_string())
 }
 
 /// Replaces characters that names of jobs and files should not contain.
@@ -189,10 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_quoted_for_the_shell_and_names_are_reduced() {
-        assert_eq!(quoted("a/b-1.yaml"), "a/b-1.yaml");
-        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
-        assert_eq!(quoted(""), "''");
+    fn names_are_reduced() {
         assert_eq!(safe_name("Qwen/Qwen3 32B"), "Qwen-Qwen3-32B");
     }
 }

@@ -1,5 +1,6 @@
 //! The runs of a study as its analysis reads them.
 
+use super::run_keys::{factor_levels, factors};
 use super::simulated::{check_scripted, play};
 use super::{CommittedRun, RunRows};
 use crate::checks::parameters_b;
@@ -60,10 +61,15 @@ pub fn simulated_study(config: &Config) -> Result<ObservedStudy, ExperimentError
     Ok(study)
 }
 
+/// The declared families of tests, whose values were checked when the configuration was read.
+fn families(record: &ExperimentRecord) -> BTreeMap<String, Vec<String>> {
+    let declared = record.configuration.get("analysis.families").cloned().unwrap_or_default();
+    serde_json::from_value(declared).unwrap_or_default()
+}
+
 /// A study without its runs.
 fn of_record(record: &ExperimentRecord) -> ObservedStudy {
     let text = |key: &str| record.configuration.get(key).and_then(Value::as_str);
-    let factors = record.configuration.keys().filter_map(|key| key.strip_prefix("grid."));
     let of = &record.provenance;
     let provenance = [
         ("version", Some(of.version.clone())),
@@ -79,7 +85,8 @@ fn of_record(record: &ExperimentRecord) -> ObservedStudy {
         name: record.name.clone(),
         phase: text("experiment.phase").map(str::to_string),
         design: of.design.clone(),
-        factors: factors.map(str::to_string).collect(),
+        factors: factors(record),
+        families: families(record),
         planned: record.runs.len(),
         provenance: provenance.into_iter().filter_map(known).collect(),
         ..ObservedStudy::default()
@@ -91,11 +98,6 @@ fn observed(run: &CommittedRun, factors: &[String]) -> Result<ObservedRun, Exper
     let outline = run.outline()?;
     let record = &run.record;
     let value = |key: &str| record.cell.get(key).filter(|value| !value.is_null());
-    let level = |key: &String| {
-        let value = value(key)?;
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
-        Some((key.clone(), text))
-    };
     let (entry, end_step, end) = time_at_risk(record);
     let path = path(&outline);
     let dose = record.dose.unwrap_or_default();
@@ -107,7 +109,7 @@ fn observed(run: &CommittedRun, factors: &[String]) -> Result<ObservedRun, Exper
         world: record.seed,
         draw: record.draw,
         p_shock: value("pe_induction.p_shock").and_then(Value::as_f64).unwrap_or(0.0),
-        levels: factors.iter().filter_map(level).collect(),
+        levels: factor_levels(record, factors),
         steps: record.steps,
         horizon: value("env.max_steps").and_then(Value::as_u64).unwrap_or(record.steps),
         days: record.days,

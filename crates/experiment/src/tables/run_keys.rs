@@ -1,14 +1,17 @@
 //! The columns that begin every table: which study, run and cell a row belongs to.
 
 use super::columns::ExportColumn;
+use analysis::study::stratum_name;
 use results::{ExperimentRecord, RunRecord};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use warehouse::Design;
 
 /// The columns of a study.
 pub(super) struct StudyKeys {
     study: String,
     phase: Option<String>,
+    factors: Vec<String>,
 }
 
 /// Values of the key columns of one run.
@@ -25,6 +28,7 @@ pub(super) struct RunKeys {
     p_shock: Option<f64>,
     levels: ShockLevels,
     expanded: bool,
+    stratum: String,
 }
 
 /// Values of the keys that have no effect in runs without shocks.
@@ -45,8 +49,28 @@ const OBSERVABILITY: &str = "pe_induction.observability";
 impl StudyKeys {
     pub fn of(experiment: &ExperimentRecord) -> StudyKeys {
         let phase = experiment.configuration.get("experiment.phase").and_then(Value::as_str);
-        StudyKeys { study: experiment.name.clone(), phase: phase.map(str::to_string) }
+        StudyKeys {
+            study: experiment.name.clone(),
+            phase: phase.map(str::to_string),
+            factors: factors(experiment),
+        }
     }
+}
+
+/// The keys of the grid, dotted.
+pub(super) fn factors(experiment: &ExperimentRecord) -> Vec<String> {
+    let keys = experiment.configuration.keys().filter_map(|key| key.strip_prefix("grid."));
+    keys.map(str::to_string).collect()
+}
+
+/// The run's level of each factor that has an effect in its cell, as text.
+pub(super) fn factor_levels(record: &RunRecord, factors: &[String]) -> BTreeMap<String, String> {
+    let level = |key: &String| {
+        let value = record.cell.get(key).filter(|value| !value.is_null())?;
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+        Some((key.clone(), text))
+    };
+    factors.iter().filter_map(level).collect()
 }
 
 impl ControlLevels {
@@ -98,6 +122,7 @@ impl RunKeys {
                 observability: text(OBSERVABILITY),
             },
             expanded: false,
+            stratum: stratum_name(&record.model, &factor_levels(record, &study.factors), None),
         };
         let controls = controls.filter(|_| keys.p_shock == Some(0.0));
         let Some(ControlLevels(all)) = controls else { return vec![keys] };
@@ -153,6 +178,12 @@ pub(super) fn columns() -> Vec<ExportColumn<RunKeys>> {
             "Whether the row is a copy of a control run at levels of the study \
              (--expand-controls); its run_id then occurs once for each combination of levels.",
             |k| k.expanded.into(),
+        ),
+        C::text(
+            "stratum",
+            "Model, and levels of the factors of the grid that do not describe shocks: within \
+             strata the report compares the effects of shocks.",
+            |k| k.stratum.as_str().into(),
         ),
     ]
 }

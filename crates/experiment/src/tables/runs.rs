@@ -39,7 +39,9 @@ fn cell() -> Vec<C> {
             ValueKind::Whole(..) | ValueKind::OptionalWhole(..) => ColumnKind::Whole,
             ValueKind::Number(..) | ValueKind::OptionalNumber(..) => ColumnKind::Number,
             ValueKind::Flag => ColumnKind::Flag,
-            ValueKind::ByLevel(..) | ValueKind::CountsByLevel => ColumnKind::Json,
+            ValueKind::ByLevel(..) | ValueKind::CountsByLevel | ValueKind::TestFamilies => {
+                ColumnKind::Json
+            }
         };
         let meaning = format!("Configuration: {}.", key.about);
         let column = C::new(kind, format!("cell.{}", key.name), meaning, move |r| {

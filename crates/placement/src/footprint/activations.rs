@@ -6,6 +6,8 @@ use checkpoint::ModelConfig;
 /// the keys, and the bytes of softmax states for splits of the keys that are computed in parallel.
 const ATTENTION_TILE_ROWS: usize = 32;
 const ATTENTION_STATES_BYTES: u64 = 16 << 20;
+/// 4-byte words of a chosen expert of a row: expert, weight, slot and row.
+const ROUTE_WORDS: usize = 4;
 
 /// Widths of the buffers of a forward pass, in f32 elements per row. All layers of a tier use the
 /// same buffers.
@@ -22,7 +24,8 @@ pub struct ActivationWidths {
     pub attended: usize,
     /// Gate and up projections of the widest MLP.
     pub mlp: usize,
-    /// Routing: the scores of all experts, and one expert's input and output row.
+    /// Mixture of experts: the router's logits, and for each expert of a row the gate and up
+    /// projections, the output and the route.
     pub experts: usize,
     /// Packed activations for a matrix multiplication, as wide as its widest input.
     pub inputs: usize,
@@ -35,23 +38,33 @@ impl ActivationWidths {
             // Latent attention also stores queries and the output of attention in the latent space.
             Some(mla) => (
                 heads(c.head_dim + mla.kv_lora_rank + mla.qk_rope_head_dim)
-                    + mla.q_lora_rank.unwrap_or(0),
-                2 * (mla.kv_lora_rank + mla.qk_rope_head_dim),
+                    + 2 * mla.q_lora_rank.unwrap_or(0),
+                mla.kv_lora_rank + mla.qk_rope_head_dim,
                 heads(mla.kv_lora_rank + mla.v_head_dim),
             ),
             None => {
                 (heads(c.head_dim), c.kv_heads * (c.head_dim + c.value_dim()), heads(c.value_dim()))
             }
         };
-        let wide = mlp_width(c);
+        let wide = c.mlp_width();
+        let q_lora_rank = c.mla.and_then(|mla| mla.q_lora_rank).unwrap_or(0);
+        // The inputs of a row's experts are packed side by side.
+        let slots = c.moe.as_ref().map_or(0, |moe| {
+            moe.experts_per_token * padded(c.hidden_size.max(moe.intermediate_size))
+        });
         ActivationWidths {
             hidden: 3 * c.hidden_size,
             queries,
             keys_values,
             attended,
             mlp: 2 * wide,
-            experts: c.moe.as_ref().map_or(0, |moe| moe.experts + 2 * c.hidden_size),
-            inputs: padded(c.hidden_size.max(heads(c.value_dim())).max(wide)),
+            experts: c.moe.as_ref().map_or(0, |moe| {
+                let slot = moe.intermediate_size + moe.up_width() + c.hidden_size + ROUTE_WORDS;
+                moe.experts + 1 + moe.experts_per_token * slot
+            }),
+            inputs: padded(
+                c.hidden_size.max(heads(c.value_dim())).max(q_lora_rank).max(wide).max(slots),
+            ),
         }
     }
 
@@ -60,13 +73,6 @@ impl ActivationWidths {
             self;
         hidden + queries + keys_values + attended + mlp + experts + inputs
     }
-}
-
-/// Width of the widest MLP of the model: dense, one expert, or all shared experts together.
-fn mlp_width(c: &ModelConfig) -> usize {
-    let dense = (0..c.layers).any(|layer| !c.is_sparse(layer));
-    let dense = if dense { c.intermediate_size } else { 0 };
-    c.moe.as_ref().map_or(dense, |moe| dense.max(moe.intermediate_size * moe.shared_experts.max(1)))
 }
 
 /// Packed rows are padded to a multiple of 16 elements.

@@ -44,18 +44,18 @@ impl Weights {
         let mut expert_bytes = vec![0u64; modules.len()];
         let (mut stored_bytes, mut can_be_int8) = (0u64, false);
         let needed =
-            expected_tensors(config).into_iter().filter(|t| t.requirement == Requirement::Required);
+            expected_tensors(config).into_iter().filter(|t| t.requirement != Requirement::Tied);
         for expected in needed {
             let Some(tensor) = inventory.get(&expected.name) else { continue };
-            let kept = choice.kept(tensor.dtype, &tensor.shape);
+            let kept = choice.kept_of(tensor.dtype, &expected);
             let bytes = bytes_as(kept, &tensor.shape).unwrap_or(tensor.bytes);
             modules[expected.module].bytes += bytes;
-            if expected.name.contains(".mlp.experts.") {
+            if expected.name.contains(".experts.") {
                 expert_bytes[expected.module] += bytes;
             }
             stored_bytes += tensor.bytes;
             can_be_int8 |=
-                DtypeChoice::Int8.kept(kept, &tensor.shape) == Dtype::Q8_0 && kept != Dtype::Q8_0;
+                DtypeChoice::Int8.kept_of(kept, &expected) == Dtype::Q8_0 && kept != Dtype::Q8_0;
         }
         let mut weights =
             Weights { modules, tied: config.tie_word_embeddings, stored_bytes, can_be_int8 };

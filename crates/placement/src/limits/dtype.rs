@@ -1,6 +1,6 @@
 //! `--dtype`: the dtype of weights in computations.
 use crate::PlanError;
-use checkpoint::{Dtype, Inventory};
+use checkpoint::{Dtype, ExpectedTensor, Inventory, TensorContent};
 use std::collections::BTreeMap;
 
 /// The dtype of weights in computations.
@@ -71,6 +71,15 @@ impl DtypeChoice {
             .for_each(|tensor| *bytes.entry(tensor.dtype.name()).or_default() += tensor.bytes);
         let most = bytes.into_iter().max_by_key(|(_, bytes)| *bytes);
         most.map_or_else(|| self.name().to_owned(), |(name, _)| name.to_lowercase())
+    }
+
+    /// The dtype of a tensor of the model after loading: norms and biases stay as stored, also where
+    /// one tensor has those of all experts; for others see [`Self::kept`].
+    pub fn kept_of(self, stored: Dtype, tensor: &ExpectedTensor) -> Dtype {
+        match tensor.content {
+            TensorContent::Weight => self.kept(stored, &tensor.shape),
+            _ => stored,
+        }
     }
 
     /// The dtype of a tensor after loading: matrices follow the choice, vectors and quantized

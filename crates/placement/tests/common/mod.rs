@@ -18,7 +18,7 @@ pub fn inventory(config: &ModelConfig) -> Inventory {
     let mut offset = 0;
     let mut tensors = Vec::new();
     for expected in
-        expected_tensors(config).into_iter().filter(|t| t.requirement == Requirement::Required)
+        expected_tensors(config).into_iter().filter(|t| t.requirement != Requirement::Tied)
     {
         let dtype =
             if matches!(expected.content, TensorContent::Fp4Blocks | TensorContent::Fp4Scales) {

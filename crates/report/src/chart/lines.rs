@@ -8,7 +8,7 @@ use super::texture;
 use super::writer::SvgWriter;
 use analysis::document::{Figure, Layer};
 
-/// From so many points on, the curves of a figure are drawn once for both media.
+/// From this number of points on, the curves of a figure are drawn once for both media.
 const HEAVY: usize = 20_000;
 
 /// Markers along a line, where dashes do not tell series apart.

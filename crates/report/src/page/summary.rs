@@ -14,7 +14,7 @@ pub fn push(out: &mut String, document: &Document) {
     if errors > 0 {
         let reasons = if errors == 1 { "1 reason" } else { &*format!("{errors} reasons") };
         out.push_str(&format!(
-            "<p class=\"status error\">The headline does not hold: \
+            "<p class=\"status error\">This answer cannot be relied on: \
              <a href=\"#refusals\">{reasons}</a>.</p>\n"
         ));
     }

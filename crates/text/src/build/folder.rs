@@ -114,7 +114,7 @@ fn from_json(file: &Path, text: &str, declared: &DeclaredTokens) -> Result<Token
 /// belongs to the Llama family.
 fn pre_tokenizer(family: Family) -> PreTokenizer {
     match family {
-        Family::Qwen2 | Family::Qwen3 | Family::Qwen3Moe => PreTokenizer::Qwen2,
+        Family::Qwen2 | Family::Qwen2Moe | Family::Qwen3 | Family::Qwen3Moe => PreTokenizer::Qwen2,
         Family::Phi => PreTokenizer::Gpt2,
         _ => PreTokenizer::Digits,
     }

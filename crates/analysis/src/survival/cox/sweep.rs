@@ -8,7 +8,7 @@ use crate::numeric::exact_sum::ExactSum;
 #[derive(Debug, Clone)]
 pub(super) struct RiskSums {
     /// Sums of hazards, and of hazards times covariates and their products (upper triangle by row;
-    /// empty if not asked for).
+    /// empty if not requested).
     pub(super) at_risk: Moments,
     pub(super) dying: Moments,
     /// Covariates of the events, summed without hazards.

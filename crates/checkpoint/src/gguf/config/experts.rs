@@ -1,18 +1,22 @@
 //! Reads the hyper-parameters of latent attention and of mixtures of experts from a GGUF file.
 use super::keys::{GgufKeys, Result};
-use crate::config::{ExpertStorage, Mla, Moe, Routing};
+use crate::config::{ClampedSwiglu, ExpertStorage, Mla, Moe, Routing};
 use crate::family::Family;
 
 impl GgufKeys<'_> {
     pub fn mla(&self) -> Result<Mla> {
         let rope = self.required("rope.dimension_count")?;
-        let query = self.required("attention.key_length")?;
+        // Files with split kv_b state the dimensions of the cache under the plain names and those
+        // of a head under the names with `_mla`.
+        let dimension = |plain: &'static str, of_head: &'static str| match self.count(of_head)? {
+            Some(count) => Ok((of_head, count)),
+            None => self.required(plain).map(|count| (plain, count)),
+        };
+        let (key, query) = dimension("attention.key_length", "attention.key_length_mla")?;
+        let (_, v_head_dim) = dimension("attention.value_length", "attention.value_length_mla")?;
         if query <= rope {
-            return Err(self.bad(
-                "attention.key_length",
-                format!("more than the {rope} rotating dimensions"),
-                query,
-            ));
+            let expected = format!("more than the {rope} rotating dimensions");
+            return Err(self.bad(key, expected, query));
         }
         Ok(Mla {
             q_lora_rank: self
@@ -21,7 +25,8 @@ impl GgufKeys<'_> {
             kv_lora_rank: self.required("attention.kv_lora_rank")?,
             qk_nope_head_dim: query - rope,
             qk_rope_head_dim: rope,
-            v_head_dim: self.required("attention.value_length")?,
+            v_head_dim,
+            split_kv_b: self.has("blk.0.attn_k_b.weight"),
         })
     }
 
@@ -36,26 +41,38 @@ impl GgufKeys<'_> {
         if !self.family.traits().experts {
             return Ok(None);
         }
-        let qwen = self.family == Family::Qwen3Moe;
+        // llama.cpp normalizes the expert weights of every qwen3moe model and of Mixtral.
+        let normalizes = matches!(self.family, Family::Qwen3Moe | Family::Mixtral);
+        let intermediate_size = match self.count("expert_feed_forward_length")? {
+            Some(width) => width,
+            None if matches!(self.family, Family::Mixtral | Family::Olmoe) => {
+                self.required("feed_forward_length")?
+            }
+            None => return Err(self.absent("expert_feed_forward_length")),
+        };
+        let shared = self.metadata.get_u64(&self.key("expert_shared_count")).unwrap_or(0);
+        let gpt_oss = self.family == Family::GptOss;
+        let shared_gate = self.family == Family::Qwen2Moe;
         Ok(Some(Moe {
             experts: self.required("expert_count")?,
             experts_per_token: self.required("expert_used_count")?,
-            intermediate_size: self.required("expert_feed_forward_length")?,
-            shared_experts: self
-                .metadata
-                .get_u64(&self.key("expert_shared_count"))
-                .unwrap_or(0)
-                .min(1 << 10) as usize,
+            intermediate_size,
+            shared_size: match self.count("expert_shared_feed_forward_length")? {
+                Some(width) => width,
+                None => shared.min(1 << 10) as usize * intermediate_size,
+            },
+            shared_gate,
+            biases: gpt_oss,
             storage: ExpertStorage::Separate,
             routing: Routing {
-                softmax_after_choice: false,
-                // llama.cpp normalizes the expert weights of every qwen3moe model.
-                normalize: qwen
+                softmax_after_choice: gpt_oss,
+                normalize: normalizes
                     || self.metadata.get_bool(&self.key("expert_weights_norm")).unwrap_or(false),
                 scale: self.number("expert_weights_scale")?.filter(|s| *s != 0.0).unwrap_or(1.0),
                 groups: self.groups()?,
             },
-            clamped: None,
+            // The parameters of the published models; no key has them.
+            clamped: gpt_oss.then_some(ClampedSwiglu { alpha: 1.702, limit: 7.0 }),
         }))
     }
 

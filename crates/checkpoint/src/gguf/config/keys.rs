@@ -70,11 +70,13 @@ impl GgufKeys<'_> {
     }
 
     pub fn required(&self, name: &str) -> Result<usize> {
-        self.count(name)?.ok_or_else(|| {
-            let defect =
-                Defect::new(DefectKind::ConfigMissing, self.file, "an integer", "no such key");
-            defect.key(&self.key(name)).into()
-        })
+        self.count(name)?.ok_or_else(|| self.absent(name))
+    }
+
+    /// The error of a required integer that the file does not have.
+    pub fn absent(&self, name: &str) -> CheckpointError {
+        let defect = Defect::new(DefectKind::ConfigMissing, self.file, "an integer", "no such key");
+        defect.key(&self.key(name)).into()
     }
 
     pub fn number(&self, name: &str) -> Result<Option<f64>> {

@@ -10,6 +10,7 @@ use crate::config::{Activation, ModelConfig, NormKind};
 use crate::error::{Defect, DefectKind};
 use crate::family::{FAMILIES, Family};
 use crate::gguf::reader::GgufFile;
+use crate::gguf_metadata::GgufMetadata;
 use keys::{GgufKeys, Result};
 pub(super) use rope::RopeFactors;
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ pub(super) fn read_config(
 ) -> Result<ModelConfig> {
     let metadata = &gguf.metadata;
     let architecture = metadata.get_str("general.architecture").unwrap_or("none");
-    let Some(family) = Family::of_gguf(architecture) else {
+    let Some(family) = family(metadata, architecture) else {
         let known: Vec<&str> = FAMILIES.iter().filter_map(|f| f.gguf_architecture).collect();
         let expected = format!("one of {}", known.join(", "));
         let defect = Defect::new(DefectKind::GgufArchitecture, file, expected, architecture);
@@ -38,6 +39,13 @@ pub(super) fn read_config(
     let config = keys.model_config(factors)?;
     keys.check_bounds(&config)?;
     Ok(config)
+}
+
+/// The family of an architecture. `llama` with experts is Mixtral.
+fn family(metadata: &GgufMetadata, architecture: &str) -> Option<Family> {
+    let family = Family::of_gguf(architecture)?;
+    let experts = metadata.get_u64(&format!("{architecture}.expert_count")).unwrap_or(0);
+    Some(if family == Family::Llama && experts > 0 { Family::Mixtral } else { family })
 }
 
 impl GgufKeys<'_> {
@@ -52,8 +60,10 @@ impl GgufKeys<'_> {
             None => self.count("attention.key_length")?.unwrap_or(hidden_size / heads),
         };
         let max_positions = self.required("context_length")?;
-        let sliding_window =
-            self.count("attention.sliding_window")?.filter(|_| family == Family::Phi3);
+        let slides = matches!(family, Family::Phi3 | Family::GptOss);
+        let sliding_window = self.count("attention.sliding_window")?.filter(|_| slides);
+        // gpt-oss alternates; the file has no key for it.
+        let slides = |layer: usize| family != Family::GptOss || layer.is_multiple_of(2);
         let bias = |part: &str| self.has(&format!("blk.0.{part}.bias"));
         Ok(ModelConfig {
             family,
@@ -77,16 +87,19 @@ impl GgufKeys<'_> {
             attention_out_bias: bias("attn_output"),
             mlp_bias: bias("ffn_up"),
             lm_head_bias: self.has("output.bias"),
-            attention_sinks: false,
+            attention_sinks: family == Family::GptOss,
             qk_norm: traits.qk_norm,
             layer_layout: traits.layer_layout,
             tie_word_embeddings: !self.has("output.weight"),
             sliding_window,
-            sliding_layers: vec![sliding_window.is_some(); layers],
+            sliding_layers: (0..layers.min(1 << 12))
+                .map(|layer| sliding_window.is_some() && slides(layer))
+                .collect(),
             dtype: self.main_dtype(),
             moe: self.moe()?,
             sparse_layers: self.sparse_layers(layers),
             mla,
+            block_fp8: false,
             bos: self.metadata.get_u32("tokenizer.ggml.bos_token_id"),
             eos: self.metadata.end_tokens(),
             pad: self.metadata.get_u32("tokenizer.ggml.padding_token_id"),

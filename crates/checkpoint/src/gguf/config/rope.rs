@@ -3,6 +3,7 @@
 use super::keys::{GgufKeys, Result};
 use crate::config::Mla;
 use crate::error::{Defect, DefectKind};
+use crate::family::Family;
 use crate::rope::{RopeConfig, RopeScaling};
 
 /// Divisors of the RoPE frequencies that a file stores as tensors.
@@ -105,7 +106,8 @@ impl GgufKeys<'_> {
             attention_factor: self.number("rope.scaling.attn_factor")?.filter(|f| *f != 1.0),
             mscale,
             mscale_all_dim: mscale,
-            truncate: true,
+            // The published gpt-oss models do not round the dimensions; no key says so.
+            truncate: self.family != Family::GptOss,
         })
     }
 }

@@ -94,7 +94,7 @@ pub fn fit(args: &SurvivalArgs, input: &SurvivalInput) -> Result<Fitted, Analysi
     Ok((ModelResult::Cox(Box::new(result)), fit.warnings))
 }
 
-/// The errors asked for, and their name. Clusters, and several events of a subject, call for robust
+/// The errors requested, and their name. Clusters, and several events of a subject, call for robust
 /// ones.
 pub fn robust(args: &SurvivalArgs) -> (RobustErrors, &'static str) {
     let is_dependent = args.cluster.is_some() || args.recurrent;

@@ -6,11 +6,11 @@ use super::{Fitted, ModelResult};
 use crate::args::SurvivalArgs;
 use crate::failure::Failure;
 use crate::output;
-use analysis::AnalysisError;
 use analysis::survival::{
-    FitWarning, RestrictedMean, RiskData, SurvivalCurve, SurvivalPoint, SurvivalQuantile,
-    restricted_mean, restricted_mean_difference,
+    RestrictedMean, RiskData, SurvivalCurve, SurvivalPoint, SurvivalQuantile, restricted_mean,
+    restricted_mean_difference,
 };
+use analysis::{AnalysisError, FitWarning};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -295,7 +295,7 @@ impl CurveOfGroup {
 pub const MORE_TIMES: &str =
     "some of the times with events; --times 10,20 names others, --json prints all";
 
-/// Times to print: those asked for, or up to ten of those with events; and whether others with
+/// Times to print: those requested, or up to ten of those with events; and whether others with
 /// events are left out.
 pub fn printed_times(asked: &[f64], times: &[f64], events: &[u64]) -> (Vec<f64>, bool) {
     const PRINTED_MAX: usize = 10;

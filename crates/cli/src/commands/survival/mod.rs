@@ -54,7 +54,7 @@ struct SurvivalDocument {
 struct CauseCount {
     cause: String,
     events: usize,
-    /// Whether the model is of them; if not, they are censored.
+    /// Whether the model estimates them; if not, they are censored.
     counted: bool,
 }
 

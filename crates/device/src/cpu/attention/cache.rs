@@ -25,6 +25,9 @@ pub struct KvShape {
     /// Tokens per block: 16, 32 or 64.
     pub block_tokens: usize,
     pub dtype: KvDtype,
+    /// Latent attention: a value is the first `value_dim` elements of its key, and only keys are
+    /// stored.
+    pub values_in_keys: bool,
 }
 
 impl KvShape {
@@ -77,7 +80,11 @@ impl KvShape {
 
     /// Bytes of the values of one KV head in one block.
     pub(super) fn value_head_bytes(&self) -> usize {
-        self.value_stride() * self.element_bytes() * self.block_tokens
+        if self.values_in_keys {
+            0
+        } else {
+            self.value_stride() * self.element_bytes() * self.block_tokens
+        }
     }
 
     /// Bytes of the scales of the keys of one KV head in one block.
@@ -87,7 +94,12 @@ impl KvShape {
 
     /// Bytes of the scales of the values of one KV head in one block.
     pub(super) fn value_scales_head_bytes(&self) -> usize {
-        self.value_groups() * Self::SCALE * self.block_tokens
+        if self.values_in_keys { 0 } else { self.value_groups() * Self::SCALE * self.block_tokens }
+    }
+
+    /// Elements of a value that are stored beside its key.
+    pub(crate) fn stored_value_dim(&self) -> usize {
+        if self.values_in_keys { 0 } else { self.value_dim }
     }
 
     /// Bytes of one block: keys and values of all heads, padding included.
@@ -114,6 +126,8 @@ impl KvShape {
             64
         };
         expect("KvShape: block_tokens is 16, 32 or 64", rounded, self.block_tokens)?;
+        let value_dim_max = if self.values_in_keys { self.key_dim } else { usize::MAX };
+        expect("KvShape: values within keys", self.value_dim.min(value_dim_max), self.value_dim)?;
         expect("KvShape: kv_heads is not 0", self.kv_heads.max(1), self.kv_heads)
     }
 }
@@ -123,7 +137,8 @@ impl KvShape {
 /// In a block, keys are transposed: `[kv_head][dim][token]`, with pairs (bf16) or groups of four
 /// (int8) of neighboring dimensions in one word, so that a vector holds one word of sixteen keys.
 /// Values are `[kv_head][token][value_dim]`, in bf16 `[kv_head][token pair][value_dim][2]`. Int8
-/// scales are `[kv_head][group][token]` for keys and `[kv_head][token][group]` for values.
+/// scales are `[kv_head][group][token]` for keys and `[kv_head][token][group]` for values. With
+/// latent attention there are only keys; a tile's values are transposed from them when it is read.
 pub struct KvLayer {
     shape: KvShape,
     blocks: usize,

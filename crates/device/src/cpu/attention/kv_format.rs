@@ -26,6 +26,15 @@ pub(super) trait KvFormat {
         queries: *const u32,
         stride: usize,
     ) -> [[S::F; W]; R];
+    /// Writes values of 16 positions in the layout of stored values, from 16 words of their keys.
+    /// `words[j]` has the words of position j, the first of which is `first`. `to` has space for
+    /// 16 values.
+    unsafe fn values_of_keys<S: Simd>(
+        shape: &KvShape,
+        words: &[[u32; LANES]; LANES],
+        first: usize,
+        to: *mut u8,
+    );
     /// Stores the softmax weights of 16 keys, the first of which is `key`, in the weights `row` of
     /// one query row, in the form that [`Self::add`] reads.
     #[inline(always)]
@@ -99,6 +108,19 @@ impl KvFormat for KvInF32 {
             }
         }
         acc
+    }
+    #[inline(always)]
+    unsafe fn values_of_keys<S: Simd>(
+        shape: &KvShape,
+        words: &[[u32; LANES]; LANES],
+        first: usize,
+        to: *mut u8,
+    ) {
+        let stride = shape.value_stride();
+        for (position, words) in words.iter().enumerate() {
+            let to = to.cast::<u32>().add(position * stride + first);
+            std::ptr::copy_nonoverlapping(words.as_ptr(), to, LANES);
+        }
     }
     #[inline(always)]
     unsafe fn add<S: SimdInt, const R: usize, const N: usize>(
@@ -176,6 +198,26 @@ impl KvFormat for KvInBf16 {
         }
         acc
     }
+    #[inline(always)]
+    unsafe fn values_of_keys<S: Simd>(
+        shape: &KvShape,
+        words: &[[u32; LANES]; LANES],
+        first: usize,
+        to: *mut u8,
+    ) {
+        let (stride, first) = (shape.value_stride(), 2 * first);
+        let count = (stride - first).min(2 * LANES);
+        for (pair, words) in words.chunks_exact(2).enumerate() {
+            let mut joined = [0u32; 2 * LANES];
+            for i in 0..LANES {
+                let (a, b) = (words[0][i], words[1][i]);
+                joined[2 * i] = a & 0xffff | b << 16;
+                joined[2 * i + 1] = a >> 16 | b & 0xffff_0000;
+            }
+            let to = to.cast::<u32>().add(pair * stride + first);
+            std::ptr::copy_nonoverlapping(joined.as_ptr(), to, count);
+        }
+    }
     /// Stores pairs of bf16 if the kernel set has a bf16 dot product instruction.
     #[inline(always)]
     unsafe fn store_weights<S: Simd>(row: *mut f32, key: usize, weights: S::F) {
@@ -241,6 +283,22 @@ impl KvFormat for KvInInt8 {
             for (word, four) in codes.words(0).enumerate() {
                 words.add((2 + word) * stride).write(four);
             }
+        }
+    }
+    #[inline(always)]
+    unsafe fn values_of_keys<S: Simd>(
+        shape: &KvShape,
+        words: &[[u32; LANES]; LANES],
+        first: usize,
+        to: *mut u8,
+    ) {
+        let (stride, first) = (shape.value_stride(), 4 * first);
+        let count = (stride - first).min(4 * LANES);
+        for (position, words) in words.iter().enumerate() {
+            // Removes `KEY_OFFSET` from the four codes of a word.
+            let codes = words.map(|word| (word ^ 0x8080_8080).to_le_bytes());
+            let to = to.add(position * stride + first);
+            std::ptr::copy_nonoverlapping(codes.as_ptr().cast(), to, count);
         }
     }
     /// Sums within a group are exact in integers; groups are accumulated in order.

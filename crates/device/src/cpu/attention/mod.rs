@@ -15,6 +15,7 @@ mod run;
 mod softmax_state;
 mod task;
 mod tile;
+mod transposed_values;
 mod writer;
 
 use super::shared::SharedMut;
@@ -26,7 +27,7 @@ use crate::backend::{AttentionOptions, AttentionSequence};
 pub use cache::{KvLayer, KvShape};
 use run::{merge_task, run_task};
 use softmax_state::SoftmaxState;
-use task::{AttentionTask, QuerySlice, tasks_of};
+use task::{AttentionTask, QuerySlice, TaskHeads, tasks_of};
 use writer::KvWriter;
 
 /// Positions of a KV tile.
@@ -40,7 +41,7 @@ const SPLIT: usize = 1024;
 
 impl Cpu {
     /// Writes keys and values of the new tokens, both [tokens, kv_heads, dim], to the cache,
-    /// rounded to its dtype.
+    /// rounded to its dtype. `v` is empty if the values are parts of the keys.
     ///
     /// # Errors
     /// [`DeviceError::Shape`], or [`DeviceError::Index`] for a block past the end of the cache.
@@ -60,7 +61,7 @@ impl Cpu {
         )?;
         expect(
             "write_kv: v is [tokens, kv_heads, value_dim]",
-            tokens * shape.kv_heads * shape.value_dim,
+            tokens * shape.kv_heads * shape.stored_value_dim(),
             v.len(),
         )?;
         let mut slots = vec![0usize; tokens]; // block * block_tokens + offset in the block
@@ -72,7 +73,7 @@ impl Cpu {
             }
         }
         let writer = KvWriter::new(layer);
-        let row_elements = shape.kv_heads * (shape.key_dim + shape.value_dim);
+        let row_elements = shape.kv_heads * (shape.key_dim + shape.stored_value_dim());
         self.over_rows(tokens, row_elements, &|rows| {
             for row in rows {
                 // SAFETY: `check_sequences` checked the block ids, so every slot is inside the
@@ -120,8 +121,10 @@ impl Cpu {
         if group == 0 || tokens == 0 {
             return Ok(());
         }
-        let slices = QuerySlice::all(sequences, group);
-        let tasks = tasks_of(&slices, shape.kv_heads, group, options.window);
+        let part = task_heads(shape, group, tokens, self.pool.threads());
+        let slices = QuerySlice::all(sequences, part);
+        let heads = TaskHeads { kv_heads: shape.kv_heads, group, part };
+        let tasks = tasks_of(&slices, heads, options.window);
         let call =
             AttentionCall { layer, options, q, group, out: SharedMut::new(out), set: self.set };
         if tasks.len() < 4 * self.pool.threads()
@@ -163,6 +166,21 @@ impl Cpu {
         }
         Ok(())
     }
+}
+
+/// Query heads of one task. The many heads of latent attention share one key, so they are divided
+/// among tasks: into parts of at most 64 heads, and into more while there are fewer tasks than
+/// threads. Each task transposes the values of its tiles, so a part has at least 12 heads. The
+/// result does not depend on the division.
+fn task_heads(shape: &KvShape, group: usize, tokens: usize, threads: usize) -> usize {
+    const HEADS_MAX: usize = 64;
+    const HEADS_MIN: usize = 12;
+    if !shape.values_in_keys {
+        return group;
+    }
+    let wanted = threads.div_ceil(tokens * shape.kv_heads);
+    let parts = group.div_ceil(HEADS_MAX).max(wanted.min(group.div_ceil(HEADS_MIN)));
+    group.div_ceil(parts)
 }
 
 /// Operands of one call of [`Cpu::attention`].

@@ -11,6 +11,7 @@ use super::kv_format::{KvFormat, KvInBf16, KvInF32, KvInInt8};
 use super::softmax_state::SoftmaxState;
 use super::task::{AttentionTask, TileVisit, plan_visits};
 use super::tile::{QueryRow, RowBlock, attend_tile};
+use super::transposed_values::TransposedValues;
 use super::{AttentionCall, LANE_GROUPS, TILE};
 use crate::memory::Scratch;
 
@@ -29,6 +30,8 @@ struct AttentionBuffers {
     weights: Scratch<f32>,
     /// Tile visits of one split.
     visits: Vec<TileVisit>,
+    /// Values of one tile, if the cache has only keys.
+    transposed: TransposedValues,
 }
 
 thread_local! {
@@ -101,21 +104,22 @@ unsafe fn run_format<S: SimdInt, K: KvFormat>(
     buffers.weights.resize(ROWS_MAX * TILE);
     if let Some((split, state)) = split {
         state.clear(rows, stride);
-        let AttentionBuffers { rows, queries, weights, visits, .. } = &mut buffers;
+        let AttentionBuffers { rows, queries, weights, visits, transposed, .. } = &mut buffers;
         attend_split::<S, K>(
             call,
             task,
             split,
-            SplitOperands { rows, queries, weights, visits },
+            SplitOperands { rows, queries, weights, visits, transposed },
             state,
         );
     } else {
         begin(call, &buffers.rows, &mut buffers.total);
         for split in task.splits(call.options.window) {
-            let AttentionBuffers { rows, queries, weights, visits, split: state, .. } =
-                &mut buffers;
+            let AttentionBuffers {
+                rows, queries, weights, visits, transposed, split: state, ..
+            } = &mut buffers;
             state.clear(rows.len(), stride);
-            let operands = SplitOperands { rows, queries, weights, visits };
+            let operands = SplitOperands { rows, queries, weights, visits, transposed };
             attend_split::<S, K>(call, task, split, operands, state);
             buffers.total.merge::<S>(&buffers.split, stride);
         }
@@ -131,7 +135,7 @@ fn query_rows(call: &AttentionCall, task: &AttentionTask, rows: &mut Vec<QueryRo
         for token in 0..slice.tokens {
             let first = (slice.row + token) * call.options.heads + task.kv_head * call.group;
             rows.extend(
-                (first..first + call.group)
+                (first + task.heads.start..first + task.heads.end)
                     .map(|index| QueryRow { index, position: slice.position + token }),
             );
         }
@@ -156,6 +160,7 @@ struct SplitOperands<'a> {
     /// Scores, and then softmax weights, [rows of a row block][64].
     weights: &'a mut [f32],
     visits: &'a mut Vec<TileVisit>,
+    transposed: &'a mut TransposedValues,
 }
 
 /// Computes the attention of all rows of the task over the tiles of one split.
@@ -168,13 +173,16 @@ unsafe fn attend_split<S: SimdInt, K: KvFormat>(
     state: &mut SoftmaxState,
 ) {
     let shape = call.layer.shape();
-    let SplitOperands { rows, queries, weights, visits } = operands;
+    let SplitOperands { rows, queries, weights, visits, transposed } = operands;
     plan_visits(call, task, split, visits);
     let lanes =
         |slots: [CacheSlot; LANE_GROUPS]| slots.map(|slot| call.layer.lane16(slot, task.kv_head));
     for (index, visit) in visits.iter().enumerate() {
-        let (here, next) =
+        let (mut here, next) =
             (lanes(visit.slots), lanes(visits.get(index + 1).unwrap_or(visit).slots));
+        if shape.values_in_keys {
+            transposed.fill::<S, K>(shape, &visit.slots, &mut here);
+        }
         let mut first = visit.rows.start;
         while first < visit.rows.end {
             let count = rows_at_once::<S>(visit.rows.end - first);

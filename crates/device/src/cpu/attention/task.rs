@@ -27,18 +27,30 @@ pub(super) struct QuerySlice<'a> {
     pub tokens: usize,
 }
 
-/// Unit of work of one thread: the query heads of one KV head, for one slice or for several slices
-/// of sequences that share their first block.
+/// Unit of work of one thread: query heads of one KV head, for one slice or for several slices of
+/// sequences that share their first block.
 pub(super) struct AttentionTask<'a> {
     pub kv_head: usize,
+    /// Query heads within the group of the KV head: all of them, or a part.
+    pub heads: Range<usize>,
     pub slices: &'a [QuerySlice<'a>],
+}
+
+/// Division of query heads into tasks.
+#[derive(Clone, Copy)]
+pub(super) struct TaskHeads {
+    pub kv_heads: usize,
+    /// Query heads per KV head.
+    pub group: usize,
+    /// Maximum query heads of a task.
+    pub part: usize,
 }
 
 impl<'a> QuerySlice<'a> {
     /// Splits the sequences into slices, sorted by first block, so that sequences with a common
-    /// prefix are neighbors. `group` is the number of query heads per KV head.
-    pub(super) fn all(sequences: &'a [AttentionSequence<'a>], group: usize) -> Vec<Self> {
-        let tokens_max = (SLICE_ROWS_MAX / group).max(1);
+    /// prefix are neighbors. `heads` is the number of query heads of a task.
+    pub(super) fn all(sequences: &'a [AttentionSequence<'a>], heads: usize) -> Vec<Self> {
+        let tokens_max = (SLICE_ROWS_MAX / heads).max(1);
         let slices = sequences.iter().flat_map(|sequence| {
             (0..sequence.rows.len()).step_by(tokens_max).map(move |first| QuerySlice {
                 blocks: sequence.blocks,
@@ -80,23 +92,28 @@ impl<'a> QuerySlice<'a> {
 /// The tasks of a forward pass, longest first, so that threads are evenly loaded.
 pub(super) fn tasks_of<'a>(
     slices: &'a [QuerySlice<'a>],
-    kv_heads: usize,
-    group: usize,
+    heads: TaskHeads,
     window: Option<usize>,
 ) -> Vec<AttentionTask<'a>> {
+    let TaskHeads { kv_heads, group, part } = heads;
     let mut tasks = Vec::new();
     let mut rest = slices;
     while let Some(first) = rest.first() {
         let mut rows = 0;
         let joined = rest.iter().take_while(|slice| {
-            rows += slice.tokens * group;
+            rows += slice.tokens * part.min(group);
             slice.blocks[0] == first.blocks[0] && rows <= SHARED_ROWS_MAX
         });
         let (now, later) = rest.split_at(joined.count().max(1));
-        tasks.extend((0..kv_heads).map(|kv_head| AttentionTask { kv_head, slices: now }));
+        for kv_head in 0..kv_heads {
+            tasks.extend((0..group).step_by(part).map(|first| {
+                let heads = first..(first + part).min(group);
+                AttentionTask { kv_head, heads, slices: now }
+            }));
+        }
         rest = later;
     }
-    tasks.sort_by_cached_key(|task| Reverse(task.rows(group) * task.tiles(window).len()));
+    tasks.sort_by_cached_key(|task| Reverse(task.rows() * task.tiles(window).len()));
     tasks
 }
 
@@ -114,8 +131,8 @@ impl AttentionTask<'_> {
         first.unwrap_or(0) / TILE..last.unwrap_or(0) / TILE + 1
     }
 
-    fn rows(&self, group: usize) -> usize {
-        self.slices.iter().map(|slice| slice.tokens * group).sum()
+    fn rows(&self) -> usize {
+        self.slices.iter().map(|slice| slice.tokens * self.heads.len()).sum()
     }
 }
 
@@ -154,7 +171,7 @@ pub(super) fn plan_visits(
         for tile in tiles.clone().take_while(shared) {
             visits.push(TileVisit {
                 tile,
-                rows: 0..task.rows(call.group),
+                rows: 0..task.rows(),
                 slots: first.slots(tile, block_tokens),
             });
             tiles.start = tile + 1;
@@ -162,7 +179,7 @@ pub(super) fn plan_visits(
     }
     let mut row = 0;
     for slice in task.slices {
-        let rows = row..row + slice.tokens * call.group;
+        let rows = row..row + slice.tokens * task.heads.len();
         row = rows.end;
         let own = first_visible(slice.position, window) / TILE..slice.last_position() / TILE + 1;
         for tile in tiles.start.max(own.start)..tiles.end.min(own.end) {

@@ -138,9 +138,9 @@ unsafe fn softmax<S: Simd, K: KvFormat, const R: usize>(block: &RowBlock) -> [f3
 /// Number of cache lines of the values of 16 positions. The next tile's keys are prefetched during
 /// the computation of the scores, half of its values during the softmax, the other half during the
 /// accumulation of values: the number of outstanding loads is limited, so they are spread over the
-/// computation.
+/// computation. Values that are parts of the keys need no prefetch of their own.
 fn value_lines<K: KvFormat>(shape: &KvShape) -> usize {
-    shape.value_stride() * LANES * K::VALUE_BYTES / LINE
+    if shape.values_in_keys { 0 } else { shape.value_stride() * LANES * K::VALUE_BYTES / LINE }
 }
 
 /// Prefetches the cache lines `lines` of the values of 16 positions.

@@ -43,8 +43,9 @@ impl<'a> KvWriter<'a> {
         let offset = slot % shape.block_tokens;
         for head in 0..shape.kv_heads {
             let key = &k[(row * shape.kv_heads + head) * shape.key_dim..][..shape.key_dim];
-            let value = &v[(row * shape.kv_heads + head) * shape.value_dim..][..shape.value_dim];
-            // SAFETY: the slot exists, so all pointers lie in the cache.
+            let value_dim = shape.stored_value_dim();
+            let value = &v[(row * shape.kv_heads + head) * value_dim..][..value_dim];
+            // SAFETY: the slot exists, so the pointers of all parts that are stored lie in the cache.
             unsafe {
                 let to = self.pointers(slot / shape.block_tokens, offset, head);
                 match shape.dtype {
@@ -64,9 +65,10 @@ impl<'a> KvWriter<'a> {
         let first = if shape.dtype == KvDtype::Bf16 { offset / 2 * 2 } else { offset };
         KvSlotPointers {
             keys: keys.cast::<u32>().add(offset),
-            values: values.add(first * shape.value_stride() * shape.element_bytes()),
+            // Without stored values these two pointers are never used.
+            values: values.wrapping_add(first * shape.value_stride() * shape.element_bytes()),
             key_scales: key_scales.cast::<u16>().add(offset),
-            value_scales: value_scales.cast::<u16>().add(offset * shape.value_groups()),
+            value_scales: value_scales.cast::<u16>().wrapping_add(offset * shape.value_groups()),
         }
     }
 

@@ -1,8 +1,11 @@
 //! Quantization of activations to 8 or 16 bits in blocks of 32.
 #![allow(unsafe_op_in_unsafe_fn)]
 
+use std::ops::Range;
+
 use super::super::Cpu;
 use super::super::dispatch::kernel;
+use super::super::packed_activations::PackSource;
 use super::super::shared::SharedMut;
 use super::super::simd::{LANES, SimdInt};
 use super::BLOCK;
@@ -17,7 +20,6 @@ pub(in crate::cpu) struct CodeRows {
     sums: Scratch<i32>,
     half_sums: Scratch<i32>,
     scaled_sums: Scratch<f32>,
-    tokens: usize,
     blocks: usize,
     wide: bool,
 }
@@ -52,17 +54,17 @@ struct RowOut {
 }
 
 impl CodeRows {
-    /// Quantizes `x`, [tokens, cols], to 8 bits, or to 16 if `wide`. `cols` is a multiple of 32.
+    /// Quantizes `source`, [tokens, cols], to 8 bits, or to 16 if `wide`. `cols` is a multiple of
+    /// 32.
     pub(in crate::cpu) fn fill(
         &mut self,
         cpu: &Cpu,
-        x: &[f32],
-        tokens: usize,
-        cols: usize,
+        source: PackSource,
         wide: bool,
     ) -> Result<(), DeviceError> {
+        let (tokens, cols) = (source.tokens(), source.cols);
         let blocks = cols / BLOCK;
-        (self.tokens, self.blocks, self.wide) = (tokens, blocks, wide);
+        (self.blocks, self.wide) = (blocks, wide);
         let stride = code_stride(blocks, wide);
         let codes = SharedMut::new(self.codes.resize(tokens * stride));
         let scales = SharedMut::new(self.scales.resize(tokens * blocks));
@@ -81,7 +83,8 @@ impl CodeRows {
                         half_sums: half_sums.pointer().add(row * blocks * 2),
                         scaled_sums: scaled_sums.pointer().add(row * blocks),
                     };
-                    let x = &x[row * cols..(row + 1) * cols];
+                    let start = source.start(row);
+                    let x = &source.x[start..start + cols];
                     if wide {
                         quantize_row_wide(cpu.set, x, &out)
                     } else {
@@ -101,17 +104,20 @@ impl CodeRows {
             + floats
     }
 
-    pub(in crate::cpu) fn view(&self) -> CodeView<'_> {
+    /// The tokens `tokens`.
+    pub(in crate::cpu) fn view(&self, tokens: Range<usize>) -> CodeView<'_> {
+        let (stride, blocks) = (code_stride(self.blocks, self.wide), self.blocks);
+        let of_blocks = tokens.start * blocks..tokens.end * blocks;
         CodeView {
-            codes: &self.codes,
-            code_stride: code_stride(self.blocks, self.wide),
+            codes: &self.codes[tokens.start * stride..tokens.end * stride],
+            code_stride: stride,
             wide: self.wide,
-            scales: &self.scales,
-            sums: &self.sums,
-            half_sums: &self.half_sums,
-            scaled_sums: &self.scaled_sums,
-            tokens: self.tokens,
-            blocks: self.blocks,
+            scales: &self.scales[of_blocks.clone()],
+            sums: &self.sums[of_blocks.clone()],
+            half_sums: &self.half_sums[2 * of_blocks.start..2 * of_blocks.end],
+            scaled_sums: &self.scaled_sums[of_blocks],
+            tokens: tokens.len(),
+            blocks,
         }
     }
 }

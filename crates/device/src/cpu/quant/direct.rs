@@ -89,7 +89,8 @@ unsafe fn of_format<S: SimdInt, F: BlockFormat, const BYTES: usize, const T: usi
     for stored in 0..group.blocks / F::SUBS {
         let from = group.first.add(stored * F::BYTES);
         group.prefetch::<S, F>(stored);
-        F::scales::<S>(from, stride, scales.as_mut_ptr(), minima.as_mut_ptr());
+        let (scales_from, scales_stride) = group.scales_of::<F>(stored);
+        F::scales::<S>(scales_from, scales_stride, scales.as_mut_ptr(), minima.as_mut_ptr());
         for sub in 0..F::SUBS {
             let block = stored * F::SUBS + sub;
             // Partial sums, [token][half of the block][group of four rows]. Halves with one scale

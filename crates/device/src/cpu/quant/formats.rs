@@ -3,9 +3,10 @@
 
 use super::super::simd::SimdInt;
 
-/// A block format. In its methods, `block` points to a stored block (of 32 or 256 weights) of the
+/// A block format. In [`Self::codes`], `block` points to a stored block (of 32 or 256 weights) of the
 /// first row; that of the next row is `stride` bytes later. `sub` is the index of a quantization
-/// block of 32 weights in the stored block.
+/// block of 32 weights in the stored block. In [`Self::scales`] they are the same unless the scales
+/// are stored apart.
 pub(super) trait BlockFormat {
     /// Bytes of a stored block.
     const BYTES: usize;
@@ -17,13 +18,16 @@ pub(super) trait BlockFormat {
     const SCALES: usize;
     /// Whether the format has minima.
     const MIN: bool;
+    /// Whether the scales are stored apart: one byte for each stored block, in a matrix of its own.
+    const APART: bool = false;
 
     /// Codes of one quantization block of each of four rows: a vector of the first 16 codes and one
     /// of the last 16. Each quarter of a vector belongs to one row.
     unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2];
 
     /// Writes scales and minima of one stored block of each of 16 rows: `scales` is
-    /// [sub][scale][row], `minima` [sub][row].
+    /// [sub][scale][row], `minima` [sub][row]. `block` points to the scales if they are stored
+    /// apart.
     unsafe fn scales<S: SimdInt>(
         block: *const u8,
         stride: usize,
@@ -269,7 +273,7 @@ unsafe fn bytes<S: SimdInt>(from: *const u8, stride: usize) -> [S::I; 2] {
 
 /// The low nibbles and the high nibbles of 16 bytes of each of four rows.
 #[inline(always)]
-unsafe fn nibbles<S: SimdInt>(from: *const u8, stride: usize) -> [S::I; 2] {
+pub(super) unsafe fn nibbles<S: SimdInt>(from: *const u8, stride: usize) -> [S::I; 2] {
     let bytes = S::load_quarters(from, stride);
     [bits::<S>(bytes, 0, 0xf), bits::<S>(bytes, 4, 0xf)]
 }
@@ -327,6 +331,14 @@ macro_rules! with_format {
             }
             checkpoint::Dtype::Q6K => {
                 type $F = $crate::cpu::quant::formats::Q6K;
+                $body
+            }
+            checkpoint::Dtype::Mxfp4 => {
+                type $F = $crate::cpu::quant::fp4::Mxfp4;
+                $body
+            }
+            checkpoint::Dtype::F4 => {
+                type $F = $crate::cpu::quant::fp4::Fp4;
                 $body
             }
             _ => $other,

@@ -18,6 +18,7 @@ mod activations;
 mod dequantize;
 mod direct;
 mod formats;
+mod fp4;
 mod panel;
 mod q8;
 mod tile;

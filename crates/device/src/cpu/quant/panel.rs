@@ -72,11 +72,25 @@ pub(super) struct RowGroup {
     pub first: *const u8,
     pub row_bytes: usize,
     pub blocks: usize,
+    /// Scales that are stored apart, or null.
+    pub scales: *const u8,
+    /// Bytes of scales of a row.
+    pub scale_bytes: usize,
     /// Address of the 16 rows to prefetch, which need not be readable.
     pub next: *const u8,
 }
 
 impl RowGroup {
+    /// Address of the scales of stored block `stored`, and the distance to those of the next row.
+    #[inline(always)]
+    pub(super) unsafe fn scales_of<F: BlockFormat>(&self, stored: usize) -> (*const u8, usize) {
+        if F::APART {
+            (self.scales.add(stored), self.scale_bytes)
+        } else {
+            (self.first.add(stored * F::BYTES), self.row_bytes)
+        }
+    }
+
     /// Prefetches the part of the next rows that belongs to stored block `stored`: as many bytes as
     /// one stored block of 16 rows, in memory order, which gives the highest bandwidth.
     #[inline(always)]
@@ -92,7 +106,8 @@ kernel! {
     ///
     /// # Safety
     /// `first` is readable for 16 rows of `row_bytes`, each of `blocks` quantization blocks of 32
-    /// weights of `dtype`. `panel` was resized to the shape of the group.
+    /// weights of `dtype`; `scales`, if the format has them apart, for 16 rows of `scale_bytes`, one
+    /// for each block. `panel` was resized to the shape of the group.
     pub(super) unsafe fn fill(group: &RowGroup, panel: &mut Panel) = fill_body
 }
 
@@ -109,9 +124,10 @@ unsafe fn fill_format<S: SimdInt, F: BlockFormat>(group: &RowGroup, panel: &mut 
         let block = group.first.add(stored * F::BYTES);
         let at = stored * F::SUBS;
         group.prefetch::<S, F>(stored);
+        let (from, scales_stride) = group.scales_of::<F>(stored);
         F::scales::<S>(
-            block,
-            stride,
+            from,
+            scales_stride,
             scales.add(at * F::SCALES * LANES),
             if F::MIN { minima.add(at * LANES) } else { minima },
         );

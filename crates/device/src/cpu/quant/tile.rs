@@ -22,9 +22,8 @@ pub(in crate::cpu) struct QuantJob<'a> {
     pub x: CodeView<'a>,
     /// [tokens, weight.rows]
     pub out: *mut f32,
-    /// Distance in rows from the start of a range of rows to the range that the thread computes
-    /// next, for prefetching.
-    pub ahead: usize,
+    /// Address of the weights that this thread probably multiplies next: prefetched, never read.
+    pub next: *const u8,
 }
 
 /// Operands of one tile.
@@ -46,6 +45,7 @@ struct PanelTile<'a> {
 struct PanelBuffers {
     panels: [Panel; 2],
     padded: Scratch<u8>,
+    padded_scales: Scratch<u8>,
 }
 
 thread_local! {
@@ -77,11 +77,12 @@ unsafe fn multiply_unpacked(
     rows: Range<usize>,
     buffers: &mut PanelBuffers,
 ) {
+    let PanelBuffers { padded, padded_scales, .. } = buffers;
     for first in rows.clone().step_by(LANES) {
         let count = (rows.end - first).min(LANES);
         let next = job.next(&rows, first + LANES);
         let direct = DirectJob {
-            group: sixteen_rows(job, shape, first..first + count, next, &mut buffers.padded),
+            group: sixteen_rows(job, shape, first..first + count, next, [padded, padded_scales]),
             rows: count,
             x: job.x,
             bias: job.bias_from(first),
@@ -101,14 +102,15 @@ unsafe fn multiply_panels(
     rows: Range<usize>,
     buffers: &mut PanelBuffers,
 ) {
-    let PanelBuffers { panels, padded } = buffers;
+    let PanelBuffers { panels, padded, padded_scales } = buffers;
     panels.iter_mut().for_each(|panel| panel.resize(shape));
     for first in rows.clone().step_by(GROUP_ROWS) {
         let count = (rows.end - first).min(GROUP_ROWS);
         let next = job.next(&rows, first + GROUP_ROWS);
         for (panel, from) in panels.iter_mut().zip([0, LANES]).filter(|(_, from)| *from < count) {
             let of_panel = first + from..first + from + (count - from).min(LANES);
-            let group = sixteen_rows(job, shape, of_panel, next + from, padded);
+            let next = next.wrapping_add(from * job.weight.row_bytes());
+            let group = sixteen_rows(job, shape, of_panel, next, [padded, padded_scales]);
             // SAFETY: the group has 16 rows; the panel was resized.
             unsafe { fill(set, &group, panel) };
         }
@@ -131,8 +133,12 @@ unsafe fn multiply_panels(
 impl QuantJob<'_> {
     /// First row to prefetch while the group before `row` is multiplied: `row` itself, or at the
     /// end of `rows` the first row that the thread computes next.
-    fn next(&self, rows: &Range<usize>, row: usize) -> usize {
-        if row < rows.end { row } else { rows.start + self.ahead }
+    fn next(&self, rows: &Range<usize>, row: usize) -> *const u8 {
+        if row < rows.end {
+            self.weight.data.as_ptr().wrapping_add(row * self.weight.row_bytes())
+        } else {
+            self.next
+        }
     }
 
     fn bias_from(&self, row: usize) -> *const f32 {
@@ -141,24 +147,38 @@ impl QuantJob<'_> {
 }
 
 /// The 16-row group of the weight rows `rows`. Fewer than 16 rows are copied to `padded`, whose
-/// remaining rows are arbitrary. Row `next` may be past the end, since it is only prefetched.
+/// remaining rows are arbitrary. `next` need not be readable, since it is only prefetched.
 fn sixteen_rows(
     job: &QuantJob,
     shape: PanelShape,
     rows: Range<usize>,
-    next: usize,
-    padded: &mut Scratch<u8>,
+    next: *const u8,
+    [padded, padded_scales]: [&mut Scratch<u8>; 2],
 ) -> RowGroup {
-    let row_bytes = job.weight.row_bytes();
-    let from = &job.weight.data[rows.start * row_bytes..rows.end * row_bytes];
-    let first = if rows.len() == LANES {
-        from.as_ptr()
-    } else {
-        padded.resize(LANES * row_bytes)[..from.len()].copy_from_slice(from);
-        padded.as_ptr()
+    let (row_bytes, scale_bytes) = (job.weight.row_bytes(), job.weight.scale_bytes());
+    let first = readable_rows(&job.weight.data, row_bytes, &rows, padded);
+    let scales = match &job.weight.scales {
+        None => std::ptr::null(),
+        Some(scales) => readable_rows(scales, scale_bytes, &rows, padded_scales),
     };
-    let next = job.weight.data.as_ptr().wrapping_add(next * row_bytes);
-    RowGroup { dtype: job.weight.dtype, first, row_bytes, blocks: shape.blocks, next }
+    let (dtype, blocks) = (job.weight.dtype, shape.blocks);
+    RowGroup { dtype, first, row_bytes, blocks, scales, scale_bytes, next }
+}
+
+/// The first of 16 readable rows, of which `rows` are those of `data`: fewer than 16 are copied to
+/// `padded`.
+fn readable_rows(
+    data: &[u8],
+    row_bytes: usize,
+    rows: &Range<usize>,
+    padded: &mut Scratch<u8>,
+) -> *const u8 {
+    let from = &data[rows.start * row_bytes..rows.end * row_bytes];
+    if rows.len() == LANES {
+        return from.as_ptr();
+    }
+    padded.resize(LANES * row_bytes)[..from.len()].copy_from_slice(from);
+    padded.as_ptr()
 }
 
 kernel! {

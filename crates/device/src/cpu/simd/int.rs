@@ -40,6 +40,11 @@ pub(in crate::cpu) trait SimdInt: Simd {
     unsafe fn shift_right_signed(a: Self::I, bits: u32) -> Self::I;
     /// Converts the f16 in the low half of each lane to f32.
     unsafe fn low_f16(a: Self::I) -> Self::F;
+    /// Each byte becomes the entry of `table` that it is the index of; all bytes are below 16.
+    unsafe fn lookup(table: &[u8; 16], indices: Self::I) -> Self::I;
+    /// In each quarter, the bytes a0, b0, a1, b1, ...: first those of the lower eight bytes of the
+    /// quarters of `a` and `b`, then those of the upper eight.
+    unsafe fn interleave(a: Self::I, b: Self::I) -> [Self::I; 2];
     /// Byte i is `value` if bit i of `bits` is set, else 0.
     unsafe fn where_bits(bits: u64, value: u8) -> Self::I;
 }

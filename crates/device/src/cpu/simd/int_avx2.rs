@@ -142,6 +142,18 @@ impl SimdInt for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn lookup(table: &[u8; 16], indices: [__m256i; 2]) -> [__m256i; 2] {
+        let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+        indices.map(|indices| _mm256_shuffle_epi8(table, indices))
+    }
+    #[inline(always)]
+    unsafe fn interleave(a: [__m256i; 2], b: [__m256i; 2]) -> [[__m256i; 2]; 2] {
+        [
+            [_mm256_unpacklo_epi8(a[0], b[0]), _mm256_unpacklo_epi8(a[1], b[1])],
+            [_mm256_unpackhi_epi8(a[0], b[0]), _mm256_unpackhi_epi8(a[1], b[1])],
+        ]
+    }
+    #[inline(always)]
     unsafe fn where_bits(bits: u64, value: u8) -> [__m256i; 2] {
         // Byte i is byte i / 8 of `bits`, of which it keeps bit i % 8.
         let spread = _mm256_setr_epi64x(

@@ -111,6 +111,15 @@ impl<const BF16: bool> SimdInt for Avx512<BF16> {
     }
 
     #[inline(always)]
+    unsafe fn lookup(table: &[u8; 16], indices: __m512i) -> __m512i {
+        let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
+        _mm512_shuffle_epi8(table, indices)
+    }
+    #[inline(always)]
+    unsafe fn interleave(a: __m512i, b: __m512i) -> [__m512i; 2] {
+        [_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b)]
+    }
+    #[inline(always)]
     unsafe fn where_bits(bits: u64, value: u8) -> __m512i {
         _mm512_maskz_set1_epi8(bits, value as i8)
     }

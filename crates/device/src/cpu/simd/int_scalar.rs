@@ -97,6 +97,28 @@ impl SimdInt for Scalar {
         a.map(|v| f16::from_bits(v as u16).to_f32())
     }
     #[inline(always)]
+    unsafe fn lookup(table: &[u8; 16], indices: [i32; LANES]) -> [i32; LANES] {
+        indices.map(|v| i32::from_le_bytes(v.to_le_bytes().map(|index| table[usize::from(index)])))
+    }
+    #[inline(always)]
+    unsafe fn interleave(a: [i32; LANES], b: [i32; LANES]) -> [[i32; LANES]; 2] {
+        let byte = |words: &[i32; LANES], quarter: usize, i: usize| {
+            words[4 * quarter + i / 4].to_le_bytes()[i % 4]
+        };
+        let half = |first: usize| {
+            std::array::from_fn(|l| {
+                let (quarter, at) = (l / 4, first + l % 4 * 2);
+                i32::from_le_bytes([
+                    byte(&a, quarter, at),
+                    byte(&b, quarter, at),
+                    byte(&a, quarter, at + 1),
+                    byte(&b, quarter, at + 1),
+                ])
+            })
+        };
+        [half(0), half(8)]
+    }
+    #[inline(always)]
     unsafe fn where_bits(bits: u64, value: u8) -> [i32; LANES] {
         let byte = |i: usize| if bits >> i & 1 == 1 { value } else { 0 };
         std::array::from_fn(|l| i32::from_le_bytes(std::array::from_fn(|i| byte(4 * l + i))))

@@ -35,7 +35,7 @@ impl AttentionSetup {
                 .collect();
             let q = random.normals(tokens * heads * shape.key_dim);
             let k = random.normals(tokens * shape.kv_heads * shape.key_dim);
-            let v = random.normals(tokens * shape.kv_heads * shape.value_dim);
+            let v = random.normals(tokens * shape.kv_heads * shape.stored_value_dim());
             TestSequence { q, k, v, blocks, tokens }
         });
         let histories = histories.collect();
@@ -64,7 +64,7 @@ impl AttentionSetup {
         let widths = [
             self.heads * self.shape.key_dim,
             self.shape.kv_heads * self.shape.key_dim,
-            self.shape.kv_heads * self.shape.value_dim,
+            self.shape.kv_heads * self.shape.stored_value_dim(),
         ];
         let out_width = self.heads * self.shape.value_dim;
         let mut done = vec![0; self.histories.len()];
@@ -140,7 +140,13 @@ impl AttentionSetup {
                 .map(|t| row(&h.k, t * shape.kv_heads + kv, shape.key_dim))
                 .collect();
             let value = |t| {
-                row(&h.v, t * shape.kv_heads + kv, shape.value_dim).into_iter().map(&map).collect()
+                let index = t * shape.kv_heads + kv;
+                let stored = if shape.values_in_keys {
+                    row(&h.k, index, shape.key_dim)
+                } else {
+                    row(&h.v, index, shape.value_dim)
+                };
+                stored.into_iter().take(shape.value_dim).map(&map).collect()
             };
             let values: Vec<_> = (first..=token).map(value).collect();
             let q = row(&h.q, token * self.heads + head, shape.key_dim);
@@ -167,10 +173,11 @@ proptest! {
     fn attention_agrees_with_the_reference_for_any_chunking(
         seed: u64, kv_heads in 1usize..4, group in 1usize..5, key_dim in 1usize..80, value_dim in 1usize..150,
         block in 0usize..3, dtype in 0usize..3, lengths in prop::collection::vec(1usize..200, 1..4),
-        window in prop::option::of(1usize..150), sinks: bool, chunk in 1usize..90,
+        window in prop::option::of(1usize..150), sinks: bool, chunk in 1usize..90, values_in_keys: bool,
     ) {
         let dtype = [KvDtype::F32, KvDtype::Bf16, KvDtype::Int8][dtype];
-        let shape = KvShape { kv_heads, key_dim, value_dim, block_tokens: 16 << block, dtype };
+        let key_dim = if values_in_keys { key_dim + value_dim } else { key_dim };
+        let shape = KvShape { kv_heads, key_dim, value_dim, block_tokens: 16 << block, dtype, values_in_keys };
         let mut random = OperandRng::new(seed);
         let mut setup = AttentionSetup::new(&mut random, shape, kv_heads * group, &lengths);
         setup.window = window;
@@ -203,7 +210,14 @@ proptest! {
 fn long_sequences_are_bit_identical_for_any_chunking() {
     for (dtype, window) in [(KvDtype::Bf16, None), (KvDtype::F32, Some(700)), (KvDtype::Int8, None)]
     {
-        let shape = KvShape { kv_heads: 1, key_dim: 16, value_dim: 16, block_tokens: 32, dtype };
+        let shape = KvShape {
+            kv_heads: 1,
+            key_dim: 16,
+            value_dim: 16,
+            block_tokens: 32,
+            dtype,
+            values_in_keys: false,
+        };
         let mut setup = AttentionSetup::new(&mut OperandRng::new(3), shape, 2, &[2500, 1100]);
         setup.window = window;
         let mut before: Option<(KernelSet, Vec<Vec<f32>>)> = None;
@@ -232,10 +246,46 @@ fn long_sequences_are_bit_identical_for_any_chunking() {
     }
 }
 
+/// As above, for values that are parts of the keys, and more query heads than one task takes.
+#[test]
+fn latent_keys_are_bit_identical_for_any_chunking() {
+    for dtype in [KvDtype::Bf16, KvDtype::F32, KvDtype::Int8] {
+        let shape = KvShape {
+            kv_heads: 1,
+            key_dim: 40,
+            value_dim: 24,
+            block_tokens: 32,
+            dtype,
+            values_in_keys: true,
+        };
+        let setup = AttentionSetup::new(&mut OperandRng::new(6), shape, 70, &[1040, 70]);
+        for cpu in cpus() {
+            let whole = setup.run(cpu, &|_, _| usize::MAX);
+            let decoded = setup.run(cpu, &|step, _| if step == 0 { 1019 } else { 1 });
+            for (s, a) in whole.iter().enumerate() {
+                same_bits(a, &decoded[s], "decode");
+            }
+            let width = 70 * shape.value_dim;
+            let tolerances = setup.tolerances(cpu.kernel_set(), 0, 1039);
+            let expected = setup.reference_row(0, 1039).into_iter().zip(tolerances);
+            for (y, (e, tolerance)) in whole[0][1039 * width..].iter().zip(expected) {
+                assert!((f64::from(*y) - e).abs() < tolerance, "{dtype:?}: {y} {e}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_nan_does_not_reach_other_sequences() {
     for dtype in [KvDtype::Bf16, KvDtype::Int8] {
-        let shape = KvShape { kv_heads: 1, key_dim: 8, value_dim: 8, block_tokens: 16, dtype };
+        let shape = KvShape {
+            kv_heads: 1,
+            key_dim: 8,
+            value_dim: 8,
+            block_tokens: 16,
+            dtype,
+            values_in_keys: false,
+        };
         let mut setup = AttentionSetup::new(&mut OperandRng::new(4), shape, 1, &[70, 40]);
         setup.histories[0].k[20 * 8] = f32::NAN;
         for cpu in cpus() {
@@ -250,8 +300,17 @@ fn a_nan_does_not_reach_other_sequences() {
 /// do not affect the result.
 #[test]
 fn a_stale_nan_in_a_reused_block_is_ignored() {
-    for dtype in [KvDtype::F32, KvDtype::Bf16, KvDtype::Int8] {
-        let shape = KvShape { kv_heads: 1, key_dim: 8, value_dim: 8, block_tokens: 16, dtype };
+    let dtypes = [KvDtype::F32, KvDtype::Bf16, KvDtype::Int8];
+    for (dtype, values_in_keys) in dtypes.into_iter().flat_map(|d| [(d, false), (d, true)]) {
+        let shape = KvShape {
+            kv_heads: 1,
+            key_dim: 8,
+            value_dim: 8,
+            block_tokens: 16,
+            dtype,
+            values_in_keys,
+        };
+        let values = |x: &'_ [f32]| x[..x.len() / 8 * shape.stored_value_dim()].to_vec();
         let options = AttentionOptions { heads: 1, scale: 0.3, window: None, sinks: None };
         for cpu in cpus() {
             let arena = Arena::new(KvLayer::bytes(&shape, 1)).unwrap();
@@ -261,7 +320,7 @@ fn a_stale_nan_in_a_reused_block_is_ignored() {
                 &mut layer,
                 &[AttentionSequence { blocks: &[0], rows: 0..16, first_position: 0 }],
                 &before,
-                &before,
+                &values(&before),
             )
             .unwrap();
             let x = OperandRng::new(8).normals(16 * 8);
@@ -270,7 +329,7 @@ fn a_stale_nan_in_a_reused_block_is_ignored() {
                 let sequences =
                     [AttentionSequence { blocks: &[0], rows: 0..1, first_position: position }];
                 let mut out = [0.0; 8];
-                cpu.write_kv(&mut layer, &sequences, row, row).unwrap();
+                cpu.write_kv(&mut layer, &sequences, row, &values(row)).unwrap();
                 cpu.attention(&layer, &sequences, &options, row, &mut out).unwrap();
                 assert!(
                     out.iter().all(|x| x.is_finite()),
@@ -286,8 +345,14 @@ fn a_stale_nan_in_a_reused_block_is_ignored() {
 /// the rounding of the scale to bf16.
 #[test]
 fn an_int8_cache_has_a_small_error() {
-    let shape =
-        KvShape { kv_heads: 2, key_dim: 64, value_dim: 96, block_tokens: 32, dtype: KvDtype::Int8 };
+    let shape = KvShape {
+        kv_heads: 2,
+        key_dim: 64,
+        value_dim: 96,
+        block_tokens: 32,
+        dtype: KvDtype::Int8,
+        values_in_keys: false,
+    };
     let setup = AttentionSetup::new(&mut OperandRng::new(5), shape, 6, &[300]);
     let exact = AttentionSetup {
         shape: KvShape { dtype: KvDtype::F32, ..shape },
@@ -311,8 +376,14 @@ fn an_int8_cache_has_a_small_error() {
 
 #[test]
 fn invalid_block_tables_are_errors() {
-    let shape =
-        KvShape { kv_heads: 1, key_dim: 8, value_dim: 8, block_tokens: 16, dtype: KvDtype::Bf16 };
+    let shape = KvShape {
+        kv_heads: 1,
+        key_dim: 8,
+        value_dim: 8,
+        block_tokens: 16,
+        dtype: KvDtype::Bf16,
+        values_in_keys: false,
+    };
     let arena = Arena::new(1 << 20).unwrap();
     let mut layer = KvLayer::new(&arena, shape, 4).unwrap();
     let cpu = &cpus()[0];

@@ -6,7 +6,7 @@ use super::*;
 use crate::backend::{Precision, Product};
 use crate::cpu::{ActivationDtypes, HostBuffer, PackedActivations, reference};
 
-fn multiply(
+pub(super) fn multiply(
     cpu: &Cpu,
     precision: Precision,
     weight: &Matrix,
@@ -65,7 +65,7 @@ proptest! {
     fn products_agree_with_the_reference(
         seed: u64, rows in 1usize..70, blocks in 1usize..6, ragged in 0usize..40, tokens in 1usize..15, with_bias: bool,
     ) {
-        for dtype in DTYPES {
+        for dtype in dtypes() {
             let cols = blocks * dtype.block_elements().max(16) + if dtype.block_elements() == 1 { ragged } else { 0 };
             let mut random = OperandRng::new(seed);
             let weight = matrix(&mut random, dtype, rows, cols);
@@ -98,7 +98,7 @@ proptest! {
 
 #[test]
 fn bits_do_not_depend_on_the_batch() {
-    for dtype in DTYPES {
+    for dtype in dtypes() {
         for (rows, cols) in [(37, 256), (96, 768), (130, 2304)] {
             let mut random = OperandRng::new(rows as u64);
             let weight = matrix(&mut random, dtype, rows, cols);
@@ -172,7 +172,7 @@ fn bits_of_long_rows_do_not_depend_on_the_batch() {
 
 #[test]
 fn bits_do_not_depend_on_the_index_of_the_row() {
-    for dtype in DTYPES {
+    for dtype in dtypes() {
         let mut random = OperandRng::new(11);
         let weight = matrix(&mut random, dtype, 75, 512);
         let x = random.normals(9 * 512);
@@ -202,7 +202,7 @@ fn bits_do_not_depend_on_the_index_of_the_row() {
 
 #[test]
 fn a_product_of_no_tokens_is_empty() {
-    for dtype in DTYPES {
+    for dtype in dtypes() {
         let weight = matrix(&mut OperandRng::new(2), dtype, 40, 256);
         for cpu in cpus() {
             assert_eq!(
@@ -237,7 +237,7 @@ fn products_computed_together_are_bit_identical_to_each_alone() {
 
 #[test]
 fn a_nan_reaches_its_own_row_only() {
-    for dtype in DTYPES {
+    for dtype in dtypes() {
         for bad in [f32::NAN, f32::INFINITY] {
             let mut random = OperandRng::new(8);
             let weight = matrix(&mut random, dtype, 20, 256);
@@ -290,7 +290,7 @@ proptest! {
 
     #[test]
     fn dequantized_rows_agree_with_the_reference_decoder(seed: u64, rows in 1usize..9, blocks in 1usize..4) {
-        for dtype in DTYPES {
+        for dtype in dtypes() {
             let table = matrix(&mut OperandRng::new(seed), dtype, rows, blocks * dtype.block_elements().max(8));
             let ids: Vec<u32> = (0..rows as u32).rev().collect();
             let plain: Vec<f64> = decoded(&table).into_iter().rev().flatten().collect();

@@ -2,6 +2,9 @@
 //! batches, threads and kernel sets.
 
 mod attention;
+mod experts;
+mod fp8;
+mod latent;
 mod linear;
 mod rows;
 mod shared_prefix;
@@ -10,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use checkpoint::Dtype;
 
-pub(super) use super::random_operands::{DTYPES, OperandRng, random_weights};
+pub(super) use super::random_operands::{CPU_DTYPES, DTYPES, OperandRng, random_weights};
 use super::{Cpu, KernelSet, Matrix};
 use crate::DeviceError;
 use crate::memory::{Arena, Bytes};
@@ -36,6 +39,11 @@ pub(super) fn unaligned(bytes: &[u8]) -> Bytes {
         })
         .unwrap();
     all.slice(3..bytes.len() + 3).unwrap()
+}
+
+/// All dtypes that kernels of the CPU read.
+pub(super) fn dtypes() -> impl Iterator<Item = Dtype> {
+    DTYPES.into_iter().chain(CPU_DTYPES)
 }
 
 /// Random matrix of a dtype that kernels read, at an odd address.

@@ -80,7 +80,14 @@ fn sequences_with_a_shared_prefix_are_bit_identical_to_each_alone() {
         (KvDtype::F32, 1, 1, 6, Some(90)),
         (KvDtype::Int8, 3, 2, 66, Some(1050)),
     ] {
-        let shape = KvShape { kv_heads, key_dim: 24, value_dim: 40, block_tokens: BLOCK, dtype };
+        let shape = KvShape {
+            kv_heads,
+            key_dim: 24,
+            value_dim: 40,
+            block_tokens: BLOCK,
+            dtype,
+            values_in_keys: false,
+        };
         let mut random = OperandRng::new(6);
         let prefix = SharedPrefix::new(&mut random, shape, shared_blocks);
         let sequences = prefix.sequences();

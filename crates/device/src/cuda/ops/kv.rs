@@ -180,7 +180,14 @@ mod tests {
                 [(64, 3, 7), (128, 8, 100), (80, 1, 1), (40, 5, 3), (24, 2, 11)]
             {
                 let block_tokens = placement::KV_BLOCK_TOKENS;
-                let shape = KvShape { kv_heads, key_dim: dim, value_dim: dim, block_tokens, dtype };
+                let shape = KvShape {
+                    kv_heads,
+                    key_dim: dim,
+                    value_dim: dim,
+                    block_tokens,
+                    dtype,
+                    values_in_keys: false,
+                };
                 let bytes = GpuKvLayer::bytes(&shape, blocks);
                 let planned = KvLayer::bytes(&shape, blocks);
                 assert!(bytes <= planned, "{dtype:?} {dim} {blocks}: {bytes} of {planned}");
@@ -196,6 +203,7 @@ mod tests {
             value_dim: 24,
             block_tokens: 16,
             dtype: KvDtype::Int8,
+            values_in_keys: false,
         };
         let (starts, end) = layout(&shape, 3);
         let parts: Vec<Range<usize>> =

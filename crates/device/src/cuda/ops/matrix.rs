@@ -63,6 +63,9 @@ impl GpuMatrix {
     /// Checks that kernels can read the matrix. Since its fields are public, it is checked again
     /// before every launch.
     pub(super) fn check(&self) -> Result<(), DeviceError> {
+        if self.dtype == Dtype::Mxfp4 {
+            return Err(DeviceError::DtypeUnsupported { dtype: self.dtype.name() });
+        }
         check_matrix(self.dtype, self.rows, self.cols, self.data.len())?;
         let alignment = if self.dtype == Dtype::F32 { 4 } else { 2 };
         let misaligned = (self.data.address() % alignment) as usize;

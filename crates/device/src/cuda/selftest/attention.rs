@@ -145,7 +145,8 @@ impl AttentionCheck {
     fn new(case: AttentionCase, dtype: KvDtype) -> Self {
         let mut rng = OperandRng::new(case.key_dim as u64);
         let AttentionCase { kv_heads, group, key_dim, value_dim, block_tokens, .. } = case;
-        let shape = KvShape { kv_heads, key_dim, value_dim, block_tokens, dtype };
+        let shape =
+            KvShape { kv_heads, key_dim, value_dim, block_tokens, dtype, values_in_keys: false };
         let blocks =
             case.lengths.iter().map(|length| length.div_ceil(block_tokens)).sum::<usize>() + 2;
         let mut free: Vec<u32> = (0..blocks as u32).collect();

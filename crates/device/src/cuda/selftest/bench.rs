@@ -262,7 +262,14 @@ fn layer_attention(
 ) -> Result<KernelBenchReport, DeviceError> {
     let (kv_heads, dim, context) = (sizes.kv_heads(), sizes.head_dim, sizes.context);
     let block_tokens = BLOCK_TOKENS;
-    let shape = KvShape { kv_heads, key_dim: dim, value_dim: dim, block_tokens, dtype };
+    let shape = KvShape {
+        kv_heads,
+        key_dim: dim,
+        value_dim: dim,
+        block_tokens,
+        dtype,
+        values_in_keys: false,
+    };
     let blocks_per_sequence = context.div_ceil(block_tokens);
     let blocks = sequences * blocks_per_sequence;
     let arena = GpuArena::new(gpu, GpuKvLayer::bytes(&shape, blocks))?;

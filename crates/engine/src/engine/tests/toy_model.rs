@@ -216,7 +216,13 @@ pub fn expected(request: &Request) -> (Vec<u32>, FinishReason) {
 
 pub fn pool(blocks: usize) -> KvPool {
     KvPool::new(
-        KvLayout { layers: 1, kv_heads: 1, head_dim: 4, dtype: placement::KvDtype::F32 },
+        KvLayout {
+            layers: 1,
+            kv_heads: 1,
+            head_dim: 4,
+            latent_dim: None,
+            dtype: placement::KvDtype::F32,
+        },
         blocks,
     )
     .expect("a small pool")

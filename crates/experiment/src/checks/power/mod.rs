@@ -122,7 +122,7 @@ impl AssumedValue {
 ///
 /// # Errors
 /// The configuration has one dose, one world, no exposure or design v1; an option is out of range;
-/// the pilot has no runs at risk or is of design v1.
+/// the pilot has no runs at risk or has design v1.
 pub fn power(
     config: &Config,
     pilot: Option<&ObservedStudy>,

@@ -46,7 +46,7 @@ impl PilotFindings {
     /// What holds for a study: an option, or else the pilot's value, or else the default.
     ///
     /// # Errors
-    /// The pilot has no runs at risk, or is of design v1.
+    /// The pilot has no runs at risk, or has design v1.
     pub fn new(
         pilot: Option<&ObservedStudy>,
         options: &PowerOptions,
@@ -122,8 +122,8 @@ fn at_risk(pilot: &ObservedStudy) -> Result<Vec<&ObservedRun>, AnalysisError> {
     Ok(runs)
 }
 
-/// Share of the runs of the lowest dose that crash by the horizon of the planned study. The interval
-/// is that of independent runs.
+/// Share of the runs of the lowest dose that crash by the horizon of the planned study. The
+/// interval is that of independent runs.
 fn baseline(runs: &[&ObservedRun], lowest: LowestDose) -> Result<PilotEstimate, String> {
     let LowestDose { dose, horizon } = lowest;
     let controls: Vec<&&ObservedRun> = runs.iter().filter(|run| run.p_shock == dose).collect();

@@ -1,0 +1,158 @@
+//! Checkpoints of mixtures of experts that contradict their configuration are refused, with the
+//! tensor or the key, the expectation and what was found.
+
+mod support;
+
+use checkpoint::{CheckpointError, DefectKind};
+use serde_json::{Value, json};
+use support::{Model, llama_config};
+
+fn with(class: &str, kind: &str, more: &Value) -> Value {
+    let mut config = llama_config();
+    config["architectures"] = json!([class]);
+    config["model_type"] = json!(kind);
+    for (key, value) in more.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    config
+}
+
+fn qwen3() -> Value {
+    let more = json!({
+        "head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16
+    });
+    with("Qwen3MoeForCausalLM", "qwen3_moe", &more)
+}
+
+fn gpt_oss() -> Value {
+    let more = json!({
+        "head_dim": 8, "intermediate_size": 32, "num_local_experts": 4, "num_experts_per_tok": 2,
+        "quantization_config": { "quant_method": "mxfp4" }
+    });
+    with("GptOssForCausalLM", "gpt_oss", &more)
+}
+
+/// The kind and the text of the error of a checkpoint.
+#[track_caller]
+fn refused(model: &Model) -> (DefectKind, String) {
+    match model.open() {
+        Err(CheckpointError::Bad(defect)) => (defect.kind, defect.to_string()),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("opened"),
+    }
+}
+
+#[track_caller]
+fn contains(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+}
+
+fn shard(model: &Model) -> std::path::PathBuf {
+    model.path("model.safetensors")
+}
+
+#[test]
+fn every_family_opens() {
+    let experts =
+        json!({ "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16 });
+    for config in [
+        qwen3(),
+        gpt_oss(),
+        with("Qwen2MoeForCausalLM", "qwen2_moe", &experts),
+        with("OlmoeForCausalLM", "olmoe", &experts),
+        with("MixtralForCausalLM", "mixtral", &json!({ "num_local_experts": 4 })),
+    ] {
+        let checkpoint = Model::of(&config, 1).open().unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(checkpoint.config.moe.unwrap().experts, 4);
+    }
+}
+
+#[test]
+fn a_missing_expert_is_named() {
+    let model = Model::of(&qwen3(), 1);
+    let name = "model.layers.1.mlp.experts.3.up_proj.weight";
+    model.header(&shard(&model), |header| {
+        let entry = header.remove(name).unwrap();
+        header.insert("model.layers.1.mlp.experts.9.up_proj.weight".into(), entry);
+    });
+    let (kind, text) = refused(&model);
+    assert_eq!(kind, DefectKind::TensorMissing);
+    contains(&text, &[name, "[16, 32]"]);
+}
+
+#[test]
+fn a_misshapen_expert_is_named_with_both_shapes() {
+    let model = Model::of(&qwen3(), 1);
+    let name = "model.layers.0.mlp.experts.2.down_proj.weight";
+    model.header(&shard(&model), |header| header[name]["shape"] = json!([16, 32]));
+    let (kind, text) = refused(&model);
+    assert_eq!(kind, DefectKind::ShapeMismatch);
+    contains(&text, &[name, "[32, 16]", "[16, 32]"]);
+}
+
+#[test]
+fn more_experts_of_a_token_than_experts_are_refused() {
+    let model = Model::of(&qwen3(), 1);
+    model.config(|config| _ = config.insert("num_experts_per_tok".into(), json!(5)));
+    let (kind, text) = refused(&model);
+    assert_eq!(kind, DefectKind::ConfigValue);
+    contains(&text, &["num_experts_per_tok", "at most 4", "5"]);
+}
+
+#[test]
+fn scales_of_the_wrong_size_are_refused() {
+    let model = Model::of(&gpt_oss(), 1);
+    let name = "model.layers.0.mlp.experts.down_proj_scales";
+    model.header(&shard(&model), |header| {
+        let shape = header[name]["shape"].clone();
+        assert_eq!(shape, json!([4, 32, 1]));
+        header[name]["shape"] = json!([4, 1, 32]);
+    });
+    let (kind, text) = refused(&model);
+    assert_eq!(kind, DefectKind::ShapeMismatch);
+    contains(&text, &[name, "[4, 32, 1]", "[4, 1, 32]"]);
+}
+
+#[test]
+fn unknown_and_second_quantizations_are_refused() {
+    for (key, method) in [("quantization_config", "awq"), ("compression_config", "other")] {
+        let model = Model::of(&gpt_oss(), 1);
+        model.config(|config| _ = config.insert(key.into(), json!({ "quant_method": method })));
+        let (kind, text) = refused(&model);
+        assert_eq!(kind, DefectKind::Quantized);
+        contains(&text, &[key, "MXFP4"]);
+    }
+}
+
+#[test]
+fn variants_that_would_be_computed_wrongly_are_refused() {
+    let experts =
+        json!({ "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16 });
+    for (class, kind, key, value) in [
+        ("OlmoeForCausalLM", "olmoe", "clip_qkv", json!(8.0)),
+        ("Qwen2MoeForCausalLM", "qwen2_moe", "use_sliding_window", json!(true)),
+    ] {
+        let mut config = with(class, kind, &experts);
+        config["max_window_layers"] = json!(0);
+        let model = Model::of(&config, 1);
+        model.config(|config| _ = config.insert(key.into(), value));
+        let (kind, text) = refused(&model);
+        assert_eq!(kind, DefectKind::Unsupported);
+        contains(&text, &[key]);
+    }
+}
+
+#[test]
+fn a_misshapen_tensor_of_all_experts_is_refused() {
+    let model = Model::of(&qwen3(), 1);
+    let name = "model.layers.0.mlp.experts.gate_up_proj";
+    model.header(&shard(&model), |header| {
+        let entry = header.remove("model.layers.0.mlp.experts.0.gate_proj.weight").unwrap();
+        header.insert(name.into(), entry);
+    });
+    let (kind, text) = refused(&model);
+    assert_eq!(kind, DefectKind::ShapeMismatch);
+    contains(&text, &[name, "[4, 32, 32]", "[16, 32]"]);
+}
