@@ -4,7 +4,7 @@
 //! Conventions: a cluster is a world, the independent unit; cluster labels are any numbers, one a
 //! row. A confidence level is a share such as .95. Results hold finite numbers only; what the data
 //! do not determine is [`crate::AnalysisError::NotEstimable`], what they determine badly is a
-//! [`FitWarning`] beside the result.
+//! [`FitWarning`](crate::FitWarning) beside the result.
 
 mod bootstrap;
 mod calibration;
