@@ -3,7 +3,7 @@
 use super::simulated::{check_scripted, play};
 use super::{CommittedRun, RunRows};
 use crate::checks::parameters_b;
-use crate::config::Config;
+use crate::config::{Config, thinking_label};
 use crate::error::ExperimentError;
 use crate::measures::MONITORING;
 use crate::parallel::in_parallel;
@@ -99,6 +99,9 @@ fn observed(run: &CommittedRun, factors: &[String]) -> Result<ObservedRun, Exper
     let record = &run.record;
     let value = |key: &str| record.cell.get(key).filter(|value| !value.is_null());
     let level = |key: &String| {
+        if let Some(level) = thinking_label(key, &record.cell) {
+            return Some((key.clone(), level));
+        }
         let value = value(key)?;
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
         Some((key.clone(), text))
