@@ -95,7 +95,7 @@ impl ThinkingPlan {
             Ok(marks) => Ok(Some(Thinking { marks: Arc::new(marks), start, budget: self.budget })),
             // The template only seems to be one of a model that thinks.
             Err(_) if self.options.thinking == ThinkingChoice::Default => Ok(None),
-            Err(error) => Err(ApiError::bad_request(error)),
+            Err(error) => Err(ApiError::bad_request(error.to_string())),
         }
     }
 }
