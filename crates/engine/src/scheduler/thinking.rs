@@ -1,10 +1,10 @@
 //! The thinking before an answer: which tokens belong to it, and when it ends.
 //!
 //! While a model thinks, no grammar constrains its tokens. The thinking ends with the model's mark
-//! (`</think>`). The mark is appended without sampling when the budget is used up, and in place of a
-//! token that would leave the thinking in another way although a grammar waits for the answer: an
-//! end token, or the header of another message. All of this depends on the response's own tokens
-//! alone, so that neither drafts nor preemption nor other requests change it.
+//! (`</think>`). The mark is appended without sampling when the budget is used up. It also takes
+//! the place of a token that would leave the thinking in another way although a grammar waits for
+//! the answer: an end token, or the header of another message. All of this depends on the
+//! response's own tokens alone, so that neither drafts nor preemption nor other requests change it.
 
 use std::sync::Arc;
 
