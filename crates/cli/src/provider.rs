@@ -10,18 +10,20 @@ use engine::grammar::Constraint;
 use engine::sampling::SamplingParams;
 use engine::{
     Completion, EmbedError, Engine, EngineOptions, FinishReason, Request, RequestError,
-    ResponseHandle, SubmitError, WaitError,
+    ResponseHandle, SubmitError, Thinking, WaitError,
 };
+use error_kind::ErrorKind;
 use experiment::{
-    Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply,
-    ReplyRequest,
+    Finish, ModelSettings, ModelThinking, Provider, ProviderError, ProviderFactory, ProviderInfo,
+    Reply, ReplyRequest,
 };
 use placement::{DtypeChoice, Fallback, KvDtype};
 use results::PromptMessage;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use text::thinking::{PromptOptions, ThinkingChoice, ThinkingMarks};
 use text::{ChatTemplate, TemplateMessage, Tokenizer};
 use watch::{TierFigures, Watch};
 
@@ -94,6 +96,12 @@ impl ProviderFactory for Engines<'_> {
         let kernel_set = KernelSet::best().map_err(|e| other(e.into()))?;
         let dtype = self.dtype_of(model, &checkpoint).map_err(other)?;
         let template = self.chat_template(model);
+        if model.thinks {
+            // A model that does not think is refused before it is loaded.
+            let rendered = session::template(&checkpoint, template.as_deref()).map_err(other)?;
+            let tokenizer = session::tokenizer(&checkpoint).map_err(other)?;
+            thinking_marks(model, &rendered, &tokenizer).map_err(other)?;
+        }
         info(&checkpoint, template.as_deref(), dtype, kernel_set.name()).map_err(other)
     }
 
@@ -160,11 +168,36 @@ fn dtype_label(dtype: &str, kv_dtype: &str, checkpoint: &Checkpoint) -> Result<S
     Ok(other.map_or(name.clone(), |kv| format!("{name}, {} keys and values", kv.name())))
 }
 
+/// The tokens of the model's thinking; `None` if no cell thinks.
+///
+/// # Errors
+/// A cell thinks and the model does not.
+fn thinking_marks(
+    model: &ModelSettings,
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+) -> Result<Option<ThinkingMarks>, Failure> {
+    if !model.thinks {
+        return Ok(None);
+    }
+    let Some(syntax) = template.thinking() else {
+        let text = format!(
+            "model.thinking of {}: expected off, since the model's chat template has neither <think> \
+             nor the channels of gpt-oss; found on or a budget",
+            model.name
+        );
+        return Err(Failure::new(ErrorKind::Usage, text));
+    };
+    Ok(Some(syntax.marks(tokenizer)?))
+}
+
 /// A loaded model that generates replies to conversations.
 struct EngineProvider {
     engine: Engine,
     tokenizer: Tokenizer,
     template: ChatTemplate,
+    /// `None` if no cell thinks.
+    thinking_marks: Option<Arc<ThinkingMarks>>,
     info: ProviderInfo,
     watch: Watch,
 }
@@ -214,21 +247,39 @@ impl EngineProvider {
         };
         let Session { loaded, template, .. } = session;
         let template = template?;
+        let thinking_marks = thinking_marks(model, &template, &tokenizer)?.map(Arc::new);
         let engine = Engine::start_loaded(loaded, options)?;
         watch.verbose(format!("constrained decoding: {}", engine.grammar_settings()));
-        Ok(EngineProvider { engine, tokenizer, template, info, watch: watch.clone() })
+        Ok(EngineProvider {
+            engine,
+            tokenizer,
+            template,
+            thinking_marks,
+            info,
+            watch: watch.clone(),
+        })
     }
 
     fn prompt(
         &self,
         messages: &[PromptMessage],
         tools: Option<&Value>,
-    ) -> Result<Vec<u32>, ProviderError> {
+        thinking: ModelThinking,
+        is_constrained: bool,
+    ) -> Result<(Vec<u32>, Option<Thinking>), ProviderError> {
         let messages: Vec<TemplateMessage> =
             messages.iter().map(|m| TemplateMessage::new(&*m.role, &m.content)).collect();
         let invalid = |e: text::TextError| ProviderError::Refused(e.to_string());
-        let text = self.template.prompt(&messages, tools, true).map_err(invalid)?;
-        self.tokenizer.encode(&text, false).map_err(invalid)
+        let choice = match thinking {
+            ModelThinking::Off => ThinkingChoice::Off,
+            ModelThinking::On | ModelThinking::Budget(_) => ThinkingChoice::On,
+        };
+        let options = PromptOptions { thinking: choice, variables: Map::new(), is_constrained };
+        let prompt = self.template.thinking_prompt(&messages, tools, &options).map_err(invalid)?;
+        let tokens = self.tokenizer.encode(&prompt.text, false).map_err(invalid)?;
+        let budget = thinking.budget().and_then(|tokens| usize::try_from(tokens).ok());
+        let of_reply = |(start, marks)| Thinking { marks: Arc::clone(marks), start, budget };
+        Ok((tokens, prompt.start.zip(self.thinking_marks.as_ref()).map(of_reply)))
     }
 }
 
@@ -241,12 +292,16 @@ impl Provider for EngineProvider {
         &self,
         messages: &[PromptMessage],
         tools: Option<&Value>,
+        thinking: ModelThinking,
     ) -> Result<u64, ProviderError> {
-        self.prompt(messages, tools).map(|tokens| tokens.len() as u64)
+        // Whether the answer is constrained changes no prompt that is on or off.
+        self.prompt(messages, tools, thinking, false).map(|(tokens, _)| tokens.len() as u64)
     }
 
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError> {
-        let prompt = self.prompt(request.messages, request.tools)?;
+        let is_constrained = request.schema.is_some();
+        let (prompt, thinking) =
+            self.prompt(request.messages, request.tools, request.thinking, is_constrained)?;
         let sampling = SamplingParams {
             temperature: request.temperature as f32,
             top_p: request.top_p as f32,
@@ -255,6 +310,7 @@ impl Provider for EngineProvider {
         };
         let response = self.engine.submit(Request {
             sampling,
+            thinking,
             constraint: request.schema.cloned().map(Constraint::JsonSchema),
             deadline: deadline(request.deadline_s),
             ..Request::new(prompt, request.max_tokens as usize)
@@ -274,16 +330,14 @@ impl Provider for EngineProvider {
                 return Err(ProviderError::Unavailable("an embedding instead of a reply".into()));
             }
         };
-        let tokens = &completion.reply.tokens;
-        let text = self
-            .tokenizer
-            .decode(tokens, true)
-            .map_err(|e| ProviderError::Refused(e.to_string()))?;
+        let reply = completion.reply;
         Ok(Reply {
-            text,
+            text: reply.text,
+            reasoning: reply.reasoning,
             finish,
             prompt_tokens: completion.prompt_tokens as u64,
-            reply_tokens: tokens.len() as u64,
+            reply_tokens: reply.tokens.len() as u64,
+            reasoning_tokens: completion.reasoning_tokens as u64,
             cached_prompt_tokens: completion.cached_prompt_tokens as u64,
             seconds: completion.seconds,
         })

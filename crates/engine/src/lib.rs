@@ -27,7 +27,7 @@ pub use batch::{Batch, BatchError, Logits, SequenceSpan};
 pub use engine::{
     Completion, Delta, DraftStats, EmbedError, EmbedRequest, Engine, EngineError, EngineOptions,
     EngineStats, FatalError, FinishReason, Forward, ForwardLimits, ModelRunner, Notify, Request,
-    RequestError, ResponseEvent, ResponseHandle, SubmitError, WaitError,
+    RequestError, ResponseEvent, ResponseHandle, SubmitError, Thinking, WaitError,
 };
 pub use kv::{BLOCK_TOKENS, BlockId, KvError, KvLayout, KvPool};
 pub use load::{LoadError, LoadReport, LoadRequest, Loaded, load};

@@ -45,8 +45,8 @@ pub use measures::{Calibration, CalibrationBin};
 pub use provider::remote::RemoteProvider;
 pub use provider::replay::ReplayProvider;
 pub use provider::{
-    Finish, ModelSettings, NoModels, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply,
-    ReplyRequest, ServerSettings,
+    Finish, ModelSettings, ModelThinking, NoModels, Provider, ProviderError, ProviderFactory,
+    ProviderInfo, Reply, ReplyRequest, ServerSettings,
 };
 pub use run::{
     EventSink, ExperimentOutcome, ExperimentSummary, RunEvent, RunOptions, SCRIPTED, StepFigures,

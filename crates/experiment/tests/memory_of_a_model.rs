@@ -6,8 +6,8 @@ mod common;
 
 use common::{folder_options, quiet};
 use experiment::{
-    Config, Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply,
-    ReplyRequest, run_experiment,
+    Config, Finish, ModelSettings, ModelThinking, Provider, ProviderError, ProviderFactory,
+    ProviderInfo, Reply, ReplyRequest, run_experiment,
 };
 use results::PromptMessage;
 use serde_json::Value;
@@ -33,6 +33,7 @@ impl Provider for ConstantModel {
         &self,
         messages: &[PromptMessage],
         _: Option<&Value>,
+        _: ModelThinking,
     ) -> Result<u64, ProviderError> {
         Ok(messages.iter().map(|message| message.content.len() as u64 / 4 + 4).sum())
     }
@@ -42,13 +43,15 @@ impl Provider for ConstantModel {
     }
 
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError> {
-        let prompt_tokens = self.count_tokens(request.messages, None)?;
+        let prompt_tokens = self.count_tokens(request.messages, None, request.thinking)?;
         assert!(prompt_tokens <= 8000, "{prompt_tokens}");
         Ok(Reply {
             text: REPLY.into(),
+            reasoning: String::new(),
             finish: Finish::Stop,
             prompt_tokens,
             reply_tokens: 30,
+            reasoning_tokens: 0,
             cached_prompt_tokens: 0,
             seconds: 0.0,
         })

@@ -299,3 +299,74 @@ fn provider_settings_are_checked() {
     assert!(problem("provider: {retries: -1}").contains("from 0 to 1000"));
     assert!(problem("grid: {provider.kind: [engine, openai]}").contains("cannot be a factor"));
 }
+
+/// The part of a request that asks for thinking.
+fn asked(request: &RecordedRequest) -> Value {
+    let fields = ["chat_template_kwargs", "thinking_budget", "reasoning_effort"];
+    let of = |name: &&str| request.body.get(*name).map(|value| (name.to_string(), value.clone()));
+    Value::Object(fields.iter().filter_map(of).collect())
+}
+
+#[test]
+fn thinking_is_asked_for_as_a_server_understands_it() {
+    let refusing = |names: &'static [&'static str]| {
+        Server::start(move |request, before| {
+            match names.iter().find(|name| request.body.get(**name).is_some()) {
+                Some(name) => error(400, "", &format!("unknown parameter {name}")),
+                None => healthy_reply(request, before),
+            }
+        })
+    };
+    let variables = |on: bool| json!({"chat_template_kwargs": {"enable_thinking": on}});
+    let mut limited = variables(true);
+    limited["thinking_budget"] = json!(9);
+    let kwargs = &["chat_template_kwargs"][..];
+    let both = &["chat_template_kwargs", "reasoning_effort"][..];
+    for (names, thinking, expected) in [
+        (&[][..], "off", variables(false)),
+        (&[], "on", variables(true)),
+        (&[], "{budget: 9}", limited),
+        (kwargs, "off", json!({"reasoning_effort": "none"})),
+        (kwargs, "on", json!({"reasoning_effort": "medium"})),
+        (both, "off", json!({})),
+    ] {
+        let (server, folder) = (refusing(names), tempfile::tempdir().unwrap());
+        let set = format!("model.thinking={thinking}");
+        assert_eq!(run(&study(&server, &[&set]), folder.path()).done_now, 1);
+        let requests = server.requests_of_runs();
+        assert!(requests.iter().all(|request| asked(request) == expected), "{names:?} {thinking}");
+    }
+    for (names, thinking, part) in [
+        (both, "on", "takes neither chat_template_kwargs nor reasoning_effort"),
+        (kwargs, "{budget: 9}", "reasoning_effort, which has no budget"),
+    ] {
+        let (server, folder) = (refusing(names), tempfile::tempdir().unwrap());
+        let sets = [format!("model.thinking={thinking}"), "experiment.retries=0".to_string()];
+        let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
+        let summary = run(&study(&server, &sets), folder.path());
+        let [failed] = &summary.failed[..] else { panic!("{:?}", summary.failed) };
+        let text = format!("{failed:?}");
+        assert!(text.contains(part) && text.contains("served-model"), "{text}");
+    }
+}
+
+#[test]
+fn the_thinking_of_a_server_is_kept_in_its_own_field() {
+    for name in ["reasoning_content", "reasoning"] {
+        let server = Server::start(move |request, before| {
+            let text = if before.is_multiple_of(2) { INBOX } else { WAIT };
+            match request.is_probe() {
+                true => text_completion(text),
+                false => completion(json!({"content": text, name: "I look."}), "stop"),
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(run(&study(&server, &["model.thinking=on"]), folder.path()).done_now, 1);
+        assert_eq!(replay_all(&Store::open(folder.path()).unwrap()).unwrap()[0].steps, 12);
+        for row in rows(folder.path()) {
+            assert_eq!((row.reasoning.as_deref(), row.action.is_some()), (Some("I look."), true));
+        }
+        let sent = server.requests_of_runs().pop().unwrap().body.to_string();
+        assert!(!sent.contains("I look."), "the thinking is not sent back");
+    }
+}

@@ -103,8 +103,10 @@ pub struct StepRow {
     pub history_dropped: u64,
     /// Seed for sampling this step's reply.
     pub sampling_seed: u64,
-    /// The complete reply.
+    /// The complete reply, without the thinking before it.
     pub reply: String,
+    /// The thinking before the reply, which no later prompt contains; `None` without one.
+    pub reasoning: Option<String>,
     /// Finish reason of the reply: `stop` or `length`.
     pub finish: Cow<'static, str>,
     /// Why the reply holds no valid action; `None` if it holds one.
@@ -144,7 +146,10 @@ pub struct StepRow {
     /// How the episode ended; set only in its last row.
     pub ending: Option<String>,
     pub prompt_tokens: u64,
+    /// Tokens of the reply, thinking included.
     pub reply_tokens: u64,
+    /// Tokens of the thinking.
+    pub reasoning_tokens: u64,
     /// Kernel set that computed the reply, if it differs from the model's recorded one
     /// (`--accept-mixed`).
     pub mixed_kernels: Option<String>,

@@ -29,6 +29,8 @@ struct StoredRow {
     history_dropped: u64,
     sampling_seed: u64,
     reply: String,
+    #[serde(default)]
+    reasoning: Option<String>,
     #[serde(default = "stop")]
     finish: Cow<'static, str>,
     #[serde(default)]
@@ -68,6 +70,8 @@ struct StoredRow {
     prompt_tokens: u64,
     #[serde(default)]
     reply_tokens: u64,
+    #[serde(default)]
+    reasoning_tokens: u64,
     #[serde(default)]
     mixed_kernels: Option<String>,
 }
@@ -119,6 +123,7 @@ impl From<StoredRow> for StepRow {
             history_dropped: row.history_dropped,
             sampling_seed: row.sampling_seed,
             reply: row.reply,
+            reasoning: row.reasoning,
             finish: row.finish,
             parse_failure: row.parse_failure,
             action: row.action,
@@ -139,6 +144,7 @@ impl From<StoredRow> for StepRow {
             ending: row.ending,
             prompt_tokens: row.prompt_tokens,
             reply_tokens: row.reply_tokens,
+            reasoning_tokens: row.reasoning_tokens,
             mixed_kernels: row.mixed_kernels,
         }
     }
@@ -162,7 +168,7 @@ impl Serialize for StepRow {
 impl StepRow {
     /// Writes a row of design v1.
     fn write_all<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut row = serializer.serialize_struct("StepRow", 25)?;
+        let mut row = serializer.serialize_struct("StepRow", 27)?;
         row.serialize_field("run_id", &self.run_id)?;
         row.serialize_field("step", &self.step)?;
         row.serialize_field("day", &self.day)?;
@@ -170,6 +176,7 @@ impl StepRow {
         row.serialize_field("history_dropped", &self.history_dropped)?;
         row.serialize_field("sampling_seed", &self.sampling_seed)?;
         row.serialize_field("reply", &self.reply)?;
+        write_some(&mut row, "reasoning", &self.reasoning)?;
         row.serialize_field("finish", &self.finish)?;
         row.serialize_field("parse_failure", &self.parse_failure)?;
         row.serialize_field("action", &self.action)?;
@@ -187,13 +194,14 @@ impl StepRow {
         row.serialize_field("ending", &self.ending)?;
         row.serialize_field("prompt_tokens", &self.prompt_tokens)?;
         row.serialize_field("reply_tokens", &self.reply_tokens)?;
+        write_nonzero(&mut row, "reasoning_tokens", self.reasoning_tokens)?;
         write_some(&mut row, "mixed_kernels", &self.mixed_kernels)?;
         row.end()
     }
 
     /// Writes a row since design v2.
     fn write_changes<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut row = serializer.serialize_struct("StepRow", 25)?;
+        let mut row = serializer.serialize_struct("StepRow", 27)?;
         row.serialize_field("design", &self.design)?;
         row.serialize_field("run_id", &self.run_id)?;
         row.serialize_field("step", &self.step)?;
@@ -202,6 +210,7 @@ impl StepRow {
         write_nonzero(&mut row, "history_dropped", self.history_dropped)?;
         row.serialize_field("sampling_seed", &self.sampling_seed)?;
         row.serialize_field("reply", &self.reply)?;
+        write_some(&mut row, "reasoning", &self.reasoning)?;
         write_some(&mut row, "finish", &(self.finish != STOP).then_some(&self.finish))?;
         write_some(&mut row, "parse_failure", &self.parse_failure)?;
         write_some(&mut row, "action", &self.action)?;
@@ -226,6 +235,7 @@ impl StepRow {
         write_some(&mut row, "ending", &self.ending)?;
         write_nonzero(&mut row, "prompt_tokens", self.prompt_tokens)?;
         write_nonzero(&mut row, "reply_tokens", self.reply_tokens)?;
+        write_nonzero(&mut row, "reasoning_tokens", self.reasoning_tokens)?;
         write_some(&mut row, "mixed_kernels", &self.mixed_kernels)?;
         row.end()
     }

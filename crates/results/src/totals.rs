@@ -23,6 +23,8 @@ pub struct RunTotals {
     pub cards_missing: u64,
     pub prompt_tokens: u64,
     pub reply_tokens: u64,
+    /// Those of the thinking.
+    pub reasoning_tokens: u64,
     pe: BTreeMap<String, (f64, u64)>,
 }
 
@@ -39,6 +41,7 @@ impl RunTotals {
         self.cards_missing += u64::from(row.card_problem.is_some());
         self.prompt_tokens += row.prompt_tokens;
         self.reply_tokens += row.reply_tokens;
+        self.reasoning_tokens += row.reasoning_tokens;
         match row.design {
             None => row.pe.iter().for_each(|(kind, error)| self.add_error(kind, *error)),
             Some(_) => row.pe_pairs.iter().for_each(|p| self.add_error(&p.field, Some(p.error))),

@@ -9,6 +9,7 @@ use engine::grammar::Constraint;
 use engine::{Completion, FinishReason};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use text::thinking::ThinkingPrompt;
 use text::{ChatTemplate, TextError};
 
 use crate::admission::admit;
@@ -19,8 +20,12 @@ use crate::reply_parts::{ReplyPart, ReplyReader};
 use crate::sse::{self, Chunks};
 use crate::state::{AppState, now_unix_s};
 use crate::template_messages::{self, RequestMessage};
+use crate::thinking::{ThinkingParams, ThinkingPlan};
 use crate::tools::{Tool, ToolChoice, Tools};
 use crate::usage::usage;
+
+/// The member of messages and deltas with the thinking, as of DeepSeek and vLLM.
+const REASONING: &str = "reasoning_content";
 
 #[derive(Debug, Deserialize)]
 struct ChatRequest {
@@ -30,6 +35,17 @@ struct ChatRequest {
     tools: Option<Vec<Tool>>,
     tool_choice: Option<Value>,
     chat_template_kwargs: Option<Map<String, Value>>,
+    enable_thinking: Option<bool>,
+    reasoning_effort: Option<String>,
+    thinking_budget: Option<u64>,
+}
+
+/// What the reply may be.
+struct ReplyForm {
+    /// The tools that the prompt shows.
+    shown_tools: Tools,
+    constraint: Option<Constraint>,
+    reader: ReplyReader,
 }
 
 pub(crate) async fn handle(
@@ -71,32 +87,21 @@ impl ChatRequest {
         self.common.response_format.is_some() || self.tool_choice.is_some()
     }
 
-    /// Refuses variables for the chat template, which are not supported. One that is off and that
-    /// the template does not read (`enable_thinking: false`) has no effect anywhere.
-    fn check_variables(&self, template: &ChatTemplate) -> Result<(), ApiError> {
-        let is_off = |value: &Value| matches!(value, Value::Null | Value::Bool(false));
-        let variables = self.chat_template_kwargs.iter().flatten();
-        match variables.into_iter().find(|(name, value)| !is_off(value) || template.reads(name)) {
-            None => Ok(()),
-            Some((name, _)) => {
-                let text = format!("variables for the chat template are not supported: {name}");
-                Err(ApiError::field("chat_template_kwargs", text))
-            }
+    fn thinking(&self) -> ThinkingParams<'_> {
+        ThinkingParams {
+            variables: self.chat_template_kwargs.as_ref(),
+            enable_thinking: self.enable_thinking,
+            effort: self.reasoning_effort.as_deref(),
+            budget: self.thinking_budget,
         }
     }
 
-    /// Parameters for the engine, and the reader that splits the reply into content and tool calls.
-    fn into_params(self, app: &AppState) -> Result<(GenerateParams, ReplyReader), ApiError> {
-        let common = &self.common;
-        if let Ok(template) = &app.model.template {
-            self.check_variables(template)?;
-        }
+    fn reply_form(&self) -> Result<ReplyForm, ApiError> {
         let (shown_tools, choice) = self.tools()?;
-        let tools = &shown_tools;
-        let one_call = |only| Some(Constraint::JsonSchema(tools.call_schema(only)));
-        let (constraint, reader) = match (&choice, common.constraint()?) {
+        let one_call = |only| Some(Constraint::JsonSchema(shown_tools.call_schema(only)));
+        let (constraint, reader) = match (&choice, self.common.constraint()?) {
             (ToolChoice::None, constraint) => (constraint, ReplyReader::Plain),
-            (ToolChoice::Auto, None) => (None, ReplyReader::auto(tools.clone())),
+            (ToolChoice::Auto, None) => (None, ReplyReader::auto(shown_tools.clone())),
             (ToolChoice::Auto | ToolChoice::Required | ToolChoice::Named(_), Some(_)) => {
                 let text =
                     "a response_format rules out tool calls: expected tool_choice none with it";
@@ -105,37 +110,41 @@ impl ChatRequest {
             (ToolChoice::Required, None) => (one_call(None), ReplyReader::forced()),
             (ToolChoice::Named(name), None) => (one_call(Some(name)), ReplyReader::forced()),
         };
+        Ok(ReplyForm { shown_tools, constraint, reader })
+    }
+
+    /// Parameters for the engine, and the reader that splits the answer into content and tool
+    /// calls.
+    fn into_params(self, app: &AppState) -> Result<(GenerateParams, ReplyReader), ApiError> {
+        let common = &self.common;
+        let template = app.model.template.as_ref().map_err(ApiError::bad_request)?;
+        let mut plan = self.thinking().resolve(template, &app.model.name)?;
+        let ReplyForm { shown_tools, constraint, reader } = self.reply_form()?;
+        plan.options.is_constrained = constraint.is_some();
+        let prompt = self.thinking_prompt(template, &shown_tools, &plan)?;
+        let tokenizer = &app.model.tokenizer;
         let params = GenerateParams {
-            prompt: prompt(app, &self.messages, &shown_tools)?,
+            prompt: tokenizer.encode(&prompt.text, false).map_err(invalid_messages)?,
             sampling: common.sampling()?,
+            thinking: plan.of_reply(prompt.start, template, tokenizer)?,
             constraint,
             reply_tokens_max: common.reply_tokens_max(app, usize::MAX)?,
             stop_strings: common.stop_strings()?,
         };
         Ok((params, reader))
     }
-}
 
-/// Renders the conversation with the model's chat template and tokenizes it; returns the token ids.
-fn prompt(
-    app: &AppState,
-    messages: &[RequestMessage],
-    tools: &Tools,
-) -> Result<Vec<u32>, ApiError> {
-    let template = app.model.template.as_ref().map_err(ApiError::bad_request)?;
-    let text = render(template, messages, tools, true)?;
-    app.model.tokenizer.encode(&text, false).map_err(invalid_messages)
-}
-
-fn render(
-    template: &ChatTemplate,
-    messages: &[RequestMessage],
-    tools: &Tools,
-    add_generation_prompt: bool,
-) -> Result<String, ApiError> {
-    let messages = template_messages::for_template(messages)?;
-    let tools = Some(tools.for_template()).filter(|_| !tools.is_empty());
-    template.prompt(&messages, tools.as_ref(), add_generation_prompt).map_err(invalid_messages)
+    /// Renders the conversation with the chat template.
+    fn thinking_prompt(
+        &self,
+        template: &ChatTemplate,
+        tools: &Tools,
+        plan: &ThinkingPlan,
+    ) -> Result<ThinkingPrompt, ApiError> {
+        let messages = template_messages::for_template(&self.messages)?;
+        let tools = Some(tools.for_template()).filter(|_| !tools.is_empty());
+        template.thinking_prompt(&messages, tools.as_ref(), &plan.options).map_err(invalid_messages)
+    }
 }
 
 fn invalid_messages(error: TextError) -> ApiError {
@@ -154,9 +163,16 @@ pub fn render_chat(
     let request: ChatRequest =
         serde_json::from_value(request).map_err(|e| format!("not a valid request: {e}"))?;
     let rendered = || {
-        let (tools, _) = request.tools()?;
-        request.check_variables(template)?;
-        render(template, &request.messages, &tools, add_generation_prompt)
+        let mut plan = request.thinking().resolve(template, "this model")?;
+        let ReplyForm { shown_tools, constraint, .. } = request.reply_form()?;
+        plan.options.is_constrained = constraint.is_some();
+        if add_generation_prompt {
+            return Ok(request.thinking_prompt(template, &shown_tools, &plan)?.text);
+        }
+        let messages = template_messages::for_template(&request.messages)?;
+        let tools = Some(shown_tools.for_template()).filter(|_| !shown_tools.is_empty());
+        let variables = &plan.options.variables;
+        template.prompt_with(&messages, tools.as_ref(), false, variables).map_err(invalid_messages)
     };
     rendered().map_err(|e: ApiError| e.to_string())
 }
@@ -212,6 +228,9 @@ impl ChatResponse {
         let content =
             if self.has_calls && content.is_empty() { Value::Null } else { content.into() };
         let mut message = json!({"role": "assistant", "content": content, "refusal": null});
+        if !completion.reply.reasoning.is_empty() {
+            message[REASONING] = completion.reply.reasoning.clone().into();
+        }
         if self.has_calls {
             let call = |(index, (name, arguments)): (usize, (String, String))| {
                 json!({
@@ -275,6 +294,10 @@ struct ChatChunks {
 impl Chunks for ChatChunks {
     fn begin(&mut self) -> Vec<Value> {
         vec![self.response.chunk(json!({"role": "assistant", "content": ""}), None)]
+    }
+
+    fn reasoning(&mut self, text: &str) -> Vec<Value> {
+        vec![self.response.chunk(json!({REASONING: text}), None)]
     }
 
     fn text(&mut self, text: &str) -> Vec<Value> {

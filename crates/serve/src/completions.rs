@@ -77,6 +77,7 @@ impl CompletionRequest {
         Ok(GenerateParams {
             prompt,
             sampling: common.sampling()?,
+            thinking: None,
             constraint: common.constraint()?,
             reply_tokens_max: common.reply_tokens_max(app, REPLY_TOKENS_DEFAULT)?,
             stop_strings: common.stop_strings()?,

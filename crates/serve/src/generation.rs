@@ -8,7 +8,7 @@ use engine::grammar::Constraint;
 use engine::sampling::SamplingParams;
 use engine::{
     Completion, EmbedRequest, FinishReason, Notify, Request, ResponseEvent, ResponseHandle,
-    SubmitError,
+    SubmitError, Thinking,
 };
 use futures_util::future::{Either, select};
 use tokio::sync::{Notify as WakeUp, watch};
@@ -24,6 +24,7 @@ const ENGINE_GRACE: Duration = Duration::from_secs(30);
 pub(crate) struct GenerateParams {
     pub prompt: Vec<u32>,
     pub sampling: SamplingParams,
+    pub thinking: Option<Thinking>,
     pub constraint: Option<Constraint>,
     pub reply_tokens_max: usize,
     pub stop_strings: Vec<String>,
@@ -52,6 +53,7 @@ impl Generation {
         Self::submit(app, permit, |deadline, notify| {
             app.model.engine.submit(Request {
                 sampling: params.sampling,
+                thinking: params.thinking,
                 constraint: params.constraint,
                 stop_strings: params.stop_strings,
                 deadline,

@@ -32,6 +32,7 @@ mod server;
 mod sse;
 mod state;
 mod template_messages;
+mod thinking;
 mod tools;
 mod usage;
 

@@ -21,7 +21,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub(crate) trait Chunks: Send + 'static {
     /// Chunks to send before the first text of the reply.
     fn begin(&mut self) -> Vec<Value>;
-    /// Chunks for the next piece of the reply's text.
+    /// Chunks for the next piece of the thinking before the answer.
+    fn reasoning(&mut self, _text: &str) -> Vec<Value> {
+        Vec::new()
+    }
+    /// Chunks for the next piece of the answer's text.
     fn text(&mut self, text: &str) -> Vec<Value>;
     /// Chunks to send after the last text of the reply.
     fn end(&mut self, completion: &Completion) -> Vec<Value>;
@@ -77,10 +81,15 @@ impl<C: Chunks> EventStream<C> {
 
     fn queue_event(&mut self, event: ResponseEvent) {
         match event {
-            ResponseEvent::Delta(delta) if delta.text.is_empty() => {}
             ResponseEvent::Delta(delta) => {
-                let chunks = self.chunks.text(&delta.text);
-                self.queue(chunks);
+                if !delta.reasoning.is_empty() {
+                    let chunks = self.chunks.reasoning(&delta.reasoning);
+                    self.queue(chunks);
+                }
+                if !delta.text.is_empty() {
+                    let chunks = self.chunks.text(&delta.text);
+                    self.queue(chunks);
+                }
             }
             ResponseEvent::Completion(completion) => {
                 let chunks = self.chunks.end(&completion);

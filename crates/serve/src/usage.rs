@@ -10,5 +10,6 @@ pub(crate) fn usage(completion: &Completion) -> Value {
         "completion_tokens": reply,
         "total_tokens": prompt + reply,
         "prompt_tokens_details": {"cached_tokens": completion.cached_prompt_tokens},
+        "completion_tokens_details": {"reasoning_tokens": completion.reasoning_tokens},
     })
 }

@@ -12,6 +12,12 @@ pub enum TextError {
     /// A chat template is malformed, or rejects its input.
     #[error("chat template of {}: {why}. Check the messages' roles and their order", .file.display())]
     Template { file: PathBuf, why: String },
+    /// Thinking is asked for, and the template has none.
+    #[error(
+        "chat template of {}: expected one with <think> or the channels of gpt-oss, to turn \
+         thinking on, found neither: this model does not think", .file.display()
+    )]
+    NoThinking { file: PathBuf },
     /// A file that the user named does not exist.
     #[error("{}: expected a chat template, found no file", .file.display())]
     NoFile { file: PathBuf },
@@ -43,7 +49,7 @@ impl HasKind for TextError {
             TextError::Tokenizer { .. } | TextError::Template { .. } => ErrorKind::BadInput,
             TextError::NoFile { .. } => ErrorKind::NotFound,
             TextError::File(error) => error.kind(),
-            TextError::Input { .. } => ErrorKind::Usage,
+            TextError::NoThinking { .. } | TextError::Input { .. } => ErrorKind::Usage,
         }
     }
 }

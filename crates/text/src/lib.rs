@@ -7,6 +7,7 @@ mod error;
 mod json;
 mod stream;
 mod template;
+pub mod thinking;
 mod tokenizer;
 pub mod tool_calls;
 

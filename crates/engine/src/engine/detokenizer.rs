@@ -6,8 +6,13 @@ use text::{StreamDecoder, TextError, Tokenizer};
 pub(super) struct Detokenizer {
     decoder: Option<StreamDecoder>,
     stop_strings: Vec<String>,
-    /// The end of the text, held back because it may be the beginning of a stop string.
+    /// The end of the text, held back because it may be the beginning of a stop string, or because
+    /// newlines at the end are dropped.
     held: String,
+    /// Whether newlines at the beginning are dropped, until other text follows.
+    trims_start: bool,
+    /// Whether newlines at the end are dropped.
+    trims_end: bool,
 }
 
 /// The text that became final with a token.
@@ -22,7 +27,23 @@ pub(super) struct DetokenizedText {
 impl Detokenizer {
     pub fn new(tokenizer: Option<&Tokenizer>, stop_strings: Vec<String>) -> Self {
         let decoder = tokenizer.cloned().map(StreamDecoder::new);
-        Detokenizer { decoder, stop_strings, held: String::new() }
+        Detokenizer {
+            decoder,
+            stop_strings,
+            held: String::new(),
+            trims_start: false,
+            trims_end: false,
+        }
+    }
+
+    /// A detokenizer without stop strings that drops newlines at the beginning and at the end.
+    pub fn trimming(tokenizer: Option<&Tokenizer>) -> Self {
+        Detokenizer { trims_start: true, trims_end: true, ..Self::new(tokenizer, Vec::new()) }
+    }
+
+    /// Drops the newlines at the beginning of the text that follows.
+    pub fn trim_start(&mut self) {
+        self.trims_start = true;
     }
 
     pub fn push(&mut self, token: u32) -> Result<DetokenizedText, TextError> {
@@ -35,13 +56,16 @@ impl Detokenizer {
     pub fn finish(&mut self) -> DetokenizedText {
         let rest = self.decoder.as_mut().map(StreamDecoder::finish).unwrap_or_default();
         let mut added = self.add(&rest);
-        if !added.stopped {
-            added.text.push_str(&std::mem::take(&mut self.held));
+        let held = std::mem::take(&mut self.held);
+        if !added.stopped && !self.trims_end {
+            added.text.push_str(&held);
         }
         added
     }
 
     fn add(&mut self, text: &str) -> DetokenizedText {
+        let text = if self.trims_start { text.trim_start_matches('\n') } else { text };
+        self.trims_start &= text.is_empty();
         self.held.push_str(text);
         // Among several stop strings, the one that begins first ends the text.
         let starts = self.stop_strings.iter().filter_map(|stop| self.held.find(stop.as_str()));
@@ -49,7 +73,11 @@ impl Detokenizer {
             self.held.truncate(start);
             return DetokenizedText { text: std::mem::take(&mut self.held), stopped: true };
         }
-        let rest = self.held.split_off(self.held.len() - self.stop_prefix_bytes());
+        let newlines = match self.trims_end {
+            true => self.held.len() - self.held.trim_end_matches('\n').len(),
+            false => 0,
+        };
+        let rest = self.held.split_off(self.held.len() - self.stop_prefix_bytes().max(newlines));
         DetokenizedText { text: std::mem::replace(&mut self.held, rest), stopped: false }
     }
 
@@ -79,6 +107,18 @@ mod tests {
         }
         added_texts.push(out.finish().text);
         (added_texts, false)
+    }
+
+    #[test]
+    fn newlines_at_the_ends_are_dropped() {
+        let mut out = Detokenizer::trimming(None);
+        let mut add = |text: &str| out.add(text).text;
+        assert_eq!([add("\n"), add("\n a\n"), add("\nb\n"), add("\n")], ["", " a", "\n\nb", ""]);
+        assert_eq!(out.finish().text, "");
+        let mut out = Detokenizer::new(None, vec!["\n\n".to_owned()]);
+        out.trim_start();
+        assert!(!out.add("\n\n").stopped, "newlines before the answer are no stop string");
+        assert!(out.add("a\n\n").stopped);
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod sampler;
 mod submit;
 mod thread;
 
-pub use crate::scheduler::{DraftStats, FinishReason, RequestError};
+pub use crate::scheduler::{DraftStats, FinishReason, RequestError, Thinking};
 pub use error::{EmbedError, EngineError, SubmitError, WaitError};
 pub use handle::Engine;
 pub use lifecycle::FatalError;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::grammar::Constraint;
 use crate::sampling::SamplingParams;
+use crate::scheduler::Thinking;
 
 /// A callback that the engine's thread calls after each change of a response. It must return
 /// quickly. An asynchronous server uses it to wake the request's task.
@@ -16,13 +17,16 @@ pub struct Request {
     /// Token ids, including special tokens; must not be empty.
     pub prompt: Vec<u32>,
     pub sampling: SamplingParams,
+    /// Thinking before the answer; `None`: the response is the answer alone.
+    pub thinking: Option<Thinking>,
+    /// Constrains the answer.
     pub constraint: Option<Constraint>,
-    /// Maximum number of tokens of the response, including forced tokens. The context also limits
-    /// it.
+    /// Maximum number of tokens of the response, including thinking and forced tokens. The context
+    /// also limits it.
     pub max_new_tokens: usize,
     /// Tokens that end the response, besides the engine's `eos`. They are not part of the response.
     pub stop_tokens: Vec<u32>,
-    /// Strings that end the response when its text contains them. They are not part of the text.
+    /// Strings that end the response when its answer contains them. They are not part of the text.
     pub stop_strings: Vec<String>,
     /// Whether generation continues after the engine's `eos` tokens, for benchmarks. Ignored for a
     /// request with a constraint.
@@ -41,6 +45,7 @@ impl Request {
         Request {
             prompt,
             sampling: SamplingParams::greedy(),
+            thinking: None,
             constraint: None,
             max_new_tokens,
             stop_tokens: Vec::new(),

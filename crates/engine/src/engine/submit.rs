@@ -10,7 +10,7 @@ use super::thread::EngineCommand;
 use super::{EmbedRequest, Engine, Notify, Request, RequestError, ResponseHandle, SubmitError};
 use crate::grammar::{CompiledGrammar, Constraint, GrammarCompiler, GrammarError};
 use crate::sampling::SeenTokens;
-use crate::scheduler::{GenerationState, Sequence, StopConditions, Task};
+use crate::scheduler::{GenerationState, Sequence, StopConditions, Task, ThinkingPhase};
 
 /// The parameters of a sequence, of a generation or an embedding request.
 struct NewSequence {
@@ -43,8 +43,12 @@ impl Engine {
             eos: if ignore_eos { Vec::new() } else { self.eos.clone() },
             stop_tokens: request.stop_tokens,
         };
+        let thinks = request.thinking.is_some();
+        let is_constrained = grammar.is_some();
+        let phase = |thinking| ThinkingPhase::new(thinking, is_constrained);
         let mut generation = GenerationState::new(request.sampling, seen, stop, grammar);
         generation.logprobs = request.logprobs;
+        generation.thinking = request.thinking.map(phase);
         let new = NewSequence {
             tokens: request.prompt,
             task: Task::Generate(Box::new(generation)),
@@ -52,7 +56,9 @@ impl Engine {
             notify: request.notify,
         };
         self.send(new, |output| {
-            output.with_text(self.tokenizer.as_ref(), request.stop_strings, request.logprobs)
+            let output =
+                output.with_text(self.tokenizer.as_ref(), request.stop_strings, request.logprobs);
+            if thinks { output.with_reasoning(self.tokenizer.as_ref()) } else { output }
         })
     }
 
@@ -76,6 +82,13 @@ impl Engine {
         // One position is left for the first new token.
         self.check_tokens(&request.prompt, self.capacity_tokens - 1)?;
         request.sampling.check()?;
+        if let Some(thinking) = &request.thinking {
+            let vocab = self.limits.vocab;
+            let mut marks = thinking.marks.tokens();
+            if let Some(token) = marks.find(|&token| token as usize >= vocab) {
+                return Err(RequestError::ThinkingMark { token, vocab });
+            }
+        }
         if request.max_new_tokens == 0 {
             return Err(RequestError::NoTokens);
         }

@@ -25,6 +25,10 @@ pub enum RequestError {
         "token {token} at position {position} of the prompt is outside the vocabulary of {vocab}; use the model's own tokenizer"
     )]
     Token { token: u32, position: usize, vocab: usize },
+    #[error(
+        "token {token}, which marks the thinking, is outside the vocabulary of {vocab}; use the model's own tokenizer"
+    )]
+    ThinkingMark { token: u32, vocab: usize },
     #[error("max_new_tokens is 0; expected at least 1")]
     NoTokens,
     #[error("stop strings need a tokenizer, and this model has none; use stop tokens")]

@@ -2,7 +2,10 @@
 
 use llguidance::CancellationHandle;
 
-use super::{DraftLength, DraftStats, FinishReason, RequestError, SequenceOutput};
+use super::{
+    DraftLength, DraftStats, FinishReason, ReplySection, RequestError, SequenceOutput,
+    ThinkingPhase, ThinkingStep,
+};
 use crate::grammar::{CompiledGrammar, GrammarMatcher};
 use crate::sampling::{SampledToken, SamplingParams, SeenTokens};
 
@@ -22,17 +25,19 @@ pub(crate) struct GenerationState {
     pub stop: StopConditions,
     /// Whether log-probabilities are returned.
     pub logprobs: bool,
-    /// The compiled grammar, until the sequence starts and its matcher is created. A matcher takes
+    /// The thinking before the answer; `None` if the response is the answer alone.
+    pub thinking: Option<ThinkingPhase>,
+    /// The compiled grammar, until the answer starts and its matcher is created. A matcher takes
     /// tens of kilobytes, too much for each of thousands of waiting sequences.
     pub grammar: Option<CompiledGrammar>,
-    /// `None` without a grammar, before the sequence starts, and while a mask thread has the
+    /// `None` without a grammar, before the answer starts, and while a mask thread has the
     /// matcher.
     pub matcher: Option<Box<GrammarMatcher>>,
     /// Handle that stops the mask computation while a mask thread has the matcher.
     pub mask_cancellation: Option<CancellationHandle>,
     /// Output tokens so far.
     pub new_tokens: usize,
-    /// Output tokens that the grammar forced.
+    /// Output tokens that were not sampled: the grammar or the end of the thinking forced them.
     pub forced_tokens: usize,
     pub draft_length: DraftLength,
     pub drafts: DraftStats,
@@ -52,6 +57,7 @@ impl GenerationState {
             seen,
             stop,
             logprobs: false,
+            thinking: None,
             grammar,
             matcher: None,
             mask_cancellation: None,
@@ -63,15 +69,33 @@ impl GenerationState {
         }
     }
 
-    /// Creates the matcher and appends the tokens that the grammar forces at the beginning, which
-    /// are computed together with the prompt. Returns why the response ends, if it does.
-    pub fn start_grammar<O: SequenceOutput>(
+    /// Appends the tokens that are forced at the beginning, which are computed together with the
+    /// prompt. Returns why the response ends, if it does. Later calls do nothing.
+    pub fn start<O: SequenceOutput>(
         &mut self,
         tokens: &mut Vec<u32>,
         output: &mut O,
     ) -> Option<FinishReason> {
+        let marks = self.thinking.as_mut().map(ThinkingPhase::start).unwrap_or_default();
+        self.append_marks(marks, tokens, output).or_else(|| self.start_grammar(tokens, output))
+    }
+
+    /// Creates the matcher where the answer begins, and appends the tokens that the grammar forces
+    /// there. Returns why the response ends, if it does.
+    fn start_grammar<O: SequenceOutput>(
+        &mut self,
+        tokens: &mut Vec<u32>,
+        output: &mut O,
+    ) -> Option<FinishReason> {
+        if self.is_thinking() {
+            return None;
+        }
         self.matcher = Some(Box::new(self.grammar.take()?.matcher()));
         self.append_forced(tokens, output)
+    }
+
+    fn is_thinking(&self) -> bool {
+        self.thinking.as_ref().is_some_and(|phase| !phase.is_over())
     }
 
     /// Accepts the tokens sampled after the sequence's last token and after each draft segment, up
@@ -85,6 +109,7 @@ impl GenerationState {
         output: &mut O,
     ) -> Option<FinishReason> {
         let mut accepted = 0;
+        let is_masked = self.matcher.is_some();
         for (index, sampled) in sampled.into_iter().enumerate() {
             let before = tokens.len();
             let reason = match sampled {
@@ -98,6 +123,10 @@ impl GenerationState {
                 break;
             }
             accepted += 1;
+            if self.matcher.is_some() != is_masked {
+                // The grammar begins here, and the tokens behind were sampled without it.
+                break;
+            }
         }
         self.draft_length.update(draft.len(), accepted);
         None
@@ -111,6 +140,9 @@ impl GenerationState {
         output: &mut O,
     ) -> Option<FinishReason> {
         let SampledToken { token, logprob } = sampled;
+        if self.is_thinking() {
+            return self.accept_thinking(sampled, tokens, output);
+        }
         if let Some(reason) = self.append(token, logprob, tokens, output) {
             return Some(reason);
         }
@@ -119,6 +151,52 @@ impl GenerationState {
             Some(Ok(())) => self.append_forced(tokens, output),
             Some(Err(cause)) => Some(FinishReason::Error(cause.into())),
         }
+    }
+
+    /// Appends a token that was sampled before the answer, and the marks that are forced after it.
+    fn accept_thinking<O: SequenceOutput>(
+        &mut self,
+        sampled: SampledToken,
+        tokens: &mut Vec<u32>,
+        output: &mut O,
+    ) -> Option<FinishReason> {
+        let SampledToken { token, logprob } = sampled;
+        let stop_reason = self.stop_reason(token);
+        let ThinkingStep { keeps_token, decided, forced } =
+            self.thinking.as_mut()?.accept(token, stop_reason.is_some());
+        if keeps_token {
+            self.record(token, logprob, tokens, output);
+        } else if forced.is_empty() {
+            self.stop_token = Some(token);
+            return stop_reason;
+        }
+        for (token, section) in decided {
+            if let Some(reason) = output.push_text(token, section) {
+                return Some(reason);
+            }
+        }
+        let reason = self
+            .append_marks(forced, tokens, output)
+            .or_else(|| self.start_grammar(tokens, output));
+        reason.or_else(|| self.is_full().then_some(FinishReason::Length))
+    }
+
+    /// Appends marks of the thinking without sampling them.
+    fn append_marks<O: SequenceOutput>(
+        &mut self,
+        marks: Vec<u32>,
+        tokens: &mut Vec<u32>,
+        output: &mut O,
+    ) -> Option<FinishReason> {
+        for token in marks {
+            if self.is_full() {
+                return Some(FinishReason::Length);
+            }
+            self.record(token, None, tokens, output);
+            self.forced_tokens += 1;
+            output.push_text(token, ReplySection::Mark);
+        }
+        None
     }
 
     /// Appends the tokens that the grammar forces next. Returns why the response ends, if it does:
@@ -166,12 +244,23 @@ impl GenerationState {
             self.stop_token = Some(token);
             return Some(reason);
         }
+        self.record(token, logprob, tokens, output);
+        output.push_text(token, ReplySection::Answer)
+    }
+
+    fn record<O: SequenceOutput>(
+        &mut self,
+        token: u32,
+        logprob: Option<f32>,
+        tokens: &mut Vec<u32>,
+        output: &mut O,
+    ) {
         tokens.push(token);
         self.new_tokens += 1;
         if self.sampling.repetition_penalty != 1.0 {
             self.seen.extend(&[token]);
         }
-        output.push(token, logprob)
+        output.push(token, logprob);
     }
 
     fn grammar_is_complete(&self) -> bool {

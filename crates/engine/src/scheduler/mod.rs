@@ -11,7 +11,8 @@
 //! - a preempted sequence returns to the waiting queue, which is in order of submission;
 //! - drafts are proposed from the sequence's own tokens ([`ngram_proposer`]) and use only the
 //!   unused part of the budget; they never preempt a sequence;
-//! - tokens that a grammar forces are appended without sampling.
+//! - tokens that a grammar forces are appended without sampling, as is the end of a thinking whose
+//!   budget is used up.
 //!
 //! The scheduler is pure: it owns no thread, channel or model, does no I/O and takes the time as an
 //! argument. Sequences report to the engine through [`SequenceOutput`].
@@ -26,6 +27,7 @@ mod policy;
 mod queue;
 mod sequence;
 mod stats;
+mod thinking;
 mod update;
 
 #[cfg(test)]
@@ -47,6 +49,8 @@ use queue::WaitingQueue;
 pub(crate) use sequence::{Sequence, SequenceOutput, Task};
 pub use stats::DraftStats;
 pub(crate) use stats::SchedulerStats;
+pub use thinking::Thinking;
+pub(crate) use thinking::{ReplySection, ThinkingPhase, ThinkingStep};
 pub(crate) use update::SampledTokens;
 
 /// How often waiting sequences are checked for deadlines and cancellations.

@@ -12,7 +12,10 @@
 //! length to how much of the previous drafts was accepted, and adds to the draft the tokens that a
 //! grammar forces after a proposed token.
 
-use super::{GenerationState, SampleTarget, ScheduledSequence, Scheduler, SequenceOutput, Task};
+use super::{
+    GenerationState, SampleTarget, ScheduledSequence, Scheduler, SequenceOutput, Task,
+    ThinkingPhase,
+};
 use crate::grammar::{DraftPath, GrammarMatcher};
 use crate::kv::KvCacheManager;
 
@@ -100,6 +103,9 @@ impl Draft {
     fn propose(generation: &GenerationState, tokens: &[u32], budget: DraftBudget) -> Draft {
         // The token that is sampled after the draft also counts towards the length limit.
         let mut rows = budget.rows.min(generation.new_tokens_left().saturating_sub(1));
+        // The end of the thinking is forced, whatever a draft proposes there.
+        let thinking_left = generation.thinking.as_ref().and_then(ThinkingPhase::tokens_left);
+        rows = rows.min(thinking_left.unwrap_or(usize::MAX));
         let length = budget.logits.min(generation.draft_length.0);
         let matched = if rows.min(length) > 0 { ngram_match(tokens) } else { None };
         let Some(mut next) = matched else { return Draft::default() };

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{FinishReason, GenerationState};
+use super::{FinishReason, GenerationState, ReplySection};
 use crate::kv::BlockTable;
 
 /// Receives the output of a sequence. The engine implements it with a detokenizer and a channel.
@@ -10,9 +10,12 @@ pub(crate) trait SequenceOutput {
     /// Whether the client has dropped or canceled the request.
     fn is_canceled(&self) -> bool;
 
-    /// Appends an output token; a token that the grammar forced has no `logprob`. Returns why the
-    /// sequence ends with this token, if it does: a stop string or an undecodable token.
-    fn push(&mut self, token: u32, logprob: Option<f32>) -> Option<FinishReason>;
+    /// Appends an output token; a token that was forced has no `logprob`.
+    fn push(&mut self, token: u32, logprob: Option<f32>);
+
+    /// Appends the text of an output token, in the order of the tokens. Returns why the sequence
+    /// ends with this token, if it does: a stop string or an undecodable token.
+    fn push_text(&mut self, token: u32, section: ReplySection) -> Option<FinishReason>;
 
     /// Sends the tokens appended since the last call to the client.
     fn deliver(&mut self);
@@ -113,11 +116,11 @@ impl<O: SequenceOutput> Sequence<O> {
         self.deadline.is_some_and(|deadline| now >= deadline).then_some(FinishReason::Deadline)
     }
 
-    /// Creates the grammar's matcher and appends the tokens that the grammar forces at the
-    /// beginning. Returns why the sequence ends, if these tokens complete the response. Later calls
-    /// do nothing.
-    pub fn start_grammar(&mut self) -> Option<FinishReason> {
+    /// Appends the tokens that are forced at the beginning, and creates the grammar's matcher
+    /// unless the response thinks first. Returns why the sequence ends, if these tokens complete
+    /// the response. Later calls do nothing.
+    pub fn start(&mut self) -> Option<FinishReason> {
         let Task::Generate(generation) = &mut self.task else { return None };
-        generation.start_grammar(&mut self.tokens, &mut self.output)
+        generation.start(&mut self.tokens, &mut self.output)
     }
 }

@@ -24,7 +24,9 @@ impl SequenceOutput for TestOutput {
         self.canceled.get()
     }
 
-    fn push(&mut self, _token: u32, _logprob: Option<f32>) -> Option<FinishReason> {
+    fn push(&mut self, _token: u32, _logprob: Option<f32>) {}
+
+    fn push_text(&mut self, _token: u32, _section: ReplySection) -> Option<FinishReason> {
         None
     }
 

@@ -1,6 +1,7 @@
 //! The conversation of a run, and the choice of past exchanges that fit into the next prompt.
 
 use super::history::HistoryPolicy;
+use crate::provider::ModelThinking;
 use crate::provider::{Provider, ProviderError};
 use results::PromptMessage;
 use serde_json::Value;
@@ -31,9 +32,10 @@ pub(crate) struct Conversation {
 pub(crate) struct PromptBudget<'a> {
     pub provider: &'a dyn Provider,
     pub tools: Option<&'a Value>,
+    pub thinking: ModelThinking,
     /// Maximum number of tokens of prompt and reply together.
     pub context: u64,
-    /// Tokens reserved for the reply.
+    /// Tokens reserved for the reply, thinking included.
     pub reply: u64,
 }
 
@@ -87,7 +89,7 @@ impl Conversation {
             if budget.tools.is_none() && bytes as u64 <= limit {
                 return Ok(dropped);
             }
-            let tokens = budget.provider.count_tokens(&messages, budget.tools)?;
+            let tokens = budget.provider.count_tokens(&messages, budget.tools, budget.thinking)?;
             if tokens <= limit {
                 return Ok(dropped);
             }

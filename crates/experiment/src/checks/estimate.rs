@@ -6,6 +6,7 @@ use crate::agent::{HistoryPolicy, prompt};
 use crate::config::{AgentPolicy, Cell, CellConfig, Config};
 use crate::error::ExperimentError;
 use crate::identity::{hash_of, world_seed};
+use crate::provider::ModelThinking;
 use crate::run::episode::Episode;
 use serde::Serialize;
 use serde_json::Value;
@@ -185,10 +186,15 @@ fn run_tokens(run_cell: &Cell, seed: u64) -> Result<RunTokens, ExperimentError> 
     let start = message.system + message.first_observation;
     let limits = cell.model.as_ref();
     let reply_max = limits.map_or(u64::MAX, |model| model.max_tokens_per_call) as f64;
-    let reply = (message.call + card_tokens(cell)).min(reply_max);
+    let answer = (message.call + card_tokens(cell)).min(reply_max);
+    let thinking = limits.map_or(ModelThinking::Off, |model| model.thinking);
+    // Without a budget, a model may think as long as a reply may be.
+    let thought = thinking.budget().map_or(reply_max, |tokens| tokens as f64);
+    let reply = (answer + thought).min(reply_max);
     let context = limits.map_or(u64::MAX, |model| model.context_length) as f64;
     let available = (context - reply).max(start);
-    let exchange = reply + message.later_observation;
+    // Later prompts do not contain the thinking.
+    let exchange = answer + message.later_observation;
     let prompt_max = match cell.agent.history {
         // The prompt is as long as the first one, because the market description is repeated in
         // front of each observation.

@@ -4,9 +4,11 @@
 use super::design::{design_of, remove_other_keys};
 use super::keys;
 use super::settings::Settings;
+use super::thinking::{THINKING_KEY, remove_if_off};
 use super::value_kind::describe;
 use crate::agent::{HistoryPolicy, ReplyMode};
 use crate::error::ConfigProblem;
+use crate::provider::ModelThinking;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -96,6 +98,7 @@ pub(crate) struct AgentModelConfig {
     pub temperature: f64,
     pub top_p: f64,
     pub max_tokens_per_call: u64,
+    pub thinking: ModelThinking,
     /// Maximum number of tokens of prompt and reply together.
     pub context_length: u64,
 }
@@ -110,6 +113,7 @@ impl Cell {
         resolve_horizon(&mut values);
         clear_dead_keys(&mut values);
         remove_other_keys(&mut values);
+        remove_if_off(&mut values);
         let config = CellConfig::read(&values)?;
         config.validate()?;
         Ok(Cell { values, config })
@@ -247,6 +251,17 @@ impl CellConfig {
         self.check_v1()?;
         let Some(model) = &self.model else { return Ok(()) };
         let (tokens, context) = (model.max_tokens_per_call, model.context_length);
+        if let ModelThinking::Budget(budget) = model.thinking
+            && budget >= tokens
+        {
+            return Err(ConfigProblem::Contradiction {
+                key: THINKING_KEY.into(),
+                why: format!(
+                    "thinking of {budget} tokens leaves no room for an answer in a reply of \
+                     {tokens} (model.max_tokens_per_call)"
+                ),
+            });
+        }
         if tokens < context {
             return Ok(());
         }
@@ -397,6 +412,7 @@ impl AgentModelConfig {
             temperature: settings.get("model.temperature")?,
             top_p: settings.get_unless_dead("model.top_p", 1.0)?,
             max_tokens_per_call: settings.get("model.max_tokens_per_call")?,
+            thinking: settings.get_unless_dead(THINKING_KEY, ModelThinking::Off)?,
             context_length: settings.get("model.context_length")?,
         })
     }

@@ -3,6 +3,7 @@
 //! stay the same.
 
 use super::cell::CellValues;
+use super::thinking::THINKING_KEY;
 use serde_json::{Value, json};
 use warehouse::Design;
 
@@ -21,9 +22,13 @@ pub(super) const SINCE_V2: [&str; 5] = [
 pub(super) const STUDY_SINCE_V2: [&str; 4] =
     ["experiment.phase", "experiment.replications_by", "experiment.draws", FAMILIES_KEY];
 
-/// A key that came after the first studies of design v2: it is recorded where it is set, so that
+const FAMILIES_KEY: &str = "analysis.families";
+
+/// Whether a key came after the first studies of design v2: it is recorded where it is set, so that
 /// their folders can be resumed.
-pub(super) const FAMILIES_KEY: &str = "analysis.families";
+pub(super) fn is_recorded_if_set(key: &str) -> bool {
+    [FAMILIES_KEY, THINKING_KEY].contains(&key)
+}
 
 /// Defaults of design v1 that differ from those of the key table.
 pub(super) fn v1_defaults() -> [(&'static str, Value); 2] {

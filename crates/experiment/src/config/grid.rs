@@ -5,7 +5,7 @@ use super::study::{ExecutionConfig, StudyConfig};
 use super::{Config, Levels};
 use crate::error::ConfigProblem;
 use crate::identity;
-use crate::provider::{ModelSettings, ProviderInfo};
+use crate::provider::{ModelSettings, ModelThinking, ProviderInfo};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -171,7 +171,8 @@ impl Config {
             ..
         } = &self.execution;
         let models = self.cells.iter().filter_map(|cell| cell.config().model.as_ref());
-        let contexts = models.filter(|model| model.name == name).map(|model| model.context_length);
+        let models = models.filter(|model| model.name == name);
+        let contexts = models.clone().map(|model| model.context_length);
         ModelSettings {
             name: name.to_string(),
             dtype: dtype.clone(),
@@ -180,6 +181,7 @@ impl Config {
             chat_template: chat_template.clone(),
             device_map: device_map.clone(),
             max_memory: max_memory.clone(),
+            thinks: models.clone().any(|model| model.thinking != ModelThinking::Off),
             context_length: contexts.max().unwrap_or(0),
             concurrency,
             server: server.clone(),

@@ -46,7 +46,7 @@ macro_rules! keys {
 
 use ValueKind::{
     ByLevel, Choice, CountsByLevel, Flag, Number, OptionalNumber, OptionalText, OptionalWhole,
-    TestFamilies, Text, Whole,
+    TestFamilies, Text, Thinking, Whole,
 };
 
 /// All keys, in the order in which the help lists them.
@@ -120,6 +120,7 @@ pub(crate) const KEYS: &[Key] = keys! {
     Cell "model.temperature" Number(0.0, 10.0), "0.3", "0: always the most probable token";
     Cell "model.top_p" Number(0.0, 1.0), "1", "sample from the smallest set of tokens with this total probability";
     Cell "model.max_tokens_per_call" Whole(1, MILLION), "2000", "maximum tokens of a reply";
+    Cell "model.thinking" Thinking(MILLION), "\"off\"", "whether a reasoning model thinks before each reply: until it ends, or for at most {budget: N} tokens of the reply";
     Cell "model.context_length" Whole(128, 100_000_000), "32000", "maximum tokens of prompt and reply; the model's own limit applies too";
     Execution "model.reply_deadline_s" Number(0.001, 1e6), "600", "seconds for one reply; past it the run fails, which is never data";
     Execution "model.dtype" Choice(&["auto", "bf16", "f16", "f32", "int8"]), "\"auto\"", "dtype of weights and arithmetic";

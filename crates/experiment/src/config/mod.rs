@@ -13,6 +13,7 @@ mod predecessor;
 mod settings;
 mod source;
 mod study;
+mod thinking;
 mod value_kind;
 mod yaml;
 
@@ -21,6 +22,7 @@ pub(crate) use cell::{AgentConfig, AgentModelConfig, AgentPolicy, CellConfig};
 pub(crate) use grid::scripted_info;
 pub use grid::{GridCounts, PlannedRun};
 pub(crate) use study::{ExecutionConfig, StudyConfig, UsageLimits};
+pub(crate) use thinking::thinking_label;
 pub(crate) use value_kind::ValueKind;
 
 use crate::error::{ConfigProblem, ExperimentError, SourceLocation};
@@ -162,7 +164,8 @@ impl Config {
             key.scope != Scope::Execution
                 && key.name != "experiment.description"
                 && (self.values[key.name] != key.default_value()
-                    || key.name != design::FAMILIES_KEY && (!v1 || design::is_v1_key(key.name)))
+                    || !design::is_recorded_if_set(key.name)
+                        && (!v1 || design::is_v1_key(key.name)))
         };
         let mut identity: BTreeMap<String, Value> = KEYS
             .iter()

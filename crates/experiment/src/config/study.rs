@@ -2,6 +2,7 @@
 //! control the execution of its runs.
 
 use super::settings::Settings;
+use super::thinking::thinking_label;
 use crate::error::ConfigProblem;
 use crate::provider::ServerSettings;
 use serde::Deserialize;
@@ -90,6 +91,9 @@ pub(crate) struct LevelCount {
 impl LevelCount {
     /// Whether a cell with these values has the level.
     fn matches(&self, values: &BTreeMap<&'static str, Value>) -> bool {
+        if let Some(level) = thinking_label(&self.key, values) {
+            return level == self.level;
+        }
         let Some(value) = values.get(self.key.as_str()) else { return false };
         match value {
             Value::String(text) => *text == self.level,

@@ -1,6 +1,7 @@
 //! Kinds of values that configuration keys accept, with checks and descriptions.
 
 use super::keys::{self, Scope};
+use super::thinking::canonical_thinking;
 use analysis::study::TEST_GROUPS;
 use serde_json::Value;
 
@@ -19,6 +20,8 @@ pub(crate) enum ValueKind {
     Flag,
     /// A mapping from complexity level (0 to 4) to a whole number within these bounds.
     ByLevel(i64, i64),
+    /// `off`, `on`, or a mapping `{budget: n}` with at most this number of tokens.
+    Thinking(i64),
     /// A mapping from keys of cells to mappings from a level to a count of at least 1.
     CountsByLevel,
     /// A mapping from names to lists of [`TEST_GROUPS`], each of which occurs once.
@@ -65,6 +68,10 @@ impl ValueKind {
             }
             ValueKind::Flag if value.is_boolean() => Ok(value.clone()),
             ValueKind::ByLevel(min, max) => self.check_by_level(value, ValueKind::Whole(min, max)),
+            ValueKind::Thinking(max) => {
+                let max = max.unsigned_abs();
+                canonical_thinking(value, max).ok_or_else(|| self.expected())
+            }
             ValueKind::CountsByLevel => self.check_counts(value),
             ValueKind::TestFamilies => self.check_families(value),
             _ => unexpected(),
@@ -147,6 +154,9 @@ impl ValueKind {
             ValueKind::Flag => "true or false".into(),
             ValueKind::ByLevel(min, max) => {
                 format!("a mapping of level (0-4) to a whole number from {min} to {max}")
+            }
+            ValueKind::Thinking(max) => {
+                format!("off, on, or a mapping {{budget: a whole number from 0 to {max}}}")
             }
             ValueKind::CountsByLevel => {
                 "a mapping of a factor to a mapping of its levels to counts".into()

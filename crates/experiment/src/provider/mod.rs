@@ -4,6 +4,9 @@
 
 pub(crate) mod remote;
 pub(crate) mod replay;
+mod thinking;
+
+pub use thinking::ModelThinking;
 
 use error_kind::{ErrorKind, HasKind};
 use results::{PromptMessage, StepRow};
@@ -44,6 +47,8 @@ pub struct ModelSettings {
     pub device_map: Option<String>,
     /// Memory limits of the devices, in the format of the command-line option `--max-memory`.
     pub max_memory: Option<String>,
+    /// Whether a cell of the model thinks before its replies.
+    pub thinks: bool,
     /// The longest context length of the model's cells, in tokens.
     pub context_length: u64,
     /// Maximum number of concurrent runs.
@@ -83,13 +88,15 @@ pub struct ReplyRequest<'a> {
     pub tools: Option<&'a Value>,
     /// JSON schema that the reply must match; `None` for free text.
     pub schema: Option<&'a Value>,
+    /// Whether the model thinks before the reply. A schema holds for what follows the thinking.
+    pub thinking: ModelThinking,
     /// Sampling temperature; 0 selects the most probable token.
     pub temperature: f64,
     /// Top-p sampling: tokens are sampled from the smallest set with this total probability.
     pub top_p: f64,
     /// Sampling seed. The same seed, messages and model give the same reply.
     pub seed: u64,
-    /// Maximum number of tokens of the reply.
+    /// Maximum number of tokens of the reply, thinking included.
     pub max_tokens: u64,
     /// Seconds after which the provider returns [`ProviderError::Late`].
     pub deadline_s: f64,
@@ -124,12 +131,17 @@ impl Finish {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
-    /// The reply without special tokens.
+    /// The reply without special tokens and without the thinking.
     pub text: String,
+    /// The thinking before it; empty without one.
+    pub reasoning: String,
     pub finish: Finish,
     /// Number of tokens of the whole prompt.
     pub prompt_tokens: u64,
+    /// Number of generated tokens, thinking included.
     pub reply_tokens: u64,
+    /// Number of tokens of the thinking.
+    pub reasoning_tokens: u64,
     /// Number of prompt tokens that were in the prefix cache. It depends on the machine's load, so
     /// it is recorded with the timing and never in a row.
     pub cached_prompt_tokens: u64,
@@ -198,6 +210,7 @@ pub trait Provider: Send + Sync {
         &self,
         messages: &[PromptMessage],
         tools: Option<&Value>,
+        thinking: ModelThinking,
     ) -> Result<u64, ProviderError>;
 
     /// Generates one reply.

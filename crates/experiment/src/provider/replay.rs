@@ -4,6 +4,7 @@ use super::{
     Finish, ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo, Reply,
     ReplyRequest,
 };
+use crate::provider::ModelThinking;
 use results::{PromptMessage, ResultsError, RunFolder, StepRow, Store};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -63,6 +64,7 @@ impl Provider for ReplayProvider {
         &self,
         messages: &[PromptMessage],
         _tools: Option<&Value>,
+        _thinking: ModelThinking,
     ) -> Result<u64, ProviderError> {
         Ok(messages.len() as u64)
     }
@@ -80,9 +82,11 @@ impl Provider for ReplayProvider {
         }
         Ok(Reply {
             text: row.reply.clone(),
+            reasoning: row.reasoning.clone().unwrap_or_default(),
             finish: Finish::from_label(&row.finish),
             prompt_tokens: row.prompt_tokens,
             reply_tokens: row.reply_tokens,
+            reasoning_tokens: row.reasoning_tokens,
             cached_prompt_tokens: 0,
             seconds: 0.0,
         })

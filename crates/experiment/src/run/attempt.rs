@@ -211,13 +211,15 @@ impl<'a> ActiveRun<'a> {
         // it is limited to half of this model's context.
         let max_tokens = model.max_tokens_per_call.min(context / 2).max(1);
         let tools = self.episode.tools.as_ref();
-        let budget = PromptBudget { provider, tools, context, reply: max_tokens };
+        let thinking = model.thinking;
+        let budget = PromptBudget { provider, tools, thinking, context, reply: max_tokens };
         let left_out = self.episode.fit(&budget)?;
         let reply = provider.reply(&ReplyRequest {
             session: &self.run.run_id,
             messages: &self.episode.prompt(left_out),
             tools,
             schema: self.episode.schema.as_ref(),
+            thinking,
             temperature: model.temperature,
             top_p: model.top_p,
             seed: self.episode.sampling_seed(),

@@ -24,9 +24,12 @@ use warehouse::{
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StepInput {
     pub text: String,
+    /// The thinking before it; empty without one.
+    pub reasoning: String,
     pub finish: Finish,
     pub prompt_tokens: u64,
     pub reply_tokens: u64,
+    pub reasoning_tokens: u64,
     /// Number of exchanges left out of the prompt.
     pub left_out: u64,
     /// Similarity of the agent's summary to its first summaries.
@@ -227,9 +230,11 @@ impl Episode {
         let input = |text, scripted| {
             Some(StepInput {
                 text,
+                reasoning: String::new(),
                 finish: Finish::Stop,
                 prompt_tokens: 0,
                 reply_tokens: 0,
+                reasoning_tokens: 0,
                 left_out,
                 similarity: None,
                 scripted,
@@ -308,6 +313,7 @@ impl Episode {
             history_dropped: input.left_out,
             sampling_seed,
             reply: input.text,
+            reasoning: Some(input.reasoning).filter(|text| !text.is_empty()),
             finish: input.finish.label().into(),
             parse_failure: failure,
             action: turn.call.ok().map(action_row),
@@ -321,6 +327,7 @@ impl Episode {
             ending: record.ending.map(|ending| ending.label().to_string()),
             prompt_tokens: input.prompt_tokens,
             reply_tokens: input.reply_tokens,
+            reasoning_tokens: input.reasoning_tokens,
             mixed_kernels: self.mixed_kernels.clone(),
             ..StepRow::default()
         };
@@ -500,9 +507,11 @@ impl StepInput {
     pub fn of_row(row: &StepRow) -> StepInput {
         StepInput {
             text: row.reply.clone(),
+            reasoning: row.reasoning.clone().unwrap_or_default(),
             finish: Finish::from_label(&row.finish),
             prompt_tokens: row.prompt_tokens,
             reply_tokens: row.reply_tokens,
+            reasoning_tokens: row.reasoning_tokens,
             left_out: row.history_dropped,
             similarity: row.similarity.clone(),
             scripted: None,
@@ -512,9 +521,11 @@ impl StepInput {
     pub fn of_reply(reply: Reply, left_out: u64, similarity: Option<SimilarityRow>) -> StepInput {
         StepInput {
             text: reply.text,
+            reasoning: reply.reasoning,
             finish: reply.finish,
             prompt_tokens: reply.prompt_tokens,
             reply_tokens: reply.reply_tokens,
+            reasoning_tokens: reply.reasoning_tokens,
             left_out,
             similarity,
             scripted: None,

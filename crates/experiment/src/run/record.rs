@@ -8,9 +8,12 @@ use results::{
     CrashRecord, PairRow, RiskRecord, RowsRecord, RunRecord, RunTotals, SCHEMA_VERSION, StepRow,
     Timing,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use warehouse::{CardField, Design, PredictionPair, Truth};
+
+/// The member of [`RunRecord::extra`] with the tokens of the thinking.
+pub(crate) const REASONING_TOKENS: &str = "reasoning_tokens";
 
 /// Sums over the rows of a run, from which its record is made.
 #[derive(Debug, Clone, Default)]
@@ -95,15 +98,26 @@ impl RunAccumulator {
             cards_missing: totals.cards_missing,
             prompt_tokens: totals.prompt_tokens,
             reply_tokens: totals.reply_tokens,
-            extra: json!({
-                "orders_expired": figures.orders_expired,
-                "mean_pe_published": published,
-                "calibration": self.calibration.finish(),
-            }),
+            extra: with_reasoning(
+                totals.reasoning_tokens,
+                json!({
+                    "orders_expired": figures.orders_expired,
+                    "mean_pe_published": published,
+                    "calibration": self.calibration.finish(),
+                }),
+            ),
             rows: RowsRecord { lines: 0, bytes: 0, chain: String::new() },
             timing,
         }
     }
+}
+
+/// Adds the tokens of the thinking, which only runs that think have.
+fn with_reasoning(tokens: u64, mut extra: Value) -> Value {
+    if tokens > 0 {
+        extra[REASONING_TOKENS] = tokens.into();
+    }
+    extra
 }
 
 /// What happened first; see [`RunRecord::outcome`].

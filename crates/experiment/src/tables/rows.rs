@@ -27,11 +27,11 @@ const NONE: &str = "since design v2 if there are none";
 use ColumnKind::{Json, Text, Whole};
 
 /// Type, name, meaning, null rule: the columns of version 0.2 in their order, then later ones.
-const FIELDS: [(ColumnKind, &str, &str, &str); 29] = [
+const FIELDS: [(ColumnKind, &str, &str, &str); 31] = [
     (Text, "run_id", "Hash of the run's cell, model, dtype, seed and draw.", NEVER),
     (Whole, "step", "Number of the step, from 1.", NEVER),
     (Whole, "day", "Day of the step, from 1.", NEVER),
-    (Text, "reply", "The complete reply.", NEVER),
+    (Text, "reply", "The complete reply, without the thinking before it.", NEVER),
     (Json, "parse_failure", "Why the reply holds no valid action: kind, detail.", WITHOUT),
     (Json, "action", "The call: tool, arguments.", WITHOUT),
     (Json, "card", "The prediction card as given.", WITHOUT),
@@ -50,7 +50,7 @@ const FIELDS: [(ColumnKind, &str, &str, &str); 29] = [
         NONE,
     ),
     (Whole, "prompt_tokens", "Tokens of the prompt.", ZERO),
-    (Whole, "reply_tokens", "Tokens of the reply.", ZERO),
+    (Whole, "reply_tokens", "Tokens of the reply, thinking included.", ZERO),
     (Json, "prompt", "Messages added since the last reply, each with role, content.", NEVER),
     (Whole, "history_dropped", "Oldest exchanges that the prompt leaves out.", ZERO),
     (Whole, "sampling_seed", "Seed for sampling the reply.", NEVER),
@@ -83,6 +83,8 @@ const FIELDS: [(ColumnKind, &str, &str, &str); 29] = [
         "Accumulated delivery errors: days and quantity, each with sum and leaky sum; induced.",
         "in design v1",
     ),
+    (Text, "reasoning", "The thinking before the reply.", WITHOUT),
+    (Whole, "reasoning_tokens", "Tokens of the thinking.", "if it is 0"),
 ];
 
 pub(super) fn columns() -> Vec<ExportColumn<StoredFields>> {
@@ -90,7 +92,7 @@ pub(super) fn columns() -> Vec<ExportColumn<StoredFields>> {
         let unit = match name {
             "step" => "steps",
             "day" => "days",
-            "prompt_tokens" | "reply_tokens" => "tokens",
+            "prompt_tokens" | "reply_tokens" | "reasoning_tokens" => "tokens",
             _ => "",
         };
         ExportColumn::new(kind, name, meaning, move |row: &StoredFields| {

@@ -1,6 +1,7 @@
 //! The columns that begin every table: which study, run and cell a row belongs to.
 
 use super::columns::ExportColumn;
+use crate::config::thinking_label;
 use analysis::study::stratum_name;
 use results::{ExperimentRecord, RunRecord};
 use serde_json::Value;
@@ -66,6 +67,9 @@ pub(super) fn factors(experiment: &ExperimentRecord) -> Vec<String> {
 /// The run's level of each factor that has an effect in its cell, as text.
 pub(super) fn factor_levels(record: &RunRecord, factors: &[String]) -> BTreeMap<String, String> {
     let level = |key: &String| {
+        if let Some(level) = thinking_label(key, &record.cell) {
+            return Some((key.clone(), level));
+        }
         let value = record.cell.get(key).filter(|value| !value.is_null())?;
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
         Some((key.clone(), text))

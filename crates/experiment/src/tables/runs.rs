@@ -3,8 +3,9 @@
 use super::CommittedRun;
 use super::columns::{ExportColumn, IN_V1};
 use super::rows::value_of;
-use crate::config::{KEYS, Scope, ValueKind};
+use crate::config::{KEYS, Scope, ValueKind, thinking_label};
 use crate::error::ExperimentError;
+use crate::run::record::REASONING_TOKENS;
 use results::{CellValue, ColumnKind, DoseRow, RunRecord};
 use serde_json::Value;
 use warehouse::{CardField, CrashSeverity, Observability, PeKind, ShockType};
@@ -35,7 +36,10 @@ pub(super) fn columns() -> Vec<C> {
 fn cell() -> Vec<C> {
     let column = |key: &'static crate::config::Key| {
         let kind = match key.kind {
-            ValueKind::Text | ValueKind::OptionalText | ValueKind::Choice(_) => ColumnKind::Text,
+            ValueKind::Text
+            | ValueKind::OptionalText
+            | ValueKind::Choice(_)
+            | ValueKind::Thinking(_) => ColumnKind::Text,
             ValueKind::Whole(..) | ValueKind::OptionalWhole(..) => ColumnKind::Whole,
             ValueKind::Number(..) | ValueKind::OptionalNumber(..) => ColumnKind::Number,
             ValueKind::Flag => ColumnKind::Flag,
@@ -45,7 +49,10 @@ fn cell() -> Vec<C> {
         };
         let meaning = format!("Configuration: {}.", key.about);
         let column = C::new(kind, format!("cell.{}", key.name), meaning, move |r| {
-            value_of(kind, r.cell.get(key.name).unwrap_or(&Value::Null))
+            match thinking_label(key.name, &r.cell) {
+                Some(level) => CellValue::Text(level.into()),
+                None => value_of(kind, r.cell.get(key.name).unwrap_or(&Value::Null)),
+            }
         });
         column.null(match key.kind {
             ValueKind::ByLevel(..) => "always: env.max_steps has the run's horizon",
@@ -315,8 +322,14 @@ fn replies() -> Vec<C> {
             .unit("steps"),
         C::whole("prompt_tokens", "Tokens of all prompts.", |r| r.prompt_tokens.into())
             .unit("tokens"),
-        C::whole("reply_tokens", "Tokens of all replies.", |r| r.reply_tokens.into())
-            .unit("tokens"),
+        C::whole("reply_tokens", "Tokens of all replies, thinking included.", |r| {
+            r.reply_tokens.into()
+        })
+        .unit("tokens"),
+        C::whole("reasoning_tokens", "Tokens of the thinking before all replies.", |r| {
+            r.extra.get(REASONING_TOKENS).and_then(Value::as_u64).unwrap_or(0).into()
+        })
+        .unit("tokens"),
         C::whole("context_length", "Most tokens of a prompt and its reply.", |r| {
             r.context_length.into()
         })

@@ -284,8 +284,14 @@ fn exchange() -> Vec<C> {
         .null("without a model, and in design v1"),
         C::whole("prompt_tokens", "Tokens of the prompt.", |s| s.row.prompt_tokens.into())
             .unit("tokens"),
-        C::whole("reply_tokens", "Tokens of the reply.", |s| s.row.reply_tokens.into())
-            .unit("tokens"),
+        C::whole("reply_tokens", "Tokens of the reply, thinking included.", |s| {
+            s.row.reply_tokens.into()
+        })
+        .unit("tokens"),
+        C::whole("reasoning_tokens", "Tokens of the thinking before the reply.", |s| {
+            s.row.reasoning_tokens.into()
+        })
+        .unit("tokens"),
         C::text("ending", "How the episode ended.", |s| s.row.ending.as_deref().into())
             .null("except in the last step of a run"),
     ]
@@ -299,7 +305,13 @@ pub(super) fn text_columns() -> Vec<C> {
         column
     };
     let columns = [
-        C::text("reply", "The complete reply.", |s| s.row.reply.as_str().into()),
+        C::text("reply", "The complete reply, without the thinking before it.", |s| {
+            s.row.reply.as_str().into()
+        }),
+        C::text("reasoning", "The thinking before the reply.", |s| {
+            s.row.reasoning.as_deref().into()
+        })
+        .null("without thinking"),
         C::json("action_arguments", "Arguments of the call.", |s| {
             s.row
                 .action

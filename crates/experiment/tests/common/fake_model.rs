@@ -4,8 +4,8 @@
 
 use crate::common::{folder_options, quiet};
 use experiment::{
-    Config, ExperimentError, ExperimentSummary, Finish, ModelSettings, Provider, ProviderError,
-    ProviderFactory, ProviderInfo, Reply, ReplyRequest, replay_all, run_experiment,
+    Config, ExperimentError, ExperimentSummary, Finish, ModelSettings, ModelThinking, Provider,
+    ProviderError, ProviderFactory, ProviderInfo, Reply, ReplyRequest, replay_all, run_experiment,
 };
 use results::{PromptMessage, StepRow, Store};
 use serde_json::Value;
@@ -63,6 +63,13 @@ fn tokens(messages: &[PromptMessage]) -> u64 {
     messages.iter().map(|message| message.content.split_whitespace().count() as u64 + 4).sum()
 }
 
+/// The thinking before a reply, a word per token: seven words, or as many as the budget allows.
+fn thinking(request: &ReplyRequest<'_>) -> (String, u64) {
+    let tokens = request.thinking.budget().unwrap_or(u64::MAX).min(7);
+    let words: Vec<String> = (0..tokens).map(|n| format!("thought{n}")).collect();
+    (words.join(" "), tokens)
+}
+
 impl Provider for FakeModel {
     fn describe(&self) -> ProviderInfo {
         ProviderInfo {
@@ -78,6 +85,7 @@ impl Provider for FakeModel {
         &self,
         messages: &[PromptMessage],
         _: Option<&Value>,
+        _: ModelThinking,
     ) -> Result<u64, ProviderError> {
         Ok(tokens(messages))
     }
@@ -100,13 +108,16 @@ impl Provider for FakeModel {
             requests.len() - 1
         };
         let (text, finish) = (self.reply)(request, before)?;
-        let reply_tokens = text.split_whitespace().count() as u64;
+        let (reasoning, reasoning_tokens) = thinking(request);
+        let reply_tokens = text.split_whitespace().count() as u64 + reasoning_tokens;
         let prompt_tokens = tokens(request.messages);
         Ok(Reply {
             text,
+            reasoning,
             finish,
             prompt_tokens,
             reply_tokens,
+            reasoning_tokens,
             cached_prompt_tokens: before as u64,
             seconds: 0.001,
         })

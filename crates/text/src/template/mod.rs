@@ -11,10 +11,12 @@ pub use features::TemplateFeatures;
 pub use source::TemplateSource;
 
 use crate::TextError;
+use crate::thinking::{PromptOptions, ThinkingChoice, ThinkingPrompt, ThinkingSyntax};
 use checkpoint::Checkpoint;
 use minijinja::value::Serde;
 use minijinja::{Environment, Error, Value};
 use serde::Serialize;
+use serde_json::Map;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -48,7 +50,11 @@ pub struct ChatTemplate {
     special: BTreeMap<String, String>,
     /// Determined at the first prompt: a load needs no template.
     features: OnceLock<TemplateFeatures>,
+    thinking: OnceLock<Option<ThinkingSyntax>>,
 }
+
+/// Variables that the conversation and the tokenizer set.
+const OWN_VARIABLES: [&str; 4] = ["messages", "tools", "documents", "add_generation_prompt"];
 
 impl ChatTemplate {
     /// Reads the template of a checkpoint: `chat_template.jinja`, `tokenizer_config.json` (a
@@ -88,6 +94,7 @@ impl ChatTemplate {
             file: file.to_owned(),
             special: source.special,
             features: OnceLock::new(),
+            thinking: OnceLock::new(),
         })
     }
 
@@ -96,11 +103,28 @@ impl ChatTemplate {
         *self.features.get_or_init(|| TemplateFeatures::of(self))
     }
 
-    /// Whether the template reads a variable with this name.
+    /// How the model thinks before it answers; `None` if the template shows no sign of thinking.
+    pub fn thinking(&self) -> Option<&ThinkingSyntax> {
+        let find = || {
+            let templates = self.environment.templates();
+            let sources: String =
+                templates.map(|(_, template)| template.source().to_owned()).collect();
+            let message = [TemplateMessage::new("user", "Hello")];
+            let render = |variables: &Map<_, _>| self.render_with(&message, None, true, variables);
+            ThinkingSyntax::of(&sources, |name| self.reads(name), |given| render(given).ok())
+        };
+        self.thinking.get_or_init(find).as_ref()
+    }
+
+    /// Whether the template reads a variable with this name, other than those that a rendering
+    /// always sets.
     pub fn reads(&self, variable: &str) -> bool {
-        self.environment
-            .templates()
-            .any(|(_, template)| template.undeclared_variables(false).contains(variable))
+        let is_own = OWN_VARIABLES.contains(&variable) || self.special.contains_key(variable);
+        !is_own
+            && self
+                .environment
+                .templates()
+                .any(|(_, template)| template.undeclared_variables(false).contains(variable))
     }
 
     /// The prompt of a conversation: rendered such that every message reaches the model. What the
@@ -117,19 +141,59 @@ impl ChatTemplate {
         tools: Option<&serde_json::Value>,
         add_generation_prompt: bool,
     ) -> Result<String, TextError> {
+        self.prompt_with(messages, tools, add_generation_prompt, &Map::new())
+    }
+
+    /// The prompt of a conversation whose reply may begin with thinking; see
+    /// [`prompt`](ChatTemplate::prompt).
+    ///
+    /// # Errors
+    /// As [`prompt`](ChatTemplate::prompt), and [`TextError::NoThinking`] if thinking is asked for
+    /// and the template has none.
+    pub fn thinking_prompt<M: Serialize>(
+        &self,
+        messages: &[M],
+        tools: Option<&serde_json::Value>,
+        options: &PromptOptions,
+    ) -> Result<ThinkingPrompt, TextError> {
+        let mut variables = options.variables.clone();
+        let Some(syntax) = self.thinking() else {
+            if options.thinking == ThinkingChoice::On {
+                return Err(TextError::NoThinking { file: self.file.clone() });
+            }
+            let text = self.prompt_with(messages, tools, true, &variables)?;
+            return Ok(ThinkingPrompt { text, start: None });
+        };
+        variables.extend(syntax.variables(options.thinking));
+        let text = self.prompt_with(messages, tools, true, &variables)?;
+        syntax.complete(text, options).map_err(|why| TextError::template(&self.file, why))
+    }
+
+    /// As [`prompt`](ChatTemplate::prompt), with variables that the template reads.
+    ///
+    /// # Errors
+    /// As [`prompt`](ChatTemplate::prompt).
+    pub fn prompt_with<M: Serialize>(
+        &self,
+        messages: &[M],
+        tools: Option<&serde_json::Value>,
+        add_generation_prompt: bool,
+        variables: &Map<String, serde_json::Value>,
+    ) -> Result<String, TextError> {
         let bad = |e: serde_json::Error| TextError::template(&self.file, e);
         let messages: Vec<serde_json::Value> =
             messages.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(bad)?;
         let features = self.features();
         let messages = adapt::adapt(features, messages, tools);
         let tools = tools.filter(|_| features.tools);
-        let text = self.render(&messages, tools, add_generation_prompt)?;
+        let render = |messages: &[serde_json::Value]| {
+            self.render_with(messages, tools, add_generation_prompt, variables)
+        };
+        let text = render(&messages)?;
         if !features.user {
             return Ok(text);
         }
-        let render_marked =
-            |marked: &[serde_json::Value]| self.render(marked, tools, add_generation_prompt);
-        match vanished::find_vanished(&messages, &text, render_marked) {
+        match vanished::find_vanished(&messages, &text, render) {
             None => Ok(text),
             Some(index) => {
                 let why = format!(
@@ -153,6 +217,20 @@ impl ChatTemplate {
         tools: Option<&serde_json::Value>,
         add_generation_prompt: bool,
     ) -> Result<String, TextError> {
+        self.render_with(messages, tools, add_generation_prompt, &Map::new())
+    }
+
+    /// As [`render`](ChatTemplate::render), with variables that the template reads.
+    ///
+    /// # Errors
+    /// As [`render`](ChatTemplate::render).
+    pub fn render_with<M: Serialize>(
+        &self,
+        messages: &[M],
+        tools: Option<&serde_json::Value>,
+        add_generation_prompt: bool,
+        given: &Map<String, serde_json::Value>,
+    ) -> Result<String, TextError> {
         let bad = |e: Error| TextError::template(&self.file, full_message(&e));
         let tool_use =
             tools.and_then(|_| self.environment.get_template(environment::TOOL_USE).ok());
@@ -161,7 +239,9 @@ impl ChatTemplate {
             None => self.environment.get_template(environment::DEFAULT).map_err(bad)?,
         };
         let mut variables: BTreeMap<&str, Value> =
-            self.special.iter().map(|(name, token)| (name.as_str(), Value::from(token))).collect();
+            given.iter().map(|(name, value)| (name.as_str(), Value::from(Serde(value)))).collect();
+        let special = self.special.iter().map(|(name, token)| (name.as_str(), Value::from(token)));
+        variables.extend(special);
         variables.insert("messages", Value::from(Serde(messages)));
         variables.insert("tools", tools.map_or(Value::from(()), |tools| Value::from(Serde(tools))));
         variables.insert("documents", Value::from(()));

@@ -23,22 +23,26 @@ pub enum ResponseEvent {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delta {
     pub tokens: Vec<u32>,
-    /// Log-probabilities of the tokens if requested, else empty. `None` for a token that the
-    /// grammar forced, because it was not sampled.
+    /// Log-probabilities of the tokens if requested, else empty. `None` for a forced token,
+    /// because it was not sampled.
     pub logprobs: Vec<Option<f32>>,
-    /// Final text. An incomplete character, or text that may be the beginning of a stop string, is
+    /// Final text of the thinking before the answer, without the marks that begin and end it, and
+    /// without the newlines beside them.
+    pub reasoning: String,
+    /// Final text of the answer. An incomplete character, or text that may be the beginning of a stop string, is
     /// held back until later tokens decide.
     pub text: String,
 }
 
 impl Delta {
     fn is_empty(&self) -> bool {
-        self.tokens.is_empty() && self.text.is_empty()
+        self.tokens.is_empty() && self.text.is_empty() && self.reasoning.is_empty()
     }
 
     fn append(&mut self, other: Delta) {
         self.tokens.extend(other.tokens);
         self.logprobs.extend(other.logprobs);
+        self.reasoning.push_str(&other.reasoning);
         self.text.push_str(&other.text);
     }
 }
@@ -54,7 +58,9 @@ pub struct Completion {
     pub prompt_tokens: usize,
     /// Prompt tokens that were not computed because the prefix cache had their blocks.
     pub cached_prompt_tokens: usize,
-    /// Reply tokens that the grammar forced.
+    /// Reply tokens of the thinking, without the marks that begin and end it.
+    pub reasoning_tokens: usize,
+    /// Reply tokens that were not sampled: the grammar or the end of the thinking forced them.
     pub forced_tokens: usize,
     /// Draft tokens of prompt lookup.
     pub drafts: DraftStats,

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use text::Tokenizer;
+use text::{TextError, Tokenizer};
 
 use super::{Completion, Delta, ResponseSender};
 use crate::engine::detokenizer::Detokenizer;
 use crate::engine::lifecycle::FatalError;
 use crate::engine::{DraftStats, FinishReason, RequestError};
-use crate::scheduler::{Sequence, SequenceOutput, Task};
+use crate::scheduler::{ReplySection, Sequence, SequenceOutput, Task, ThinkingPhase};
 
 /// The output of a sequence: a detokenizer and the engine's end of a response channel.
 pub(in crate::engine) struct ResponseOutput {
@@ -20,7 +20,12 @@ pub(in crate::engine) struct ResponseOutput {
 }
 
 struct ResponseText {
+    /// Of the answer.
     detokenizer: Detokenizer,
+    /// Of the thinking; `None` if the response has none.
+    reasoning: Option<Detokenizer>,
+    /// Whether a mark followed the last text of the thinking.
+    is_marked: bool,
     /// Whether log-probabilities are returned.
     logprobs: bool,
     /// All tokens and text of the reply so far.
@@ -44,11 +49,21 @@ impl ResponseOutput {
     ) -> Self {
         let text = ResponseText {
             detokenizer: Detokenizer::new(tokenizer, stop_strings),
+            reasoning: None,
+            is_marked: false,
             logprobs,
             reply: Delta::default(),
             delta: Delta::default(),
         };
         ResponseOutput { text: Some(Box::new(text)), ..self }
+    }
+
+    /// Configures the output of a response that may think.
+    pub fn with_reasoning(mut self, tokenizer: Option<&Tokenizer>) -> Self {
+        if let Some(text) = &mut self.text {
+            text.reasoning = Some(Detokenizer::trimming(tokenizer));
+        }
+        self
     }
 
     pub fn fail(self, error: &FatalError) {
@@ -74,6 +89,7 @@ impl ResponseOutput {
             stop_token: None,
             prompt_tokens,
             cached_prompt_tokens: sequence.cached_prompt_tokens,
+            reasoning_tokens: 0,
             forced_tokens: 0,
             drafts: DraftStats::default(),
             seconds: since(now),
@@ -84,6 +100,8 @@ impl ResponseOutput {
         match task {
             Task::Generate(generation) => {
                 completion.stop_token = generation.stop_token;
+                completion.reasoning_tokens =
+                    generation.thinking.as_ref().map_or(0, ThinkingPhase::tokens);
                 completion.forced_tokens = generation.forced_tokens;
                 completion.drafts = generation.drafts;
             }
@@ -99,6 +117,7 @@ impl ResponseOutput {
     /// incomplete character.
     fn flush_text(&mut self) {
         if let Some(text) = &mut self.text {
+            text.flush_reasoning();
             let rest = text.detokenizer.finish().text;
             text.reply.text.push_str(&rest);
             text.delta.text.push_str(&rest);
@@ -111,23 +130,24 @@ impl SequenceOutput for ResponseOutput {
         self.sender.is_canceled()
     }
 
-    fn push(&mut self, token: u32, logprob: Option<f32>) -> Option<FinishReason> {
-        let text = self.text.as_mut()?;
-        let detokenized = match text.detokenizer.push(token) {
-            Ok(detokenized) => detokenized,
-            Err(cause) => {
-                let cause = cause.to_string();
-                return Some(FinishReason::Error(RequestError::Text { token, cause }));
-            }
-        };
+    fn push(&mut self, token: u32, logprob: Option<f32>) {
+        let Some(text) = &mut self.text else { return };
         for delta in [&mut text.reply, &mut text.delta] {
             delta.tokens.push(token);
-            delta.text.push_str(&detokenized.text);
             if text.logprobs {
                 delta.logprobs.push(logprob);
             }
         }
-        detokenized.stopped.then_some(FinishReason::Stop)
+    }
+
+    fn push_text(&mut self, token: u32, section: ReplySection) -> Option<FinishReason> {
+        match self.text.as_mut()?.push(token, section) {
+            Ok(stopped) => stopped.then_some(FinishReason::Stop),
+            Err(cause) => {
+                let cause = cause.to_string();
+                Some(FinishReason::Error(RequestError::Text { token, cause }))
+            }
+        }
     }
 
     fn deliver(&mut self) {
@@ -136,6 +156,51 @@ impl SequenceOutput for ResponseOutput {
             self.first_token.get_or_insert_with(Instant::now);
             self.sender.send(std::mem::take(&mut text.delta));
         }
+    }
+}
+
+impl ResponseText {
+    /// Appends a token's text. Returns whether the answer has a stop string now.
+    fn push(&mut self, token: u32, section: ReplySection) -> Result<bool, TextError> {
+        match section {
+            ReplySection::Reasoning => {
+                if let Some(reasoning) = &mut self.reasoning {
+                    let more = reasoning.push(token)?.text;
+                    // Two messages of thinking are two lines.
+                    let is_next = std::mem::take(&mut self.is_marked);
+                    if is_next && !self.reply.reasoning.is_empty() {
+                        self.append_reasoning("\n");
+                    }
+                    self.append_reasoning(&more);
+                }
+                Ok(false)
+            }
+            ReplySection::Mark => {
+                self.flush_reasoning();
+                self.detokenizer.trim_start();
+                self.is_marked = true;
+                Ok(false)
+            }
+            ReplySection::Answer => {
+                let more = self.detokenizer.push(token)?;
+                self.reply.text.push_str(&more.text);
+                self.delta.text.push_str(&more.text);
+                Ok(more.stopped)
+            }
+        }
+    }
+
+    /// Appends the text of the thinking that was held back as an incomplete character.
+    fn flush_reasoning(&mut self) {
+        if let Some(reasoning) = &mut self.reasoning {
+            let rest = reasoning.finish().text;
+            self.append_reasoning(&rest);
+        }
+    }
+
+    fn append_reasoning(&mut self, more: &str) {
+        self.reply.reasoning.push_str(more);
+        self.delta.reasoning.push_str(more);
     }
 }
 

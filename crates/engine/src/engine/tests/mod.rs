@@ -6,5 +6,6 @@ mod failures;
 mod independence;
 mod lifecycle;
 mod structured_output;
+mod thinking;
 mod tiny_llama;
 mod toy_model;

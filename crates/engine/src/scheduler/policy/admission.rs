@@ -20,7 +20,7 @@ impl<O: SequenceOutput> Scheduler<O> {
         let mut started = 0;
         while budget.rows > 0 && self.running.len() < self.config.running_max {
             let Some(first) = self.waiting.front_mut() else { break };
-            if let Some(reason) = first.abort_reason(now).or_else(|| first.start_grammar()) {
+            if let Some(reason) = first.abort_reason(now).or_else(|| first.start()) {
                 let ended = self.waiting.pop();
                 self.finished.extend(ended.map(|sequence| FinishedSequence { sequence, reason }));
                 continue;

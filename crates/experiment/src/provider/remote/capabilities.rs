@@ -2,6 +2,7 @@
 
 use super::retry::RequestDeadline;
 use super::{RemoteProvider, wire};
+use crate::provider::ModelThinking;
 use crate::provider::{ProviderError, ReplyRequest};
 use results::PromptMessage;
 use serde_json::{Value, json};
@@ -18,11 +19,23 @@ pub(super) enum ReplyConstraint {
     Unconstrained,
 }
 
+/// How a request to a server can ask for thinking, or for none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum ThinkingControl {
+    /// `chat_template_kwargs: {enable_thinking}`, as of vLLM, SGLang, llama.cpp and this program.
+    TemplateVariables,
+    /// `reasoning_effort`, as of OpenAI's models that may answer without thinking.
+    Effort,
+    #[default]
+    Absent,
+}
+
 /// Optional features that requests to a server may use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct ServerCapabilities {
     pub constraint: ReplyConstraint,
     pub tools: bool,
+    pub thinking: ThinkingControl,
     /// Whether the server accepts only `max_completion_tokens`, the newer name of `max_tokens`.
     pub max_completion_tokens: bool,
 }
@@ -68,6 +81,14 @@ pub(super) fn probe(
     }
     let with_tools = ServerCapabilities { tools: true, ..found };
     found.tools = probe.accepts(&with_tools, Feature::Tools)?.is_ok();
+    for thinking in [ThinkingControl::TemplateVariables, ThinkingControl::Effort] {
+        let controlled = ServerCapabilities { thinking, ..found };
+        if found.thinking == ThinkingControl::Absent
+            && probe.accepts(&controlled, Feature::Thinking)?.is_ok()
+        {
+            found.thinking = thinking;
+        }
+    }
     Ok(found)
 }
 
@@ -77,6 +98,8 @@ enum Feature {
     /// The assumed constraint on the reply: a JSON schema, any JSON object, or none.
     Constraint,
     Tools,
+    /// No thinking, asked for in the assumed way.
+    Thinking,
 }
 
 struct CapabilityProbe<'a> {
@@ -103,6 +126,7 @@ impl CapabilityProbe<'_> {
             messages: &[PromptMessage { role: "user".into(), content }],
             tools: Some(&tools).filter(|_| feature == Feature::Tools),
             schema: Some(&schema).filter(|_| feature == Feature::Constraint),
+            thinking: ModelThinking::Off,
             temperature: 0.0,
             top_p: 1.0,
             seed: 0,

@@ -17,7 +17,8 @@ mod retry;
 mod wire;
 
 use super::{Provider, ProviderError, ProviderInfo, Reply, ReplyRequest, ServerSettings};
-use capabilities::ServerCapabilities;
+use crate::provider::ModelThinking;
+use capabilities::{ServerCapabilities, ThinkingControl};
 use http::HttpClient;
 use rate_limit::RateLimiter;
 use results::PromptMessage;
@@ -75,6 +76,25 @@ impl RemoteProvider {
         };
         provider.capabilities = capabilities::probe(&provider, deadline_s, canceled)?;
         Ok(provider)
+    }
+
+    /// Fails if the server has no way to be asked for this thinking.
+    fn check_thinking(&self, thinking: ModelThinking) -> Result<(), ProviderError> {
+        let expected = match (self.capabilities.thinking, thinking) {
+            (ThinkingControl::Absent, ModelThinking::On | ModelThinking::Budget(_)) => "off",
+            (ThinkingControl::Effort, ModelThinking::Budget(_)) => "off or on",
+            _ => return Ok(()),
+        };
+        Err(ProviderError::Refused(format!(
+            "model.thinking of {}: expected {expected}, found {}: {} takes {}",
+            self.model,
+            thinking.label(),
+            self.client.address(),
+            match self.capabilities.thinking {
+                ThinkingControl::Effort => "reasoning_effort, which has no budget",
+                _ => "neither chat_template_kwargs nor reasoning_effort",
+            }
+        )))
     }
 
     /// Requests a completion, and repeats failed attempts until one succeeds, the retries are used
@@ -138,6 +158,7 @@ impl Provider for RemoteProvider {
         &self,
         messages: &[PromptMessage],
         tools: Option<&Value>,
+        _thinking: ModelThinking,
     ) -> Result<u64, ProviderError> {
         let tools = tools.filter(|_| self.capabilities.tools);
         let tool_bytes = tools.map_or(0, |tools| tools.to_string().len());
@@ -146,6 +167,7 @@ impl Provider for RemoteProvider {
     }
 
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError> {
+        self.check_thinking(request.thinking)?;
         let begun = Instant::now();
         let deadline = RequestDeadline::new(
             request.deadline_s,
@@ -157,9 +179,11 @@ impl Provider for RemoteProvider {
         let completion = self.complete(&body, &deadline)?;
         Ok(Reply {
             text: completion.text,
+            reasoning: completion.reasoning,
             finish: completion.finish,
             prompt_tokens: completion.prompt_tokens,
             reply_tokens: completion.reply_tokens,
+            reasoning_tokens: completion.reasoning_tokens,
             cached_prompt_tokens: completion.cached_prompt_tokens,
             seconds: begun.elapsed().as_secs_f64(),
         })

@@ -1,6 +1,7 @@
 //! JSON of the OpenAI protocol: the bodies of requests, and completions.
 
-use super::capabilities::{ReplyConstraint, ServerCapabilities};
+use super::capabilities::{ReplyConstraint, ServerCapabilities, ThinkingControl};
+use crate::provider::ModelThinking;
 use crate::provider::{Finish, ReplyRequest};
 use serde_json::{Value, json};
 
@@ -8,9 +9,12 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ChatCompletion {
     pub text: String,
+    /// The thinking before it; empty if the server returns none.
+    pub reasoning: String,
     pub finish: Finish,
     pub prompt_tokens: u64,
     pub reply_tokens: u64,
+    pub reasoning_tokens: u64,
     pub cached_prompt_tokens: u64,
 }
 
@@ -40,11 +44,35 @@ pub(super) fn request_body(
             ReplyConstraint::Unconstrained => {}
         }
     }
+    ask_thinking(&mut body, request.thinking, capabilities.thinking);
     if let Some(tools) = request.tools.filter(|_| capabilities.tools) {
         body["tools"] = tools.clone();
         body["tool_choice"] = json!("auto");
     }
     body
+}
+
+/// Asks for thinking, or for none, in the way that the server understands.
+fn ask_thinking(body: &mut Value, thinking: ModelThinking, control: ThinkingControl) {
+    let is_on = thinking != ModelThinking::Off;
+    match control {
+        ThinkingControl::TemplateVariables => {
+            body["chat_template_kwargs"] = json!({"enable_thinking": is_on});
+            if let ModelThinking::Budget(tokens) = thinking {
+                body["thinking_budget"] = tokens.into();
+            }
+        }
+        ThinkingControl::Effort => {
+            body["reasoning_effort"] = json!(if is_on { "medium" } else { "none" });
+        }
+        ThinkingControl::Absent => {}
+    }
+}
+
+/// The thinking in a message: servers call it `reasoning_content` or `reasoning`.
+fn reasoning(message: &Value) -> String {
+    let text = |name: &str| message.get(name).and_then(Value::as_str).filter(|t| !t.is_empty());
+    text("reasoning_content").or_else(|| text("reasoning")).unwrap_or_default().to_string()
 }
 
 pub(super) fn json_schema(schema: &Value) -> Value {
@@ -71,9 +99,11 @@ pub(super) fn parse_completion(body: &[u8]) -> Result<ChatCompletion, String> {
     };
     Ok(ChatCompletion {
         text: text(message)?,
+        reasoning: reasoning(message),
         finish: finish(choice.get("finish_reason").unwrap_or(&Value::Null))?,
         prompt_tokens: tokens("/usage/prompt_tokens")?,
         reply_tokens: tokens("/usage/completion_tokens")?,
+        reasoning_tokens: usage("/usage/completion_tokens_details/reasoning_tokens").unwrap_or(0),
         cached_prompt_tokens: usage("/usage/prompt_tokens_details/cached_tokens").unwrap_or(0),
     })
 }
@@ -159,6 +189,37 @@ mod tests {
         let ten =
             completion(json!({"content": "all at once", "tool_calls": ten}), "tool_calls").unwrap();
         assert_eq!(read(&ten.text).unwrap_err().kind, "several_calls");
+    }
+
+    #[test]
+    fn reasoning_is_kept_apart_under_either_name() {
+        for name in ["reasoning_content", "reasoning"] {
+            let found = completion(json!({"content": "x", name: "I see."}), "stop").unwrap();
+            assert_eq!((found.text.as_str(), found.reasoning.as_str()), ("x", "I see."));
+        }
+        let both = json!({"content": "x", "reasoning": "I see.", "reasoning_content": null});
+        assert_eq!(completion(both, "stop").unwrap().reasoning, "I see.");
+        assert_eq!(completion(json!({"content": "x"}), "stop").unwrap().reasoning, "");
+    }
+
+    #[test]
+    fn thinking_is_asked_for_as_the_server_understands_it() {
+        use ModelThinking::{Budget, Off, On};
+        let variables = |on: bool| json!({"chat_template_kwargs": {"enable_thinking": on}});
+        let mut limited = variables(true);
+        limited["thinking_budget"] = json!(64);
+        for (control, thinking, expected) in [
+            (ThinkingControl::TemplateVariables, Off, variables(false)),
+            (ThinkingControl::TemplateVariables, On, variables(true)),
+            (ThinkingControl::TemplateVariables, Budget(64), limited),
+            (ThinkingControl::Effort, Off, json!({"reasoning_effort": "none"})),
+            (ThinkingControl::Effort, On, json!({"reasoning_effort": "medium"})),
+            (ThinkingControl::Absent, Off, json!({})),
+        ] {
+            let mut body = json!({});
+            ask_thinking(&mut body, thinking, control);
+            assert_eq!(body, expected);
+        }
     }
 
     #[test]
