@@ -7,12 +7,13 @@ use crate::api_error::ApiError;
 
 /// Fields that say who asks, or advise a service about speed and style. They promise nothing about
 /// the text of a reply, and OpenAI accepts them for models that cannot follow them.
-const HINTS: [&str; 9] = [
+const HINTS: [&str; 10] = [
     "cache_control",
     "metadata",
     "prediction",
     "prompt_cache_key",
     "prompt_cache_retention",
+    "reasoning_effort",
     "safety_identifier",
     "service_tier",
     "user",
@@ -71,7 +72,6 @@ fn neutral(name: &str) -> Option<Value> {
         "modalities" => json!(["text"]),
         "bad_words" | "documents" | "logits_processors" | "stop_token_ids" => json!([]),
         "logit_bias" => json!({}),
-        "reasoning_effort" => json!("none"),
         "suffix" => json!(""),
         _ => return None,
     })

@@ -148,13 +148,9 @@ impl Asked<'_> {
             let expected = EFFORTS.join(", ");
             return refused(format!("{EFFORT}: expected none, {expected}, found \"{effort}\""));
         }
+        // An effort advises the model: one without efforts answers as it does, here as elsewhere.
         if !self.syntax.is_some_and(ThinkingSyntax::has_effort) {
-            let instead = if self.syntax.is_some() { " (but see enable_thinking)" } else { "" };
-            return refused(format!(
-                "{EFFORT}: expected none, found \"{effort}\": the chat template of '{}' has no \
-                 efforts{instead}",
-                self.model
-            ));
+            return Ok(());
         }
         if !TEMPLATE_EFFORTS.contains(&effort) {
             let expected = TEMPLATE_EFFORTS.join(", ");
@@ -210,6 +206,7 @@ mod tests {
             (json!({"chat_template_kwargs": {"enable_thinking": true}}), On),
             (json!({"chat_template_kwargs": {"thinking": false}}), Off),
             (json!({"reasoning_effort": "none"}), Off),
+            (json!({"reasoning_effort": "high"}), Default),
             (json!({"thinking_budget": 5}), On),
             (json!({"thinking_budget": 0}), Off),
         ] {
@@ -219,6 +216,7 @@ mod tests {
         for fields in [
             json!({"enable_thinking": false}),
             json!({"reasoning_effort": "none"}),
+            json!({"reasoning_effort": "low"}),
             json!({"chat_template_kwargs": {"enable_thinking": false, "color": false, "x": null}}),
         ] {
             assert!(resolve(PLAIN, fields.clone()).is_ok(), "{fields}");
@@ -241,10 +239,9 @@ mod tests {
         for (source, fields, part) in [
             (PLAIN, json!({"enable_thinking": true}), "no thinking of 'tiny'"),
             (PLAIN, json!({"thinking_budget": 5}), "leave thinking_budget out"),
-            (PLAIN, json!({"reasoning_effort": "low"}), "expected none, found \"low\""),
             (PLAIN, json!({"chat_template_kwargs": {"color": 1}}), "color: expected variables"),
             (PLAIN, json!({"chat_template_kwargs": {"messages": []}}), "messages: expected"),
-            (SWITCHED, json!({"reasoning_effort": "low"}), "see enable_thinking"),
+            (PLAIN, json!({"reasoning_effort": "much"}), "found \"much\""),
             (EFFORTS, json!({"reasoning_effort": "xhigh"}), "expected none, low, medium, high"),
             (EFFORTS, json!({"reasoning_effort": "much"}), "found \"much\""),
             (SWITCHED, json!({"enable_thinking": false, "thinking_budget": 5}), "one choice"),

@@ -112,7 +112,7 @@ fn a_field_has_an_effect_or_is_refused_by_name() {
     let neutral = json!({
         "n": 1, "best_of": 1, "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}, "ignore_eos": false,
         "stop_token_ids": [], "modalities": ["text"], "parallel_tool_calls": true, "store": false, "typical_p": 1.0,
-        "reasoning_effort": "none", "chat_template_kwargs": {"enable_thinking": false}, "metadata": {"a": "b"},
+        "reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": false}, "metadata": {"a": "b"},
     });
     let (status, reply) = server.post(CHAT, &chat(neutral));
     assert_eq!(status, 200, "{reply}");
