@@ -38,7 +38,8 @@ pub enum TensorContent {
     NormWeight,
     /// The bias of a projection or a norm.
     Bias,
-    /// The factors of the blocks of a matrix in block FP8, `[rows / 128, columns / 128]`, rounded up.
+    /// The factors of the blocks of a matrix in block FP8, `[rows / 128, columns / 128]`, rounded
+    /// up.
     BlockScales,
     /// MXFP4 elements: two 4-bit floats per byte.
     Fp4Blocks,

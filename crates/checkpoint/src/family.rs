@@ -209,4 +209,15 @@ mod tests {
             assert_eq!(known.family.traits(), known);
         }
     }
+
+    #[test]
+    fn the_guide_to_models_names_each_family() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/models.md");
+        let guide = std::fs::read_to_string(path).expect("read docs/models.md");
+        for known in &FAMILIES {
+            let architecture = known.gguf_architecture.unwrap_or("llama");
+            let row = format!("| `{}` | `{architecture}` |", known.class_name);
+            assert!(guide.contains(&row), "docs/models.md has no row {row}");
+        }
+    }
 }

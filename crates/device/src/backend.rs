@@ -62,8 +62,9 @@ pub trait Backend: Sized {
         rows: Range<usize>,
     ) -> Result<Self::Matrix, DeviceError>;
 
-    /// A view of rows `rows` of the matrix of shape `shape` whose E4M3 elements are stored in `data`,
-    /// without a copy. `scales` are the factors of its blocks of 128 rows and columns, row-major.
+    /// A view of rows `rows` of the matrix of shape `shape` whose E4M3 elements are stored in
+    /// `data`, without a copy. `scales` are the factors of its blocks of 128 rows and columns,
+    /// row-major.
     fn block_fp8_matrix(
         shape: [usize; 2],
         data: &Self::TensorData,
@@ -74,8 +75,8 @@ pub trait Backend: Sized {
         Err(DeviceError::OperationUnsupported { operation: "block FP8 weights", device: "a GPU" })
     }
 
-    /// A view of rows `rows` of the matrix of shape `shape` of 4-bit floats (E2M1), two in a byte of
-    /// `data`, with an E8M0 byte of `scales` for each 32 of a row; without a copy.
+    /// A view of rows `rows` of the matrix of shape `shape` of 4-bit floats (E2M1), two in a byte
+    /// of `data`, with an E8M0 byte of `scales` for each 32 of a row; without a copy.
     fn fp4_matrix(
         shape: [usize; 2],
         data: &Self::TensorData,

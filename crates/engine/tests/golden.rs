@@ -64,8 +64,8 @@ fn native_mode_is_as_accurate_as_transformers_in_bf16() {
             "{}: {found:?} against {theirs:?}",
             folder.display()
         );
-        // A router that chooses between two experts of nearly equal score changes a token by a step,
-        // and each arithmetic has its own such tokens.
+        // A router that chooses between two experts of nearly equal score changes a token by a
+        // step, and each arithmetic has its own such tokens.
         let limit = if routes(&folder) { 2.0 } else { 1.0 };
         assert!(
             found.max_abs_error <= limit * theirs.max_abs_error,

@@ -61,8 +61,8 @@ fn run(folder: &Path, design: &str, level: u8, runs: Runs) -> u64 {
     summary.closing.iter().map(|row| row.steps).sum()
 }
 
-/// Measures whole runs, then the store's work on the same runs alone: all claims, and after the rows
-/// are written again, all commits.
+/// Measures whole runs, then the store's work on the same runs alone: all claims, and after the
+/// rows are written again, all commits.
 fn store_share(runs: Runs) {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let begun = Moment::now(process_cpu_s);

@@ -12,7 +12,7 @@ pub enum TextError {
     /// A chat template is malformed, or rejects its input.
     #[error("chat template of {}: {why}. Check the messages' roles and their order", .file.display())]
     Template { file: PathBuf, why: String },
-    /// Thinking is asked for, and the template has none.
+    /// Thinking is requested, and the template has none.
     #[error(
         "chat template of {}: expected one with <think> or the channels of gpt-oss, to turn \
          thinking on, found neither: this model does not think", .file.display()

@@ -18,7 +18,7 @@ const QWEN3: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.conte
 /// Of the form of DeepSeek-R1 and QwQ: the prompt begins the thinking.
 const OPENED: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}\
     {% if add_generation_prompt %}<assistant><think>\n{% endif %}";
-/// Of DeepSeek-V3.1's form: no thinking unless it is asked for.
+/// Of DeepSeek-V3.1's form: no thinking unless it is requested.
 const V31: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}\
     {% if add_generation_prompt %}<assistant>{% if thinking %}<think>{% else %}</think>{% endif %}{% endif %}";
 /// Of the form of R1's first templates: the thinking of earlier replies is cut.

@@ -10,8 +10,8 @@ pub(crate) fn push_all<const N: usize>(text: &mut String, parts: [(&str, u64); N
     }
 }
 
-/// Appends a number in decimal. Most have one or two digits, for which this is faster than filling a
-/// buffer and copying it.
+/// Appends a number in decimal. Most have one or two digits, for which this is faster than filling
+/// a buffer and copying it.
 fn push_number(text: &mut String, number: u64) {
     if number >= 10 {
         push_number(text, number / 10);

@@ -9,10 +9,10 @@
 //! Two designs of the experiment are kept: v1, whose rows can still be replayed, and v2, the
 //! default ([`Design`]).
 //!
-//! Modules in dependency order; each imports only from those listed earlier: labels, decimal, config;
-//! random, catalog, terms, orders, news; card, exposure, prediction_error; tool_call, tool_specs,
-//! crash_detectors, turn; shock_event, step_record; state; day, shocks, queries; tools; prompt,
-//! observation; world; operators.
+//! Modules in dependency order; each imports only from those listed earlier: labels, decimal,
+//! config; random, catalog, terms, orders, news; card, exposure, prediction_error; tool_call,
+//! tool_specs, crash_detectors, turn; shock_event, step_record; state; day, shocks, queries; tools;
+//! prompt, observation; world; operators.
 mod card;
 mod catalog;
 mod config;

@@ -282,7 +282,8 @@ impl Covariates {
     }
 
     /// # Errors
-    /// The number of values does not fit the number of rows, a name occurs twice, or a value is not finite.
+    /// The number of values does not fit the number of rows, a name occurs twice, or a value is not
+    /// finite.
     pub fn check(&self, rows: usize) -> Result<(), AnalysisError> {
         let width = self.names.len();
         if self.values.len() != rows * width {

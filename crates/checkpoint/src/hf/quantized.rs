@@ -1,5 +1,5 @@
-//! Quantized checkpoints: gpt-oss's MXFP4 experts and block FP8 are supported; other methods are rejected with an
-//! error that names the method.
+//! Quantized checkpoints: gpt-oss's MXFP4 experts and block FP8 are supported; other methods are
+//! rejected with an error that names the method.
 use super::keys::ConfigKeys;
 use crate::config::FP8_BLOCK;
 use crate::error::{CheckpointError, Defect, DefectKind};

@@ -99,8 +99,8 @@ impl BenchCost {
         cost
     }
 
-    /// Bytes of weights that a pass reads if its rows use `experts` distinct routed experts, over all
-    /// layers.
+    /// Bytes of weights that a pass reads if its rows use `experts` distinct routed experts, over
+    /// all layers.
     pub fn read_bytes(&self, experts: f64) -> f64 {
         self.weights_bytes + experts * self.expert_bytes
     }

@@ -100,8 +100,8 @@ impl<B: Backend> Attention<B> {
         })
     }
 
-    /// The epilogue for the operation that computes the input of [`Self::forward`]: packs the input,
-    /// `[rows, hidden]`, for the q, k and v projections.
+    /// The epilogue for the operation that computes the input of [`Self::forward`]: packs the
+    /// input, `[rows, hidden]`, for the q, k and v projections.
     pub fn epilogue<'a>(
         &self,
         ctx: &LayerContext<B>,

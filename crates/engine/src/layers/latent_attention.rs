@@ -81,8 +81,8 @@ impl<B: Backend> LatentAttention<B> {
         })
     }
 
-    /// The epilogue for the operation that computes the input of [`Self::forward`]: packs the input,
-    /// `[rows, hidden]`, for the projections that read it.
+    /// The epilogue for the operation that computes the input of [`Self::forward`]: packs the
+    /// input, `[rows, hidden]`, for the projections that read it.
     pub fn epilogue<'a>(
         &self,
         ctx: &LayerContext<B>,

@@ -80,8 +80,8 @@ impl<B: Backend> Mlp<B> {
         })
     }
 
-    /// The epilogue for the operation that computes the input of [`Self::forward`]: packs the input,
-    /// `[rows, hidden]`, for the gate and up projections.
+    /// The epilogue for the operation that computes the input of [`Self::forward`]: packs the
+    /// input, `[rows, hidden]`, for the gate and up projections.
     pub fn epilogue<'a>(
         &self,
         ctx: &LayerContext<B>,

@@ -109,8 +109,8 @@ impl<B: Backend> MoeBlock<B> {
         })
     }
 
-    /// The epilogue for the operation that computes the input of [`Self::forward`]: packs the input,
-    /// `[rows, hidden]`, for the router and the shared experts.
+    /// The epilogue for the operation that computes the input of [`Self::forward`]: packs the
+    /// input, `[rows, hidden]`, for the router and the shared experts.
     pub fn epilogue<'a>(
         &self,
         ctx: &LayerContext<B>,

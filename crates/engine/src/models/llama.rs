@@ -29,7 +29,8 @@ impl<B: Backend> LlamaLayer<B> {
         Self::with(tensors, config, attention, feed_forward)
     }
 
-    /// Builds a layer from the given attention and feed-forward network, whose projections may be stored fused.
+    /// Builds a layer from the given attention and feed-forward network, whose projections may be
+    /// stored fused.
     pub fn with(
         tensors: &TensorView<B>,
         config: &ModelConfig,

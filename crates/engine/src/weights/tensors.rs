@@ -90,8 +90,8 @@ impl<B: Backend> TensorView<'_, B> {
         Ok((matrix, tensor.dtype))
     }
 
-    /// Rows `rows` of all experts' rows of an MXFP4 tensor, `[experts, rows, cols]`, without a copy.
-    /// Its parts are the tensors `blocks`, `[experts, rows, cols / 32, 16]`, and `scales`,
+    /// Rows `rows` of all experts' rows of an MXFP4 tensor, `[experts, rows, cols]`, without a
+    /// copy. Its parts are the tensors `blocks`, `[experts, rows, cols / 32, 16]`, and `scales`,
     /// `[experts, rows, cols / 32]`.
     pub fn fp4_matrix(
         &self,

@@ -44,8 +44,8 @@ struct BinSums {
 impl CalibrationSums {
     pub fn add(&mut self, row: &StepRow) {
         let Some(card) = &row.card else { return };
-        // Most cards state no confidence and need not be parsed. Names of fields are written without
-        // escapes.
+        // Most cards state no confidence and need not be parsed. Names of fields are written
+        // without escapes.
         if !card.text().contains("\"confidence\"") {
             return;
         }

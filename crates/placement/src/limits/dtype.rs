@@ -73,8 +73,8 @@ impl DtypeChoice {
         most.map_or_else(|| self.name().to_owned(), |(name, _)| name.to_lowercase())
     }
 
-    /// The dtype of a tensor of the model after loading: norms and biases stay as stored, also where
-    /// one tensor has those of all experts; for others see [`Self::kept`].
+    /// The dtype of a tensor of the model after loading: norms and biases stay as stored, also
+    /// where one tensor has those of all experts; for others see [`Self::kept`].
     pub fn kept_of(self, stored: Dtype, tensor: &ExpectedTensor) -> Dtype {
         match tensor.content {
             TensorContent::Weight => self.kept(stored, &tensor.shape),

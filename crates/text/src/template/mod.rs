@@ -148,7 +148,7 @@ impl ChatTemplate {
     /// [`prompt`](ChatTemplate::prompt).
     ///
     /// # Errors
-    /// As [`prompt`](ChatTemplate::prompt), and [`TextError::NoThinking`] if thinking is asked for
+    /// As [`prompt`](ChatTemplate::prompt), and [`TextError::NoThinking`] if thinking is requested
     /// and the template has none.
     pub fn thinking_prompt<M: Serialize>(
         &self,

@@ -147,7 +147,7 @@ impl ThinkingSyntax {
     /// that begins the thinking, or an empty thinking.
     ///
     /// # Errors
-    /// If thinking is asked for and the template closes it.
+    /// If thinking is requested and the template closes it.
     pub(crate) fn complete(
         &self,
         mut text: String,

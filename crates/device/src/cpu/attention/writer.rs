@@ -45,7 +45,8 @@ impl<'a> KvWriter<'a> {
             let key = &k[(row * shape.kv_heads + head) * shape.key_dim..][..shape.key_dim];
             let value_dim = shape.stored_value_dim();
             let value = &v[(row * shape.kv_heads + head) * value_dim..][..value_dim];
-            // SAFETY: the slot exists, so the pointers of all parts that are stored lie in the cache.
+            // SAFETY: the slot exists, so the pointers of all parts that are stored lie in the
+            // cache.
             unsafe {
                 let to = self.pointers(slot / shape.block_tokens, offset, head);
                 match shape.dtype {

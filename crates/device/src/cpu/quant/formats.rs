@@ -3,10 +3,10 @@
 
 use super::super::simd::SimdInt;
 
-/// A block format. In [`Self::codes`], `block` points to a stored block (of 32 or 256 weights) of the
-/// first row; that of the next row is `stride` bytes later. `sub` is the index of a quantization
-/// block of 32 weights in the stored block. In [`Self::scales`] they are the same unless the scales
-/// are stored apart.
+/// A block format. In [`Self::codes`], `block` points to a stored block (of 32 or 256 weights) of
+/// the first row; that of the next row is `stride` bytes later. `sub` is the index of a
+/// quantization block of 32 weights in the stored block. In [`Self::scales`] they are the same
+/// unless the scales are stored apart.
 pub(super) trait BlockFormat {
     /// Bytes of a stored block.
     const BYTES: usize;

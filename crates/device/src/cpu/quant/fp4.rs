@@ -51,8 +51,8 @@ impl BlockFormat for Mxfp4 {
     }
 }
 
-/// gpt-oss's MXFP4. Stored block: nibbles[16]; byte i has elements 2 i and 2 i + 1. The E8M0 scales are a matrix of
-/// their own, as in gpt-oss's `_blocks` and `_scales`.
+/// gpt-oss's MXFP4. Stored block: nibbles[16]; byte i has elements 2 i and 2 i + 1. The E8M0 scales
+/// are a matrix of their own, as in gpt-oss's `_blocks` and `_scales`.
 impl BlockFormat for Fp4 {
     const BYTES: usize = 16;
     const SUBS: usize = 1;

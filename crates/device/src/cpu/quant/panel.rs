@@ -106,8 +106,8 @@ kernel! {
     ///
     /// # Safety
     /// `first` is readable for 16 rows of `row_bytes`, each of `blocks` quantization blocks of 32
-    /// weights of `dtype`; `scales`, if the format has them apart, for 16 rows of `scale_bytes`, one
-    /// for each block. `panel` was resized to the shape of the group.
+    /// weights of `dtype`; `scales`, if the format has them apart, for 16 rows of `scale_bytes`,
+    /// one for each block. `panel` was resized to the shape of the group.
     pub(super) unsafe fn fill(group: &RowGroup, panel: &mut Panel) = fill_body
 }
 

@@ -29,8 +29,8 @@ pub struct Delta {
     /// Final text of the thinking before the answer, without the marks that begin and end it, and
     /// without the newlines beside them.
     pub reasoning: String,
-    /// Final text of the answer. An incomplete character, or text that may be the beginning of a stop string, is
-    /// held back until later tokens decide.
+    /// Final text of the answer. An incomplete character, or text that may be the beginning of a
+    /// stop string, is held back until later tokens decide.
     pub text: String,
 }
 

@@ -98,7 +98,7 @@ enum Feature {
     /// The assumed constraint on the reply: a JSON schema, any JSON object, or none.
     Constraint,
     Tools,
-    /// No thinking, asked for in the assumed way.
+    /// No thinking, requested in the assumed way.
     Thinking,
 }
 

@@ -78,7 +78,7 @@ impl RemoteProvider {
         Ok(provider)
     }
 
-    /// Fails if the server has no way to be asked for this thinking.
+    /// Fails if the server takes no field that requests this thinking.
     fn check_thinking(&self, thinking: ModelThinking) -> Result<(), ProviderError> {
         let expected = match (self.capabilities.thinking, thinking) {
             (ThinkingControl::Absent, ModelThinking::On | ModelThinking::Budget(_)) => "off",
