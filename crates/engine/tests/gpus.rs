@@ -13,7 +13,7 @@ use common::{TINY_LLAMA, TestLoad, TinyModel, bits, logits_in_chunks, tokens};
 use engine::{BLOCK_TOKENS, Batch, Loaded, SequenceSpan};
 use engine::{Engine, EngineOptions, Request};
 use library::{on_fake_gpus, without_a_driver};
-use placement::{DeviceMapMode, DtypeChoice, GpuSpec, KvDtype, Machine, Tier};
+use placement::{DeviceMapMode, DtypeChoice, GpuSpec, KvDtype, Machine, Tier, without_gpu_kernel};
 use std::time::Duration;
 use watch::Watch;
 
@@ -40,13 +40,17 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
 }
 
-fn golden_models() -> Vec<String> {
+/// The golden models that GPUs compute, and those that stay on the CPU.
+fn golden_models() -> (Vec<String>, Vec<String>) {
     let entries = std::fs::read_dir(golden("")).expect("list tests/golden").flatten();
     let with_numbers = entries.filter(|entry| entry.path().join("expected.json").is_file());
     let mut names: Vec<String> =
         with_numbers.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
-    names
+    names.into_iter().partition(|name| {
+        let checkpoint = checkpoint::Checkpoint::open(&golden(name)).expect("open the checkpoint");
+        without_gpu_kernel(&checkpoint.config).is_none()
+    })
 }
 
 /// The largest absolute difference between the logits of two models.
@@ -59,7 +63,7 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 #[test]
 fn every_family_matches_transformers_on_a_gpu() {
     on_fake_gpus("every_family_matches_transformers_on_a_gpu", &GPUS, || {
-        let names = golden_models();
+        let (names, _) = golden_models();
         assert!(names.len() >= 20, "{names:?}");
         for name in names {
             let expected = Expected::read(&golden(&name).join("expected.json"), None);
@@ -82,6 +86,20 @@ fn every_family_matches_transformers_on_a_gpu() {
             assert!(exact.max_abs_error <= 1e-3 && exact.mean_kl.abs() < 1e-5, "{name}: {exact:?}");
             let native = distance(DtypeChoice::Auto);
             assert!(native.mean_kl < 5e-4, "{name}: {native:?}");
+        }
+    });
+}
+
+#[test]
+fn models_without_gpu_kernels_stay_on_the_cpu() {
+    on_fake_gpus("models_without_gpu_kernels_stay_on_the_cpu", &GPUS, || {
+        let (_, names) = golden_models();
+        assert!(names.len() >= 10, "{names:?}");
+        for name in names {
+            let test_load = TestLoad { mode: DeviceMapMode::Auto, ..test_load(&[("", "cpu")]) };
+            let loaded = test_load.load(&golden(&name)).expect("load the model");
+            let kernel_set = loaded.model.kernel_set();
+            assert!(!kernel_set.contains("cuda"), "{name}: {kernel_set}");
         }
     });
 }
