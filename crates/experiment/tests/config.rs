@@ -324,6 +324,11 @@ fn check_phase(phase: usize, config: &Config) {
 fn families_of_tests_are_declared_and_recorded_only_where_they_are_set() {
     let text = "agent: {policy: careful}\ngrid: {pe_induction.p_shock: [0.0, 0.5]}\n";
     assert!(!parse(text).identity().contains_key("analysis.families"));
+    // Version 0.1 recorded design v1 without a key for it.
+    let v1 = parse(&format!("experiment: {{design: v1}}\n{text}")).identity();
+    for key in ["experiment.design", "experiment.draws", "agent.beta", "analysis.families"] {
+        assert!(!v1.contains_key(key), "{key}");
+    }
     let declared = "analysis: {families: {main: [doses, causes], rest: [factors]}}\n";
     let config = parse(&format!("{declared}{text}"));
     let expected = json!({"main": ["doses", "causes"], "rest": ["factors"]});

@@ -160,12 +160,17 @@ impl Config {
     /// Execution keys are not part of them.
     pub fn identity(&self) -> BTreeMap<String, Value> {
         let v1 = self.design() == warehouse::Design::V1.label();
+        // Later keys of the study are recorded where they are set, so that folders of earlier
+        // versions can be resumed.
+        let later = |key: &str| {
+            design::is_recorded_if_set(key) || v1 && design::STUDY_SINCE_V2.contains(&key)
+        };
         let identifying = |key: &&keys::Key| {
-            key.scope != Scope::Execution
-                && key.name != "experiment.description"
-                && (self.values[key.name] != key.default_value()
-                    || !design::is_recorded_if_set(key.name)
-                        && (!v1 || design::is_v1_key(key.name)))
+            let recorded = match later(key.name) {
+                true => self.values[key.name] != key.default_value(),
+                false => !v1 || design::is_v1_key(key.name),
+            };
+            recorded && key.scope != Scope::Execution && key.name != "experiment.description"
         };
         let mut identity: BTreeMap<String, Value> = KEYS
             .iter()
