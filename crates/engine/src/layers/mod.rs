@@ -12,6 +12,7 @@ mod mlp;
 mod moe;
 mod norm;
 mod rope;
+mod self_attention;
 
 pub(crate) use attention::Attention;
 pub(crate) use buffers::{ActivationBuffers, BufferWidths};
@@ -23,3 +24,4 @@ pub(crate) use mlp::{Mlp, MlpShape};
 pub(crate) use moe::MoeBlock;
 pub(crate) use norm::Norm;
 pub(crate) use rope::Rope;
+pub(crate) use self_attention::SelfAttention;

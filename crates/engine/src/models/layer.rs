@@ -4,11 +4,10 @@ use checkpoint::{ExpertStorage, Family, ModelConfig, Moe};
 use device::{Backend, DeviceError};
 
 use super::CompositionError;
-use super::deepseek::DeepseekLayer;
 use super::llama::LlamaLayer;
 use super::olmo2::Olmo2Layer;
 use super::phi::PhiLayer;
-use super::phi3;
+use super::{deepseek, phi3};
 use crate::layers::{ActivationBuffers, LayerContext};
 use crate::weights::Tensors;
 
@@ -17,7 +16,6 @@ pub(crate) enum TransformerLayer<B: Backend> {
     Llama(LlamaLayer<B>),
     Olmo2(Olmo2Layer<B>),
     Phi(PhiLayer<B>),
-    Deepseek(DeepseekLayer<B>),
 }
 
 impl<B: Backend> TransformerLayer<B> {
@@ -43,7 +41,7 @@ impl<B: Backend> TransformerLayer<B> {
             Family::Phi => TransformerLayer::Phi(PhiLayer::new(&tensors, config, layer)?),
             Family::DeepseekV2 => {
                 let mla = config.mla.as_ref().ok_or_else(|| unsupported(config))?;
-                TransformerLayer::Deepseek(DeepseekLayer::new(&tensors, config, mla, layer)?)
+                TransformerLayer::Llama(deepseek::layer(&tensors, config, mla, layer)?)
             }
         })
     }
@@ -58,7 +56,6 @@ impl<B: Backend> TransformerLayer<B> {
             TransformerLayer::Llama(layer) => layer.forward(ctx, buffers),
             TransformerLayer::Olmo2(layer) => layer.forward(ctx, buffers),
             TransformerLayer::Phi(layer) => layer.forward(ctx, buffers),
-            TransformerLayer::Deepseek(layer) => layer.forward(ctx, buffers),
         }
     }
 }

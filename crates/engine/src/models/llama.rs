@@ -1,18 +1,19 @@
 //! Llama, Mistral, Qwen2, Qwen3 and their mixtures of experts: `x += attention(attn_norm(x));
 //! x += feed_forward(ffn_norm(x))`. These families differ in biases, QK norms, sliding windows and
-//! experts, which [`Attention`] and [`FeedForward`] take from the configuration.
+//! experts, which [`Attention`] and [`FeedForward`] take from the configuration. Other families
+//! have this layer with another attention ([`SelfAttention`]) or fused projections.
 
 use checkpoint::ModelConfig;
 use device::{Backend, DeviceError};
 
 use super::layer::add_to_residual;
-use crate::layers::{ActivationBuffers, Attention, FeedForward, LayerContext, Norm};
+use crate::layers::{ActivationBuffers, Attention, FeedForward, LayerContext, Norm, SelfAttention};
 use crate::weights::{TensorView, WeightError};
 
 /// One transformer layer.
 pub(crate) struct LlamaLayer<B: Backend> {
     attn_norm: Norm<B>,
-    attention: Attention<B>,
+    attention: SelfAttention<B>,
     ffn_norm: Norm<B>,
     feed_forward: FeedForward<B>,
 }
@@ -26,7 +27,7 @@ impl<B: Backend> LlamaLayer<B> {
     ) -> Result<Self, WeightError> {
         let attention = Attention::separate(&tensors.pp("self_attn"), config, layer, "o_proj")?;
         let feed_forward = FeedForward::new(tensors, config, layer)?;
-        Self::with(tensors, config, attention, feed_forward)
+        Self::with(tensors, config, SelfAttention::Grouped(attention), feed_forward)
     }
 
     /// Builds a layer from the given attention and feed-forward network, whose projections may be
@@ -34,7 +35,7 @@ impl<B: Backend> LlamaLayer<B> {
     pub fn with(
         tensors: &TensorView<B>,
         config: &ModelConfig,
-        attention: Attention<B>,
+        attention: SelfAttention<B>,
         feed_forward: FeedForward<B>,
     ) -> Result<Self, WeightError> {
         let norm = |name: &str| Norm::new(&tensors.pp(name), config.hidden_size, config.norm);

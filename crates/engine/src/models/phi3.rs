@@ -4,7 +4,7 @@ use checkpoint::ModelConfig;
 use device::Backend;
 
 use super::llama::LlamaLayer;
-use crate::layers::{Attention, FeedForward, Mlp, MlpShape};
+use crate::layers::{Attention, FeedForward, Mlp, MlpShape, SelfAttention};
 use crate::weights::{TensorView, WeightError};
 
 /// Builds layer `layer`.
@@ -15,5 +15,6 @@ pub(crate) fn layer<B: Backend>(
 ) -> Result<LlamaLayer<B>, WeightError> {
     let attention = Attention::fused(&tensors.pp("self_attn"), config, layer)?;
     let mlp = Mlp::fused(&tensors.pp("mlp"), MlpShape::of(config))?;
+    let attention = SelfAttention::Grouped(attention);
     LlamaLayer::with(tensors, config, attention, FeedForward::Dense(mlp))
 }
