@@ -267,10 +267,8 @@ fn replay_reports_line_and_field_of_a_forged_log() {
     for (field, forge) in forges {
         let other = tempfile::tempdir().unwrap();
         let forged = Store::create(other.path(), store.experiment()).unwrap().run(&record.run_id);
-        let results::ClaimOutcome::Acquired(claim) = forged.claim(&results::Owner::here()).unwrap()
-        else {
-            panic!("the run is claimed")
-        };
+        let claimed = forged.claim(&results::Owner::here(), None).unwrap();
+        let results::ClaimOutcome::Acquired(claim) = claimed else { panic!("the run is claimed") };
         let mut writer = forged.begin(claim).unwrap();
         for (at, row) in rows.iter().enumerate() {
             let mut row = row.clone();

@@ -3,7 +3,7 @@
 
 use crate::disk;
 use crate::error::ResultsError;
-use serde::{Deserialize, Serialize};
+use crate::owner::Owner;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -11,69 +11,6 @@ use std::time::{Duration, SystemTime};
 
 /// Time without a refresh after which a claim of another host is taken over.
 pub(crate) const STALE_AFTER: Duration = Duration::from_secs(120);
-
-/// Identity of a process and of one store in it, unique even if a pid is reused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
-    pub host: String,
-    /// Boot id and pid namespace, within which a pid is unique.
-    pub world: String,
-    pub pid: u32,
-    /// Start time of the process in clock ticks since boot.
-    pub started_ticks: u64,
-    /// Distinguishes the stores of one process.
-    pub store: u64,
-}
-
-impl Owner {
-    /// The identity of this process, with a new `store` number at each call.
-    pub fn here() -> Self {
-        static STORES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_string();
-        let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-        let pid = std::process::id();
-        Owner {
-            host: read("/proc/sys/kernel/hostname"),
-            world: format!("{} {}", read("/proc/sys/kernel/random/boot_id"), namespace.display())
-                .trim()
-                .to_string(),
-            pid,
-            started_ticks: started_ticks(pid).unwrap_or(0),
-            store: STORES.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
-        }
-    }
-
-    /// Tag for file names, unique among the processes that share the folder.
-    pub(crate) fn tag(&self) -> String {
-        format!("{}-{}-{}", self.pid, self.started_ticks, self.store)
-    }
-
-    /// Whether the process has ended. `None` if it runs under another boot or pid namespace than
-    /// `here`, so that this cannot be determined.
-    fn gone(&self, here: &Owner) -> Option<bool> {
-        let comparable = !self.world.is_empty() && self.world == here.world;
-        comparable.then(|| started_ticks(self.pid) != Some(self.started_ticks))
-    }
-}
-
-impl std::fmt::Display for Owner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "process {} on {}", self.pid, self.host)
-    }
-}
-
-/// Start time of a process in clock ticks since boot: field 22 of /proc/<pid>/stat, counted from
-/// the end of the command name, which may contain spaces and parentheses. `None` for zombies and if
-/// there is no such process.
-fn started_ticks(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    if state == "Z" || state == "X" {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
-}
 
 /// The result of claiming a run.
 #[derive(Debug)]
@@ -92,8 +29,13 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Claims the run in `folder`, which must exist.
-    pub(crate) fn take(folder: &Path, owner: &Owner) -> Result<ClaimOutcome, ResultsError> {
+    /// Claims the run in `folder`, which must exist. `owner_file`: a file with the owner's identity,
+    /// to which the claim is linked where that is possible.
+    pub(crate) fn take(
+        folder: &Path,
+        owner: &Owner,
+        owner_file: Option<&Path>,
+    ) -> Result<ClaimOutcome, ResultsError> {
         let path = folder.join("claim");
         // Reading an existing claim is one operation; a failed attempt to create one is four
         // (create, write, link, remove), and many processes claim the same runs.
@@ -103,7 +45,7 @@ impl Claim {
         // Each iteration takes the claim, finds a live owner or removes a stale claim. After three
         // iterations without success, other processes are claiming the same run.
         for _ in 0..3 {
-            if create(&path, owner)? {
+            if create(&path, owner, owner_file)? {
                 return Ok(ClaimOutcome::Acquired(Claim { path, owner: owner.clone() }));
             }
             match holder(&path, owner)? {
@@ -151,9 +93,16 @@ impl Drop for Claim {
     }
 }
 
-/// Writes the claim to a temporary file and hard-links that to `path`, so that no reader sees a
-/// partial claim. Returns `false` if a claim exists.
-fn create(path: &Path, owner: &Owner) -> Result<bool, ResultsError> {
+/// Hard-links the owner's file, or else a temporary file, to `path`, so that no reader sees a partial
+/// claim. Returns `false` if a claim exists.
+fn create(path: &Path, owner: &Owner, owner_file: Option<&Path>) -> Result<bool, ResultsError> {
+    match owner_file.map(|file| fs::hard_link(file, path)) {
+        Some(Ok(())) => return Ok(true),
+        Some(Err(source)) if source.kind() == ErrorKind::AlreadyExists => return Ok(false),
+        // Not every file system links across folders, and another process may have removed the file
+        // if this one was paused.
+        Some(Err(_)) | None => {}
+    }
     let sibling = path.with_file_name(format!("claim.{}.new", owner.tag()));
     let fail = |what| {
         let path = sibling.clone();
@@ -203,6 +152,12 @@ fn holder(path: &Path, here: &Owner) -> Result<ClaimState, ResultsError> {
             ClaimState::Alive(Owner { host: "an unknown host".into(), ..here.clone() })
         }
     })
+}
+
+/// Whether the process that the claim or owner's file at `path` names has ended or has not refreshed
+/// it.
+pub(crate) fn is_stale(path: &Path, here: &Owner) -> bool {
+    matches!(holder(path, here), Ok(ClaimState::Stale(_)))
 }
 
 /// Removes a stale claim with the contents `seen`; restores the claim if its contents changed since

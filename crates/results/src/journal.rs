@@ -1,8 +1,8 @@
 //! Journals: files of progress entries, one per process, from which `status` computes throughput.
 
-use crate::claim::Owner;
 use crate::disk;
 use crate::error::ResultsError;
+use crate::owner::Owner;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -93,9 +93,7 @@ impl Journal {
         let owner = Owner::here();
         let folder = root.join(FOLDER);
         disk::make_folder(&folder)?;
-        let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' };
-        let host: String = owner.host.chars().map(safe).collect();
-        let path = folder.join(format!("{host}.{}.jsonl", owner.tag()));
+        let path = folder.join(format!("{}.jsonl", owner.file_stem()));
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let file = file.map_err(|source| ResultsError::from_io("create", &path, None, source))?;
         let mut journal = Journal {

@@ -4,6 +4,7 @@
 //! <root>/experiment.json             resolved configuration and provenance; one per folder
 //! <root>/models/<name>.json          model, dtype and kernel set that the first process used
 //! <root>/journals/<process>.jsonl    progress of each process, for `status`
+//! <root>/processes/<process>         identity of each process, to which its claims are hard links
 //! <root>/runs/<ab>/<run_id>/
 //!     claim                          the process that works on the run now
 //!     steps.<attempt>.jsonl          one row per step; each attempt writes its own file
@@ -20,8 +21,8 @@
 //! reported with the line number.
 //!
 //! Modules in dependency order; each imports only from those listed earlier: schema, error, disk;
-//! chain, raw_json, records and rows; claim; attempt_writer, packed_log, run_folder; journal,
-//! throughput; store; status; sheet.
+//! chain, raw_json, records and rows; owner, claim, owner_file; attempt_writer, packed_log,
+//! run_folder; journal, throughput; store; status; sheet.
 mod accumulated;
 mod attempt_writer;
 mod chain;
@@ -31,6 +32,8 @@ mod disk;
 mod error;
 mod experiment_record;
 mod journal;
+mod owner;
+mod owner_file;
 mod packed_log;
 mod raw_json;
 mod row;
@@ -48,11 +51,12 @@ mod totals;
 pub use accumulated::{DoseRow, ExposureRow};
 pub use attempt_writer::{AttemptWriter, Committed};
 pub use chain::Chain;
-pub use claim::{Claim, ClaimOutcome, Owner};
+pub use claim::{Claim, ClaimOutcome};
 pub use closing_table::{ClosingRow, aligned, closing_table};
 pub use error::{ConfigDifference, ResultsError};
 pub use experiment_record::{ExperimentRecord, ModelRecord, Provenance};
 pub use journal::{Journal, JournalCounts, JournalEntry, JournalEvent, journals};
+pub use owner::Owner;
 pub use raw_json::RawJson;
 pub use row::{ActionRow, PairRow, ParseFailure, PromptMessage, ResultRow, SimilarityRow, StepRow};
 pub use run_folder::{RunAttempt, RunFolder};

@@ -1,4 +1,4 @@
-//! JSON text that is stored as written, without being parsed into a value tree.
+//! JSON text that is stored as written, without being parsed into a value tree, and long texts.
 
 use serde::de::{Deserializer, Error as _};
 use serde::ser::{SerializeStruct, Serializer};
@@ -18,6 +18,7 @@ const VERBATIM: &str = "$serde_json::private::RawValue";
 
 thread_local! {
     static SCRATCH: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+    static ESCAPED: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
 impl RawJson {
@@ -54,10 +55,14 @@ impl Default for RawJson {
 
 impl Serialize for RawJson {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut verbatim = serializer.serialize_struct(VERBATIM, 1)?;
-        verbatim.serialize_field(VERBATIM, &*self.0)?;
-        verbatim.end()
+        write_verbatim(&self.0, serializer)
     }
+}
+
+fn write_verbatim<S: Serializer>(json: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut verbatim = serializer.serialize_struct(VERBATIM, 1)?;
+    verbatim.serialize_field(VERBATIM, json)?;
+    verbatim.end()
 }
 
 impl<'de> Deserialize<'de> for RawJson {
@@ -67,9 +72,26 @@ impl<'de> Deserialize<'de> for RawJson {
     }
 }
 
+/// A long text with many quotes or line ends, such as an observation. It is written as the same
+/// bytes as by `serde_json`, which copies it piece by piece between the escapes.
+pub(crate) struct EscapedText<'a>(pub &'a str);
+
+impl Serialize for EscapedText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        ESCAPED.with_borrow_mut(|escaped| {
+            escaped.clear();
+            json_escape_simd::escape_into(self.0, escaped);
+            match std::str::from_utf8(escaped) {
+                Ok(escaped) => write_verbatim(escaped, serializer),
+                Err(_) => self.0.serialize(serializer),
+            }
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::RawJson;
+    use super::{EscapedText, RawJson};
     use serde_json::{Value, json};
 
     #[test]
@@ -88,5 +110,22 @@ mod tests {
         assert_eq!(serde_json::to_value(&raw).unwrap(), tree);
         assert_eq!(raw.value(), tree);
         assert_eq!(RawJson::of(&f64::NAN).value(), Value::Null);
+    }
+
+    #[test]
+    fn escaped_texts_are_the_bytes_of_serde_json() {
+        let all: String = (0..0x250).filter_map(char::from_u32).collect();
+        let odd = "\u{2028}\u{2029}\u{feff}\u{10ffff}\u{1f600}<>&'/";
+        let texts = [String::new(), "\"".into(), all.clone(), odd.into(), all.repeat(9) + odd];
+        for text in &texts {
+            // Each length and alignment, so that the ends of vectors are met at each character.
+            for (at, _) in text.char_indices().take(300) {
+                for part in [&text[at..], &text[..at]] {
+                    let written = serde_json::to_string(&EscapedText(part)).unwrap();
+                    assert_eq!(written, serde_json::to_string(part).unwrap());
+                }
+            }
+        }
+        assert_eq!(serde_json::to_value(EscapedText(&all)).unwrap(), Value::from(all));
     }
 }

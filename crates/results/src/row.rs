@@ -1,9 +1,9 @@
 //! Rows of the log `steps.<attempt>.jsonl`, one per step, and their parts.
 
 use crate::accumulated::{DoseRow, ExposureRow};
-use crate::raw_json::RawJson;
+use crate::raw_json::{EscapedText, RawJson};
 use crate::run_record::CrashRecord;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +13,12 @@ use std::collections::BTreeMap;
 pub struct PromptMessage {
     /// `system`, `user` or `assistant`.
     pub role: Cow<'static, str>,
+    #[serde(serialize_with = "write_escaped")]
     pub content: String,
+}
+
+fn write_escaped<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    EscapedText(text).serialize(serializer)
 }
 
 /// A reply without a valid action. It counts as an outcome: it is recorded and shown to the agent,

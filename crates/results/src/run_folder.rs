@@ -3,8 +3,9 @@
 
 use crate::attempt_writer::AttemptWriter;
 use crate::chain::Chain;
-use crate::claim::{Claim, ClaimOutcome, Owner};
+use crate::claim::{Claim, ClaimOutcome};
 use crate::error::ResultsError;
+use crate::owner::Owner;
 use crate::row::StepRow;
 use crate::run_record::{RunFailure, RunRecord};
 use crate::step_outline::StepOutline;
@@ -57,10 +58,15 @@ impl RunFolder {
         self.path.join("run.json").exists()
     }
 
-    /// Claims the run for `owner`.
-    pub fn claim(&self, owner: &Owner) -> Result<ClaimOutcome, ResultsError> {
+    /// Claims the run for `owner`. `owner_file`: a file with the owner's identity on the same file
+    /// system, if there is one.
+    pub fn claim(
+        &self,
+        owner: &Owner,
+        owner_file: Option<&Path>,
+    ) -> Result<ClaimOutcome, ResultsError> {
         disk::make_folder(&self.path)?;
-        Claim::take(&self.path, owner)
+        Claim::take(&self.path, owner, owner_file)
     }
 
     /// The process that holds the run's claim, if it is alive as far as `here` can tell.

@@ -1,8 +1,8 @@
 //! Progress of an experiment, for `status`.
 
-use crate::claim::Owner;
 use crate::error::ResultsError;
 use crate::journal::{self, JournalEntry, JournalEvent};
+use crate::owner::Owner;
 use crate::run_record::{RunFailure, RunRecord};
 use crate::store::Store;
 use crate::throughput::{Throughput, WINDOW, throughput};

@@ -1,10 +1,12 @@
 //! An experiment's folder: opens or creates it, checks its configuration and models, and claims
 //! runs.
 
-use crate::claim::{Claim, ClaimOutcome, Owner};
+use crate::claim::{Claim, ClaimOutcome};
 use crate::disk;
 use crate::error::{ConfigDifference, ResultsError};
 use crate::experiment_record::{ExperimentRecord, ModelRecord};
+use crate::owner::Owner;
+use crate::owner_file::OwnerFile;
 use crate::run_folder::RunFolder;
 use base::unpoisoned;
 use serde_json::Value;
@@ -22,6 +24,7 @@ pub struct Store {
     root: PathBuf,
     record: ExperimentRecord,
     owner: Owner,
+    owner_file: Option<OwnerFile>,
     heartbeat: Option<ClaimHeartbeat>,
 }
 
@@ -40,11 +43,14 @@ impl Store {
         if !differences.is_empty() {
             return Err(ResultsError::OtherConfiguration { root: root.to_path_buf(), differences });
         }
+        let (owner_file, heartbeat) = (OwnerFile::create(root, &owner), ClaimHeartbeat::start());
+        owner_file.iter().for_each(|file| heartbeat.refresh(file.path()));
         Ok(Store {
             root: root.to_path_buf(),
             record: stored,
             owner,
-            heartbeat: Some(ClaimHeartbeat::start()),
+            owner_file,
+            heartbeat: Some(heartbeat),
         })
     }
 
@@ -54,6 +60,7 @@ impl Store {
             root: root.to_path_buf(),
             record: read_experiment(root)?,
             owner: Owner::here(),
+            owner_file: None,
             heartbeat: None,
         })
     }
@@ -121,7 +128,8 @@ impl Store {
 
     /// Claims a run; an acquired claim is refreshed until it is dropped.
     pub fn claim(&self, run_id: &str) -> Result<ClaimOutcome, ResultsError> {
-        let outcome = self.run(run_id).claim(&self.owner)?;
+        let owner_file = self.owner_file.as_ref().map(OwnerFile::path);
+        let outcome = self.run(run_id).claim(&self.owner, owner_file)?;
         if let (ClaimOutcome::Acquired(claim), Some(heartbeat)) = (&outcome, &self.heartbeat) {
             heartbeat.refresh(claim.path());
         }

@@ -2,7 +2,7 @@
 //! 0 or derivable from another field.
 
 use crate::accumulated::{DoseRow, ExposureRow};
-use crate::raw_json::RawJson;
+use crate::raw_json::{EscapedText, RawJson};
 use crate::row::{
     ActionRow, PairRow, ParseFailure, PromptMessage, ResultRow, SimilarityRow, StepRow,
 };
@@ -175,7 +175,7 @@ impl StepRow {
         row.serialize_field("prompt", &self.prompt)?;
         row.serialize_field("history_dropped", &self.history_dropped)?;
         row.serialize_field("sampling_seed", &self.sampling_seed)?;
-        row.serialize_field("reply", &self.reply)?;
+        row.serialize_field("reply", &EscapedText(&self.reply))?;
         write_some(&mut row, "reasoning", &self.reasoning)?;
         row.serialize_field("finish", &self.finish)?;
         row.serialize_field("parse_failure", &self.parse_failure)?;
@@ -209,7 +209,7 @@ impl StepRow {
         row.serialize_field("prompt", &self.prompt)?;
         write_nonzero(&mut row, "history_dropped", self.history_dropped)?;
         row.serialize_field("sampling_seed", &self.sampling_seed)?;
-        row.serialize_field("reply", &self.reply)?;
+        row.serialize_field("reply", &EscapedText(&self.reply))?;
         write_some(&mut row, "reasoning", &self.reasoning)?;
         write_some(&mut row, "finish", &(self.finish != STOP).then_some(&self.finish))?;
         write_some(&mut row, "parse_failure", &self.parse_failure)?;
