@@ -229,6 +229,67 @@ fn a_claim_holds_while_its_owner_lives() {
 }
 
 #[test]
+fn claims_are_links_to_the_file_of_their_process() {
+    let root = tempfile::tempdir().unwrap();
+    let files = || {
+        let names = std::fs::read_dir(root.path().join("processes")).unwrap();
+        names.map(|name| name.unwrap().path()).collect::<Vec<_>>()
+    };
+    // A process that was killed has left its file.
+    std::fs::create_dir(root.path().join("processes")).unwrap();
+    let gone = Owner { started_ticks: 1, ..Owner::here() };
+    let left = root.path().join("processes/left");
+    std::fs::write(&left, serde_json::to_vec(&gone).unwrap()).unwrap();
+    let store = Store::create(root.path(), &experiment(0)).unwrap();
+    assert!(!left.exists());
+    let [file] = files().try_into().unwrap();
+    let claim = claimed(&store, "aa11");
+    assert_eq!(
+        std::fs::read(store.run("aa11").path().join("claim")).unwrap(),
+        std::fs::read(&file).unwrap()
+    );
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        assert_eq!(std::fs::metadata(&file).unwrap().nlink(), 2);
+    }
+    drop(claim);
+    // Without the file, claims are files of their own.
+    std::fs::remove_file(&file).unwrap();
+    let other = Store::create(root.path(), &experiment(0)).unwrap();
+    let claim = claimed(&store, "aa11");
+    assert!(matches!(other.claim("aa11").unwrap(), ClaimOutcome::HeldBy(_)));
+    drop(claim);
+    drop((store, other));
+    assert!(files().is_empty());
+}
+
+#[test]
+fn rows_are_in_the_log_within_milliseconds_and_at_the_end_of_an_attempt() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::create(root.path(), &experiment(0)).unwrap();
+    let in_log = |run: &str, attempt| store.run(run).read_attempt(attempt).unwrap().rows.len();
+    let pause = || std::thread::sleep(std::time::Duration::from_millis(5));
+    let mut writer = store.run("aa11").begin(claimed(&store, "aa11")).unwrap();
+    for step in 1..=3 {
+        // As after the reply of a model.
+        pause();
+        writer.append(&row("aa11", step)).unwrap();
+        assert_eq!(in_log("aa11", 1), step as usize);
+    }
+    // A thousand rows at once are at most the size of one group behind.
+    (4..=1000).for_each(|step| writer.append(&row("aa11", step)).unwrap());
+    let bytes = std::fs::metadata(store.run("aa11").path().join("steps.1.jsonl")).unwrap().len();
+    assert!(bytes + (64 << 10) > writer.rows().bytes, "{bytes}");
+    drop(writer);
+    assert_eq!(in_log("aa11", 1), 1000);
+    let mut writer = store.run("bb22").begin(claimed(&store, "bb22")).unwrap();
+    writer.append(&row("bb22", 1)).unwrap();
+    writer.fail("a reason").unwrap();
+    assert_eq!(in_log("bb22", 1), 1);
+}
+
+#[test]
 fn of_many_threads_that_claim_one_run_one_succeeds() {
     let root = tempfile::tempdir().unwrap();
     let stores: Vec<Store> =
