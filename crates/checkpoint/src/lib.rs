@@ -51,4 +51,6 @@ pub use rope::{Pairing, RopeConfig, RopeScaling};
 pub use safetensors::{
     HEADER_BYTES_MAX, HeaderTensor, INDEX_BYTES_MAX, ShardIndex, parse_header, parse_index,
 };
-pub use synth::{Fill, PRESETS, SynthReport, SynthRequest, SynthSource, preset, synth};
+pub use synth::{
+    Fill, PRESETS, SynthReport, SynthRequest, SynthSource, preset, preset_checkpoint, synth,
+};

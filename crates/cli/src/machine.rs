@@ -9,7 +9,7 @@ use device::probe::{DeviceSpec, Roots, measure_disk, measure_links, measure_memo
 use error_kind::ErrorKind;
 use placement::{Machine, short_text};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use watch::{Stage, Watch};
 
@@ -84,12 +84,49 @@ pub fn described(file: &Path) -> Result<Machine, Failure> {
     Ok(Machine::from_yaml(&name, &text)?)
 }
 
-/// Probes this machine and the disk that holds a checkpoint.
+/// The machines that files describe, by the names of the files. A folder stands for its `.yaml`
+/// files, in the order of their names.
+///
+/// # Errors
+/// As [`described`]; `NotFound` for a folder without such files.
+pub fn all_described(places: &[PathBuf]) -> Result<Vec<(String, Machine)>, Failure> {
+    let mut machines = Vec::new();
+    for place in places {
+        let files = if place.is_dir() { yaml_files(place)? } else { vec![place.clone()] };
+        for file in files {
+            machines.push((file.display().to_string(), described(&file)?));
+        }
+    }
+    Ok(machines)
+}
+
+fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let fail = |error| Failure::io(&folder.display().to_string(), &error);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        let text = format!("{}: expected machine files (*.yaml), found none", folder.display());
+        return Err(Failure::new(ErrorKind::NotFound, text));
+    }
+    Ok(files)
+}
+
+/// Probes this machine and the disk that holds a checkpoint, or the current folder's if the
+/// checkpoint has no files.
 ///
 /// # Errors
 /// `Unavailable` if the machine cannot be probed.
 pub fn probed(checkpoint: &Checkpoint) -> Result<Machine, Failure> {
-    Ok(probe(&Roots::system(), largest_shard(checkpoint), &DeviceSpec::Found)?)
+    let shard = largest_shard(checkpoint);
+    let here = || std::env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned());
+    let place = if shard.exists() { shard.to_owned() } else { here() };
+    Ok(probe(&Roots::system(), &place, &DeviceSpec::Found)?)
 }
 
 /// Probes this machine, and measures the rates of its memory, the checkpoint's disk and the GPUs'

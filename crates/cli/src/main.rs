@@ -9,6 +9,7 @@ mod failure;
 mod gpus;
 mod load_text;
 mod machine;
+mod machine_fit;
 mod model_cache;
 mod needs;
 mod output;

@@ -1,14 +1,14 @@
 //! The models that an experiment needs on the machines that will run it, checked before it starts
 //! because compute nodes have no internet.
 
-use crate::args::PlacementArgs;
 use crate::failure::Failure;
-use crate::{machine, session};
+use crate::machine;
+use crate::machine_fit::{self, MachineFit};
 use checkpoint::{Checkpoint, SearchPaths};
 use error_kind::ErrorKind;
 use experiment::Config;
 use experiment::slurm::{Site, TaskResources};
-use placement::{Tier, bytes_text};
+use placement::{Machine, bytes_text};
 use serde::Serialize;
 use std::path::Path;
 use text::{ChatTemplate, Tokenizer};
@@ -22,6 +22,11 @@ pub struct Need {
     /// Resources that one task needs; zeros for a model on a server.
     #[serde(flatten)]
     pub fit: TaskResources,
+    /// Whether the model's files are there and valid, or its server's key is set.
+    pub available: bool,
+    /// Where the model fits; also for a model that is absent, if its shape is known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub machines: Vec<MachineFit>,
     /// What is missing and how to provide it; `None` if the model can be used.
     pub problem: Option<String>,
     /// The error kind of `problem`; meaningless without one.
@@ -32,7 +37,41 @@ pub struct Need {
 /// Checks every model of a configuration, even after a model with a problem.
 pub fn needs(config: &Config, jobs: usize, site: &Site) -> Vec<Need> {
     let search = search(site);
-    config.model_names().into_iter().map(|name| need(config, name, jobs, site, &search)).collect()
+    let names = config.model_names().into_iter();
+    names.map(|name| need(config, name, jobs, site, &search).0).collect()
+}
+
+/// [`needs`], and where each model fits: on this machine, and on those of the machine files `files`,
+/// by their names.
+///
+/// # Errors
+/// `Unavailable` if this machine cannot be probed.
+pub fn needs_with_machines(
+    config: &Config,
+    jobs: usize,
+    site: &Site,
+    files: &[(String, Machine)],
+) -> Result<Vec<Need>, Failure> {
+    let search = search(site);
+    let mut needs = Vec::new();
+    for name in config.model_names() {
+        let (mut need, found) = need(config, name, jobs, site, &search);
+        let on_server = config.model_settings(&need.model, jobs).server.is_some();
+        // A model that is absent has its published shape.
+        let shape = match found {
+            None if !on_server => checkpoint::preset_checkpoint(&need.model)?,
+            found => found,
+        };
+        if let Some(checkpoint) = shape {
+            let here = ("this machine".to_owned(), machine::probed(&checkpoint)?);
+            for (label, machine) in std::iter::once(&here).chain(files) {
+                let fit = MachineFit::of(config, &need.model, &checkpoint, jobs, label, machine);
+                need.machines.push(fit);
+            }
+        }
+        needs.push(need);
+    }
+    Ok(needs)
 }
 
 /// Fails if any model has a problem. The message names all problems; the error kind is that of the
@@ -63,45 +102,71 @@ fn search(site: &Site) -> SearchPaths {
     })
 }
 
-fn need(config: &Config, model: String, jobs: usize, site: &Site, search: &SearchPaths) -> Need {
+/// What is needed of one model, and the model if it is there.
+fn need(
+    config: &Config,
+    model: String,
+    jobs: usize,
+    site: &Site,
+    search: &SearchPaths,
+) -> (Need, Option<Checkpoint>) {
     let mut need = Need {
         model,
         place: None,
         fit: TaskResources::default(),
+        available: false,
+        machines: Vec::new(),
         problem: None,
         kind: ErrorKind::Bug,
     };
-    if let Err(failure) = check(config, &mut need, jobs, site, search) {
+    let mut found = None;
+    if let Err(failure) = check(config, &mut need, &mut found, jobs, site, search) {
         (need.kind, need.problem) = (failure.kind, Some(failure.text));
     }
-    need
+    (need, found)
 }
 
+/// Fills in `need`, and `found` if the model is in a cache.
 fn check(
     config: &Config,
     need: &mut Need,
+    found: &mut Option<Checkpoint>,
     jobs: usize,
     site: &Site,
     search: &SearchPaths,
 ) -> Result<(), Failure> {
     if let Some(server) = config.model_settings(&need.model, jobs).server {
         need.place = Some(server.base_url);
-        return check_key(&server.api_key_env);
+        check_key(&server.api_key_env)?;
+        need.available = true;
+        return Ok(());
     }
+    let checkpoint = found.insert(find(need, site, search)?);
+    need.available = true;
+    let machine = match &site.machine {
+        Some(file) => machine::described(Path::new(file))?,
+        None => machine::probed(checkpoint)?,
+    };
+    need.fit = machine_fit::smallest(config, &need.model, checkpoint, jobs, &machine)?.0;
+    Ok(())
+}
+
+/// Finds a model in the caches and checks its headers, tokenizer and chat template.
+fn find(need: &mut Need, site: &Site, search: &SearchPaths) -> Result<Checkpoint, Failure> {
+    let model = need.model.clone();
     let with_remedy = |failure: Failure| {
         if failure.kind == ErrorKind::Io {
             // Fetching a model again does not open a closed cache.
             return failure;
         }
         let home = site.hf_home.as_ref().map_or(String::new(), |home| format!("HF_HOME={home} "));
-        let model = &need.model;
         let remedy = format!("On a machine with internet: {home}vendomini fetch {model}");
         Failure::new(
             failure.kind,
             format!("{}. {remedy}", failure.text.trim_end_matches(['.', '\n'])),
         )
     };
-    let path = checkpoint::locate(&need.model, search).map_err(|e| with_remedy(e.into()))?;
+    let path = checkpoint::locate(&model, search).map_err(|e| with_remedy(e.into()))?;
     need.place = Some(path.display().to_string());
     let checkpoint = Checkpoint::open(&path).map_err(|e| with_remedy(e.into()))?;
     let missing = |what: &str| {
@@ -110,8 +175,7 @@ fn check(
     };
     Tokenizer::from_checkpoint(&checkpoint)?.ok_or_else(|| missing("tokenizer"))?;
     ChatTemplate::from_checkpoint(&checkpoint)?.ok_or_else(|| missing("chat template"))?;
-    need.fit = fit(config, &need.model, &checkpoint, jobs, site)?;
-    Ok(())
+    Ok(checkpoint)
 }
 
 fn check_key(variable: &str) -> Result<(), Failure> {
@@ -125,50 +189,6 @@ fn check_key(variable: &str) -> Result<(), Failure> {
         ErrorKind::Unavailable,
         format!("the server's key is not in {variable}: {remedy}"),
     ))
-}
-
-/// The resources of one task: the fewest GPUs of the site's node that hold the whole model (all of
-/// them if it does not fit on them), and the bytes of host memory that the plan uses besides.
-fn fit(
-    config: &Config,
-    name: &str,
-    checkpoint: &Checkpoint,
-    jobs: usize,
-    site: &Site,
-) -> Result<TaskResources, Failure> {
-    let mut machine = match &site.machine {
-        Some(file) => machine::described(Path::new(file))?,
-        None => machine::probed(checkpoint)?,
-    };
-    let settings = config.model_settings(name, jobs);
-    let args = PlacementArgs {
-        model: name.to_string(),
-        machine: None,
-        max_memory: settings.max_memory,
-        device_map: settings.device_map.unwrap_or_else(|| "auto".into()),
-        dtype: settings.dtype,
-        kv_dtype: settings.kv_dtype,
-        context: Some(checkpoint.config.max_positions.min(settings.context_length as usize)),
-        concurrency: jobs,
-        devices: None,
-        fallback: "keep".into(),
-    };
-    let all = std::mem::take(&mut machine.gpus);
-    let mut last = None;
-    for gpus in usize::from(!all.is_empty())..=all.len() {
-        machine.gpus = all[..gpus].to_vec();
-        let planned = session::plan_on(&args, checkpoint, &machine);
-        let fits = planned.as_ref().is_ok_and(|ladder| ladder.plan.spill.is_none());
-        last = Some((gpus, planned));
-        if fits {
-            break;
-        }
-    }
-    let (gpus, ladder) = last.ok_or_else(|| Failure::software("no plan was tried"))?;
-    let plan =
-        ladder.map_err(|f| Failure::new(f.kind, format!("on {gpus} GPUs: {}", f.text)))?.plan;
-    let host = plan.tiers.iter().filter(|tier| tier.tier == Tier::Cpu);
-    Ok(TaskResources { gpus: gpus as u64, host_bytes: host.map(|tier| tier.total_bytes()).sum() })
 }
 
 /// Reads a site file; returns the default settings if there is none.

@@ -121,3 +121,48 @@ fn scripted_operators_need_no_model() {
     let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(document["needs"], serde_json::json!([]));
 }
+
+#[test]
+fn each_model_is_planned_for_each_machine_even_if_it_is_absent() {
+    let node = Node::new(
+        "grid: {model.name: [Qwen/Qwen3-32B, openai/gpt-oss-20b, org/unknown]}\nmodel: {context_length: 4096}\n",
+    );
+    let machines = node.0.path().join("machines");
+    std::fs::create_dir(&machines).expect("a folder");
+    let gpu = |gib: u64| {
+        format!("gpus: [{{name: GPU, memory: {gib}GiB}}]\nhost: {{memory: 48GiB, cores: 8}}\n")
+    };
+    std::fs::write(machines.join("large.yaml"), gpu(80)).expect("a machine");
+    std::fs::write(machines.join("small.yaml"), gpu(24)).expect("a machine");
+    let arguments = ["doctor", "--for", "experiment.yaml", "--machine", "machines"];
+    let output = node.vendomini(&arguments);
+    assert_eq!(output.status.code(), Some(66), "{}", text(&output));
+    for expected in [
+        "vendomini fetch Qwen/Qwen3-32B",
+        "  absent      planned below from its published shape",
+        "  machines/large.yaml: fits on 1 GPU, with ",
+        "  machines/small.yaml: runs on 1 GPU and the CPU, ",
+        "  this machine: ",
+    ] {
+        assert!(text(&output).contains(expected), "{expected}: {}", text(&output));
+    }
+    let output = node.vendomini(&[&arguments[..], &["--json"]].concat());
+    let document: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let fits = |model: usize| -> Vec<&str> {
+        let machines = document["needs"][model]["machines"].as_array();
+        machines.into_iter().flatten().filter_map(|machine| machine["fit"].as_str()).collect()
+    };
+    assert_eq!(fits(0)[1..], ["gpus", "spills"]);
+    assert_eq!(fits(1).len(), 3, "{document}");
+    assert!(fits(2).is_empty(), "an unknown shape cannot be planned");
+    assert_eq!(document["needs"][0]["available"], false);
+
+    std::fs::write(machines.join("tiny.yaml"), "host: {memory: 2GiB, cores: 2}\n").expect("one");
+    let output = node.vendomini(&arguments);
+    assert!(text(&output).contains("machines/tiny.yaml: does not fit: "), "{}", text(&output));
+    let empty = node.0.path().join("empty");
+    std::fs::create_dir(&empty).expect("a folder");
+    let output = node.vendomini(&["doctor", "--for", "experiment.yaml", "--machine", "empty"]);
+    assert_eq!(output.status.code(), Some(66), "{}", text(&output));
+    assert!(text(&output).contains("expected machine files (*.yaml)"), "{}", text(&output));
+}

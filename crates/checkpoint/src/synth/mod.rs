@@ -6,7 +6,10 @@ mod presets;
 mod write;
 
 use crate::error::CheckpointError;
-use crate::{ModelConfig, files, hf, json};
+use crate::{
+    Checkpoint, CheckpointFormat, FileIdentity, GenerationConfig, Inventory, ModelConfig, Shard,
+    TensorEntry, files, hf, json,
+};
 pub use presets::{PRESETS, preset};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -116,6 +119,41 @@ pub fn synth(
         weights_bytes,
         seconds: begun.elapsed().as_secs_f64(),
     })
+}
+
+/// The checkpoint that [`synth`] would write for a preset, without its files, to plan a model that
+/// is not there. `None` if no preset has this name.
+///
+/// # Errors
+/// A `Defect` in the preset.
+pub fn preset_checkpoint(name: &str) -> Result<Option<Checkpoint>> {
+    let Some(text) = preset(name) else { return Ok(None) };
+    let root = PathBuf::from(name);
+    let config = hf::parse_config(&root, text, &mut Vec::new())?;
+    let planned = layout::shards(&config, shard_count(None, layout::total_bytes(&config))?);
+    let identity = FileIdentity { device: 0, inode: 0, modified_ns: 0 };
+    let (mut shards, mut tensors) = (Vec::new(), Vec::new());
+    for shard in planned {
+        tensors.extend(shard.tensors.into_iter().map(|planned| TensorEntry {
+            name: planned.tensor.name,
+            dtype: planned.dtype,
+            shape: planned.tensor.shape,
+            shard: shards.len(),
+            offset: planned.begin,
+            bytes: planned.bytes,
+        }));
+        let path = root.join(shard.name);
+        shards.push(Shard { path, bytes: shard.bytes, identity, blob_id: None });
+    }
+    Ok(Some(Checkpoint {
+        root,
+        format: CheckpointFormat::Safetensors,
+        config,
+        inventory: Inventory::new(shards, tensors),
+        generation: GenerationConfig::default(),
+        notes: Vec::new(),
+        gguf: None,
+    }))
 }
 
 fn configuration(like: &SynthSource) -> Result<(String, ModelConfig)> {

@@ -285,13 +285,17 @@ pub struct DoctorArgs {
     /// Also check this model, and report what would prevent its load
     pub model: Option<String>,
     /// Check everything that this experiment needs, as `submit` does: compute nodes have no
-    /// internet
+    /// internet. Says of each model whether it is there, and on which machines it fits
     #[arg(long = "for", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// With --for: the site file (YAML), which describes the cluster's nodes and where they find
     /// models
     #[arg(long, value_name = "FILE", requires = "config")]
     pub site: Option<PathBuf>,
+    /// With --for: also say whether each model fits the machine that this YAML file describes, or
+    /// each machine of a folder of such files; may be repeated
+    #[arg(long, value_name = "FILE|DIR", requires = "config")]
+    pub machine: Vec<PathBuf>,
     /// With --for: change one key of the configuration
     #[arg(long, value_name = "KEY=VALUE", requires = "config")]
     pub set: Vec<String>,

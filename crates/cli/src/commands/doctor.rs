@@ -13,7 +13,7 @@ use device::probe::{DeviceSpec, Roots, probe};
 use experiment::Config;
 use placement::{GpuSpec, Machine, bytes_text};
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use watch::{Stage, Watch};
 
 /// A warning that is shown on machines with GPUs.
@@ -88,7 +88,11 @@ fn needed(args: &DoctorArgs) -> Result<Option<Vec<Need>>, Failure> {
     let Some(file) = &args.config else { return Ok(None) };
     let config = Config::load(file, &args.set)?;
     let site = needs::read_site(args.site.as_deref())?;
-    Ok(Some(needs::needs(&config, args.jobs.unwrap_or(JOBS_DEFAULT).max(1), &site)))
+    let of_site = site.machine.iter().map(PathBuf::from);
+    let places: Vec<PathBuf> = of_site.chain(args.machine.iter().cloned()).collect();
+    let machines = machine::all_described(&places)?;
+    let jobs = args.jobs.unwrap_or(JOBS_DEFAULT).max(1);
+    needs::needs_with_machines(&config, jobs, &site, &machines).map(Some)
 }
 
 fn print(d: &DoctorDocument) -> Result<(), Failure> {
@@ -208,6 +212,13 @@ fn print_needs(needs: Option<&[Need]>) -> Result<(), Failure> {
     for need in needs.into_iter().flatten() {
         let label = if need.problem.is_some() { "problem" } else { "needs" };
         output::line(&format!("{label:13} {need}"))?;
+        if !need.available && !need.machines.is_empty() {
+            output::line("  absent      planned below from its published shape")?;
+        }
+        for fit in &need.machines {
+            output::line(&format!("  {fit}"))?;
+            fit.notes.iter().try_for_each(|note| output::line(&format!("    {note}")))?;
+        }
     }
     Ok(())
 }

@@ -20,10 +20,30 @@ pub(super) trait BlockFormat {
     const MIN: bool;
     /// Whether the scales are stored apart: one byte for each stored block, in a matrix of its own.
     const APART: bool = false;
+    /// Offset in bytes of the 128 bytes of nibbles in a stored block of 256 weights, for formats for
+    /// which [`Self::word_codes`] is right.
+    const NIBBLES: Option<usize> = None;
+    /// The quantization blocks of the low and the high nibbles of the first and of the last 32 bytes
+    /// of each half of a stored block, counted from the first one of the half.
+    const SUBS_OF_EIGHT: [[usize; 2]; 2] = [[0, 1], [2, 3]];
 
     /// Codes of one quantization block of each of four rows: a vector of the first 16 codes and one
     /// of the last 16. Each quarter of a vector belongs to one row.
     unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2];
+
+    /// Words with the bits above the nibbles of half `half` of a stored block of each of 16 rows.
+    #[inline(always)]
+    unsafe fn upper<S: SimdInt>(_block: *const u8, _stride: usize, _half: usize) -> [S::I; 8] {
+        [S::splat_i(0); 8]
+    }
+
+    /// Codes of four weights of each of 16 rows from a word of nibbles and the word of
+    /// [`Self::upper`] with the same number: of the low nibbles, which belong to the first of the
+    /// quantization blocks `subs`, and of the high ones, which belong to the other.
+    #[inline(always)]
+    unsafe fn word_codes<S: SimdInt>(word: S::I, _upper: S::I, _subs: [usize; 2]) -> [S::I; 2] {
+        [bits::<S>(word, 0, 0xf), bits::<S>(word, 4, 0xf)]
+    }
 
     /// Writes scales and minima of one stored block of each of 16 rows: `scales` is
     /// [sub][scale][row], `minima` [sub][row]. `block` points to the scales if they are stored
@@ -160,6 +180,7 @@ impl BlockFormat for Q4K {
     const ZERO: i32 = 0;
     const SCALES: usize = 1;
     const MIN: bool = true;
+    const NIBBLES: Option<usize> = Some(16);
 
     #[inline(always)]
     unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2] {
@@ -174,12 +195,9 @@ impl BlockFormat for Q4K {
         scales: *mut f32,
         minima: *mut f32,
     ) {
-        let both = S::load_words(block, stride);
+        let [both, a, b, c] = four_words::<S>(block, stride);
         let d = S::low_f16(both);
         let dmin = S::sub(S::splat(0.0), S::low_f16(S::shift_right(both, 16)));
-        let a = S::load_words(block.add(4), stride);
-        let b = S::load_words(block.add(8), stride);
-        let c = S::load_words(block.add(12), stride);
         let top = |v| S::shift_left(S::and(S::shift_right(v, 6), 0x0303_0303), 4);
         let scale_low = S::and(a, 0x3f3f_3f3f);
         let min_low = S::and(b, 0x3f3f_3f3f);
@@ -202,6 +220,7 @@ impl BlockFormat for Q5K {
     const ZERO: i32 = 0;
     const SCALES: usize = 1;
     const MIN: bool = true;
+    const NIBBLES: Option<usize> = Some(48);
 
     #[inline(always)]
     unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2] {
@@ -218,6 +237,16 @@ impl BlockFormat for Q5K {
                 S::shift_left(bits::<S>(fifth[1], sub as u32, 1), 4),
             ),
         ]
+    }
+    #[inline(always)]
+    unsafe fn upper<S: SimdInt>(block: *const u8, stride: usize, _: usize) -> [S::I; 8] {
+        S::load_columns(block.add(16), stride)
+    }
+    #[inline(always)]
+    unsafe fn word_codes<S: SimdInt>(word: S::I, upper: S::I, subs: [usize; 2]) -> [S::I; 2] {
+        let low = S::shift_left(bits::<S>(upper, subs[0] as u32, 1), 4);
+        let high = S::shift_left(bits::<S>(upper, subs[1] as u32, 1), 4);
+        [S::or(bits::<S>(word, 0, 0xf), low), S::or(bits::<S>(word, 4, 0xf), high)]
     }
     #[inline(always)]
     unsafe fn scales<S: SimdInt>(
@@ -239,6 +268,8 @@ impl BlockFormat for Q6K {
     const ZERO: i32 = 32;
     const SCALES: usize = 2;
     const MIN: bool = false;
+    const NIBBLES: Option<usize> = Some(0);
+    const SUBS_OF_EIGHT: [[usize; 2]; 2] = [[0, 2], [1, 3]];
 
     #[inline(always)]
     unsafe fn codes<S: SimdInt>(block: *const u8, stride: usize, sub: usize) -> [S::I; 2] {
@@ -252,17 +283,39 @@ impl BlockFormat for Q6K {
         ]
     }
     #[inline(always)]
+    unsafe fn upper<S: SimdInt>(block: *const u8, stride: usize, half: usize) -> [S::I; 8] {
+        S::load_columns(block.add(128 + 32 * half), stride)
+    }
+    #[inline(always)]
+    unsafe fn word_codes<S: SimdInt>(word: S::I, upper: S::I, subs: [usize; 2]) -> [S::I; 2] {
+        let (first, last) = (2 * (subs[0] as u32 % 4), 2 * (subs[1] as u32 % 4));
+        let low = S::shift_left(bits::<S>(upper, first, 3), 4);
+        let high = S::shift_left(bits::<S>(upper, last, 3), 4);
+        [S::or(bits::<S>(word, 0, 0xf), low), S::or(bits::<S>(word, 4, 0xf), high)]
+    }
+    #[inline(always)]
     unsafe fn scales<S: SimdInt>(block: *const u8, stride: usize, scales: *mut f32, _: *mut f32) {
         // The word at byte 206, whose upper half is `d`, the last two bytes of the block.
         let d = S::low_f16(S::shift_right(S::load_words(block.add(206), stride), 16));
+        let words = four_words::<S>(block.add(192), stride);
         for word in 0..4 {
-            let four = S::load_words(block.add(192 + 4 * word), stride);
+            let four = words[word];
             for byte in 0..4 {
                 let scale = S::shift_right_signed(S::shift_left(four, 24 - 8 * byte as u32), 24);
                 S::store(scales.add(16 * (4 * word + byte)), S::mul(d, S::to_f32(scale)));
             }
         }
     }
+}
+
+/// Four words of each of 16 rows: one vector for each word, with the row as lane.
+#[inline(always)]
+unsafe fn four_words<S: SimdInt>(from: *const u8, stride: usize) -> [S::I; 4] {
+    let mut quarters = [S::splat_i(0); 4];
+    for (q, rows) in quarters.iter_mut().enumerate() {
+        *rows = S::load_quarters(from.add(q * stride), 4 * stride);
+    }
+    S::transpose_quarters(quarters)
 }
 
 /// 32 bytes of each of four rows: a vector of the first 16 bytes and one of the last 16.

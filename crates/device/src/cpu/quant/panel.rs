@@ -91,11 +91,19 @@ impl RowGroup {
         }
     }
 
-    /// Prefetches the part of the next rows that belongs to stored block `stored`: as many bytes as
-    /// one stored block of 16 rows, in memory order, which gives the highest bandwidth.
+    /// Prefetches one of `parts` equal parts of the next rows that belong to stored block `stored`:
+    /// together as many bytes as one stored block of 16 rows, in memory order, which gives the
+    /// highest bandwidth.
     #[inline(always)]
-    pub(super) unsafe fn prefetch<S: Simd, F: BlockFormat>(&self, stored: usize) {
-        for line in (stored * LANES * F::BYTES..(stored + 1) * LANES * F::BYTES).step_by(LINE) {
+    pub(super) unsafe fn prefetch<S: Simd, F: BlockFormat>(
+        &self,
+        stored: usize,
+        part: usize,
+        parts: usize,
+    ) {
+        let bytes = LANES * F::BYTES / parts;
+        let from = stored * LANES * F::BYTES + part * bytes;
+        for line in (from..from + bytes).step_by(LINE) {
             S::prefetch_far(self.next.wrapping_add(line));
         }
     }
@@ -123,7 +131,7 @@ unsafe fn fill_format<S: SimdInt, F: BlockFormat>(group: &RowGroup, panel: &mut 
     for stored in 0..group.blocks / F::SUBS {
         let block = group.first.add(stored * F::BYTES);
         let at = stored * F::SUBS;
-        group.prefetch::<S, F>(stored);
+        group.prefetch::<S, F>(stored, 0, 1);
         let (from, scales_stride) = group.scales_of::<F>(stored);
         F::scales::<S>(
             from,
@@ -131,6 +139,25 @@ unsafe fn fill_format<S: SimdInt, F: BlockFormat>(group: &RowGroup, panel: &mut 
             scales.add(at * F::SCALES * LANES),
             if F::MIN { minima.add(at * LANES) } else { minima },
         );
+        if S::WIDE
+            && let Some(nibbles) = F::NIBBLES
+        {
+            for half in 0..2 {
+                let upper = F::upper::<S>(block, stride, half);
+                for (eight, subs) in F::SUBS_OF_EIGHT.into_iter().enumerate() {
+                    let from = block.add(nibbles + 64 * half + 32 * eight);
+                    let words = S::load_columns(from, stride);
+                    let subs = [4 * half + subs[0], 4 * half + subs[1]];
+                    for w in 0..8 {
+                        let of_word = F::word_codes::<S>(words[w], upper[w], subs);
+                        for n in 0..2 {
+                            S::store_i(codes.add(((at + subs[n]) * 8 + w) * 4 * LANES), of_word[n]);
+                        }
+                    }
+                }
+            }
+            continue;
+        }
         for sub in 0..F::SUBS {
             let mut halves = [[S::splat_i(0); 4]; 2];
             // The quarters of a vector hold rows q, 4 + q, 8 + q and 12 + q, so that the transposed

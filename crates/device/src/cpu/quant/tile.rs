@@ -15,6 +15,10 @@ use crate::memory::Scratch;
 /// Rows per tile: two panels.
 pub(in crate::cpu) const GROUP_ROWS: usize = 2 * LANES;
 
+/// Minimum distance in bytes from the rows that are multiplied without packing to those prefetched
+/// meanwhile.
+const AHEAD_BYTES: usize = 12 << 10;
+
 /// Multiplication of quantized weights with quantized activations.
 pub(in crate::cpu) struct QuantJob<'a> {
     pub weight: &'a Matrix,
@@ -78,9 +82,11 @@ unsafe fn multiply_unpacked(
     buffers: &mut PanelBuffers,
 ) {
     let PanelBuffers { padded, padded_scales, .. } = buffers;
+    // Whole groups between the rows multiplied and those prefetched meanwhile.
+    let ahead = AHEAD_BYTES.div_ceil(LANES * job.weight.row_bytes().max(1)) * LANES;
     for first in rows.clone().step_by(LANES) {
         let count = (rows.end - first).min(LANES);
-        let next = job.next(&rows, first + LANES);
+        let next = job.next(&rows, first + ahead);
         let direct = DirectJob {
             group: sixteen_rows(job, shape, first..first + count, next, [padded, padded_scales]),
             rows: count,
@@ -131,13 +137,14 @@ unsafe fn multiply_panels(
 }
 
 impl QuantJob<'_> {
-    /// First row to prefetch while the group before `row` is multiplied: `row` itself, or at the
-    /// end of `rows` the first row that the thread computes next.
+    /// First row to prefetch while an earlier group is multiplied: `row` itself, or after the end
+    /// of `rows` the row as far into those that the thread computes next.
     fn next(&self, rows: &Range<usize>, row: usize) -> *const u8 {
+        let row_bytes = self.weight.row_bytes();
         if row < rows.end {
-            self.weight.data.as_ptr().wrapping_add(row * self.weight.row_bytes())
+            self.weight.data.as_ptr().wrapping_add(row * row_bytes)
         } else {
-            self.next
+            self.next.wrapping_add((row - rows.end) * row_bytes)
         }
     }
 

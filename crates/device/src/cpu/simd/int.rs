@@ -12,10 +12,15 @@ pub(in crate::cpu) trait SimdInt: Simd {
     unsafe fn store_i(to: *mut u8, value: Self::I);
     /// Loads quarter q from the 16 bytes at `from + q * stride`.
     unsafe fn load_quarters(from: *const u8, stride: usize) -> Self::I;
+    /// Loads the 32 bytes at `from + row * stride` of each of 16 rows; vector w has word w of all
+    /// rows, with the row as lane.
+    unsafe fn load_columns(from: *const u8, stride: usize) -> [Self::I; 8];
     /// Loads the 16 bytes at `from` into every quarter.
     unsafe fn splat_quarter(from: *const i8) -> Self::I;
     /// Word k of quarter q of vector w becomes word w of quarter q of vector k.
     unsafe fn transpose_quarters(vectors: [Self::I; 4]) -> [Self::I; 4];
+    /// Word w of quarter q is the sum of the words of quarter q of vector w.
+    unsafe fn sum_quarters(vectors: [Self::I; 4]) -> Self::I;
     /// Adds to each lane of `acc` the four products of its unsigned bytes of `codes` with its
     /// signed bytes of `x`, without saturation.
     unsafe fn dot(acc: Self::I, codes: Self::I, x: Self::I) -> Self::I;

@@ -30,6 +30,29 @@ impl SimdInt for Avx2 {
         ]
     }
     #[inline(always)]
+    unsafe fn load_columns(from: *const u8, stride: usize) -> [[__m256i; 2]; 8] {
+        // Rows i and 4 + i in the registers of vector i, rows 8 + i and 12 + i in those of 4 + i.
+        let mut rows = [[_mm256_setzero_si256(); 2]; 8];
+        for (i, row) in rows.iter_mut().enumerate() {
+            let first = from.add((i / 4 * 8 + i % 4) * stride);
+            *row = [
+                _mm256_loadu_si256(first.cast()),
+                _mm256_loadu_si256(first.add(4 * stride).cast()),
+            ];
+        }
+        let [a, b, c, d, e, f, g, h] = rows;
+        let first = Self::transpose_quarters([a, b, c, d]);
+        let last = Self::transpose_quarters([e, f, g, h]);
+        let mut columns = [[_mm256_setzero_si256(); 2]; 8];
+        for i in 0..4 {
+            for (half, [a, b]) in [first[i], last[i]].into_iter().enumerate() {
+                columns[i][half] = _mm256_permute2x128_si256::<0x20>(a, b);
+                columns[4 + i][half] = _mm256_permute2x128_si256::<0x31>(a, b);
+            }
+        }
+        columns
+    }
+    #[inline(always)]
     unsafe fn splat_quarter(from: *const i8) -> [__m256i; 2] {
         [_mm256_broadcastsi128_si256(_mm_loadu_si128(from.cast())); 2]
     }
@@ -45,6 +68,19 @@ impl SimdInt for Avx2 {
             out[1][half] = _mm256_unpackhi_epi64(ab_low, cd_low);
             out[2][half] = _mm256_unpacklo_epi64(ab_high, cd_high);
             out[3][half] = _mm256_unpackhi_epi64(ab_high, cd_high);
+        }
+        out
+    }
+    #[inline(always)]
+    unsafe fn sum_quarters(vectors: [[__m256i; 2]; 4]) -> [__m256i; 2] {
+        let mut out = [_mm256_setzero_si256(); 2];
+        for half in 0..2 {
+            let [a, b, c, d] =
+                [vectors[0][half], vectors[1][half], vectors[2][half], vectors[3][half]];
+            let ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+            let cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+            out[half] =
+                _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
         }
         out
     }

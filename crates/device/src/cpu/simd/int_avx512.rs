@@ -28,6 +28,31 @@ impl<const BF16: bool> SimdInt for Avx512<BF16> {
         _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
     }
     #[inline(always)]
+    unsafe fn load_columns(from: *const u8, stride: usize) -> [__m512i; 8] {
+        // Rows i and 4 + i in the halves of vector i, rows 8 + i and 12 + i in those of 4 + i.
+        let mut rows = [_mm512_setzero_si512(); 8];
+        for (i, row) in rows.iter_mut().enumerate() {
+            let first = from.add((i / 4 * 8 + i % 4) * stride);
+            let low = _mm512_castsi256_si512(_mm256_loadu_si256(first.cast()));
+            let high = _mm256_loadu_si256(first.add(4 * stride).cast());
+            // A masked load, which needs no shuffle.
+            *row = _mm512_mask_broadcast_i64x4(low, 0xf0, high);
+        }
+        let [a, b, c, d, e, f, g, h] = rows;
+        let [a, b, c, d] = Self::transpose_quarters([a, b, c, d]);
+        let [e, f, g, h] = Self::transpose_quarters([e, f, g, h]);
+        [
+            _mm512_shuffle_i32x4::<0x88>(a, e),
+            _mm512_shuffle_i32x4::<0x88>(b, f),
+            _mm512_shuffle_i32x4::<0x88>(c, g),
+            _mm512_shuffle_i32x4::<0x88>(d, h),
+            _mm512_shuffle_i32x4::<0xdd>(a, e),
+            _mm512_shuffle_i32x4::<0xdd>(b, f),
+            _mm512_shuffle_i32x4::<0xdd>(c, g),
+            _mm512_shuffle_i32x4::<0xdd>(d, h),
+        ]
+    }
+    #[inline(always)]
     unsafe fn splat_quarter(from: *const i8) -> __m512i {
         _mm512_broadcast_i32x4(_mm_loadu_si128(from.cast()))
     }
@@ -42,6 +67,13 @@ impl<const BF16: bool> SimdInt for Avx512<BF16> {
             _mm512_unpacklo_epi64(ab_high, cd_high),
             _mm512_unpackhi_epi64(ab_high, cd_high),
         ]
+    }
+    #[inline(always)]
+    unsafe fn sum_quarters(vectors: [__m512i; 4]) -> __m512i {
+        let [a, b, c, d] = vectors;
+        let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+        _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd))
     }
     #[inline(always)]
     unsafe fn dot(acc: __m512i, codes: __m512i, x: __m512i) -> __m512i {

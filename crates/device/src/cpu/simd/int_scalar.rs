@@ -25,12 +25,23 @@ impl SimdInt for Scalar {
         std::array::from_fn(|l| word(from, l / 4 * stride + l % 4 * 4))
     }
     #[inline(always)]
+    unsafe fn load_columns(from: *const u8, stride: usize) -> [[i32; LANES]; 8] {
+        std::array::from_fn(|w| std::array::from_fn(|row| word(from, row * stride + 4 * w)))
+    }
+    #[inline(always)]
     unsafe fn splat_quarter(from: *const i8) -> [i32; LANES] {
         Self::load_quarters(from.cast(), 0)
     }
     #[inline(always)]
     unsafe fn transpose_quarters(vectors: [[i32; LANES]; 4]) -> [[i32; LANES]; 4] {
         std::array::from_fn(|k| std::array::from_fn(|l| vectors[l % 4][l / 4 * 4 + k]))
+    }
+    #[inline(always)]
+    unsafe fn sum_quarters(vectors: [[i32; LANES]; 4]) -> [i32; LANES] {
+        std::array::from_fn(|l| {
+            let quarter = &vectors[l % 4][l / 4 * 4..][..4];
+            quarter.iter().fold(0, |sum: i32, word| sum.wrapping_add(*word))
+        })
     }
     #[inline(always)]
     unsafe fn dot(mut acc: [i32; LANES], codes: [i32; LANES], x: [i32; LANES]) -> [i32; LANES] {
