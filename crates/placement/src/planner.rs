@@ -97,6 +97,7 @@ impl<'a> Planner<'a> {
             kv_blocks: footprint.kv_blocks,
             weights_bytes: weights.bytes(),
             stored_bytes: weights.stored_bytes,
+            expert_cache_bytes: 0,
             tiers: tiers(solution),
             modules,
             spill: self.spill(solution, machine, limits),

@@ -1,10 +1,9 @@
 //! The second branch of a layer: an MLP or a mixture of experts.
 
 use checkpoint::ModelConfig;
-use device::DeviceError;
 use device::backend::{Backend, Epilogue};
 
-use super::{ActivationBuffers, LayerContext, Mlp, MlpShape, MoeBlock};
+use super::{ActivationBuffers, LayerContext, LayerError, Mlp, MlpShape, MoeBlock};
 use crate::weights::{TensorView, WeightError};
 
 /// The feed-forward network of a layer.
@@ -45,9 +44,9 @@ impl<B: Backend> FeedForward<B> {
         &self,
         ctx: &LayerContext<B>,
         buffers: &mut ActivationBuffers<B>,
-    ) -> Result<(), DeviceError> {
+    ) -> Result<(), LayerError> {
         match self {
-            FeedForward::Dense(mlp) => mlp.forward(ctx, buffers),
+            FeedForward::Dense(mlp) => Ok(mlp.forward(ctx, buffers)?),
             FeedForward::Experts(moe) => moe.forward(ctx, buffers),
         }
     }

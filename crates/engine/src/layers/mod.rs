@@ -4,6 +4,7 @@
 mod attention;
 mod buffers;
 mod context;
+mod error;
 mod expert_linear;
 mod feed_forward;
 mod latent_attention;
@@ -12,11 +13,13 @@ mod mlp;
 mod moe;
 mod norm;
 mod rope;
+mod routed_experts;
 mod self_attention;
 
 pub(crate) use attention::Attention;
 pub(crate) use buffers::{ActivationBuffers, BufferWidths};
 pub(crate) use context::LayerContext;
+pub(crate) use error::LayerError;
 pub(crate) use feed_forward::FeedForward;
 pub(crate) use latent_attention::LatentAttention;
 pub(crate) use linear::{Linear, Matmul};

@@ -8,8 +8,9 @@ use device::backend::Backend;
 use device::cpu::Cpu;
 use device::cuda::Gpu;
 
-use super::disk_stream::{DiskReader, DiskStream};
-use super::plan::{LoadPlan, StreamedModule, bytes_in_memory};
+use super::disk_stream::{DiskReader, DiskStream, ExpertSources, MODULE_LIMIT};
+use super::expert_cache::{ExpertLayout, ExpertReader, ExpertStore};
+use super::plan::{LoadPlan, StreamedModule, StreamedTensor, bytes_in_memory};
 use super::read::LoadedTensors;
 use super::{LoadError, LoadRequest};
 use crate::devices::{DeviceId, DeviceSet, OnDevice};
@@ -18,18 +19,24 @@ use crate::layers::{Norm, Rope};
 use crate::models::{
     Embedding, HostLayer, HostLmHead, ModelCapacity, ModelParts, TransformerLayer, lm_head,
 };
-use crate::weights::{DiskRows, OpenShards, Tensors, WeightError};
+use crate::weights::{DiskRows, ExpertShapes, OpenShards, Tensors, WeightError};
 
 /// Builds the modules of the model from `tensors`, on the devices of the plan.
 pub(crate) fn assemble(
     request: &LoadRequest,
     plan: &LoadPlan,
-    tensors: &LoadedTensors,
+    tensors: &mut LoadedTensors,
     shards: &Arc<OpenShards>,
     devices: DeviceSet,
 ) -> Result<ModelParts, LoadError> {
     let (config, placement) = (&request.checkpoint.config, &plan.placement);
-    let stream = disk_stream(request, &devices.cpu, plan, shards)?;
+    let experts = expert_store(request, &devices.cpu, plan, shards)?;
+    let sources = experts.iter().flat_map(ExpertStore::sources);
+    let sources: ExpertSources = sources.collect();
+    for (module, source) in sources.values() {
+        tensors.host.insert_experts(module.clone(), source.clone());
+    }
+    let stream = disk_stream(request, &devices.cpu, plan, (shards, sources))?;
     let host_layer = |layer| match &stream {
         Some(stream) if plan.streamed.contains_key(&StreamedModule::Layer(layer)) => {
             Ok(HostLayer::OnDisk(stream.clone()))
@@ -66,6 +73,7 @@ pub(crate) fn assemble(
         },
         lm_head,
         dtypes: bytes_by_dtype(plan),
+        expert_cache: experts.map(|experts| experts.stats.clone()),
         config: config.clone(),
         placement: placement.clone(),
         devices,
@@ -76,7 +84,7 @@ fn disk_stream(
     request: &LoadRequest,
     cpu: &Cpu,
     plan: &LoadPlan,
-    shards: &Arc<OpenShards>,
+    (shards, experts): (&Arc<OpenShards>, ExpertSources),
 ) -> Result<Option<Arc<DiskStream>>, LoadError> {
     if plan.streamed.is_empty() {
         return Ok(None);
@@ -85,11 +93,39 @@ fn disk_stream(
         shards: shards.clone(),
         config: request.checkpoint.config.clone(),
         modules: plan.streamed.clone().into_iter().collect(),
+        experts,
         cpu: cpu.clone(),
         threads: request.reader_threads(),
         watch: request.watch.clone(),
     };
     DiskStream::start(reader).map(|stream| Some(Arc::new(stream)))
+}
+
+/// The store of the routed experts on disk; `None` if there are none.
+fn expert_store(
+    request: &LoadRequest,
+    cpu: &Cpu,
+    plan: &LoadPlan,
+    shards: &Arc<OpenShards>,
+) -> Result<Option<Arc<ExpertStore>>, LoadError> {
+    let config = &request.checkpoint.config;
+    let Some(moe) = config.moe.filter(|_| !plan.experts_on_disk.is_empty()) else {
+        return Ok(None);
+    };
+    let shapes = ExpertShapes::new(config, moe);
+    let layout = |(layer, tensors): (&usize, &Vec<StreamedTensor>)| {
+        ExpertLayout::new(*layer, shapes, tensors)
+    };
+    let layers = plan.experts_on_disk.iter().map(layout).collect::<Result<_, _>>()?;
+    let reader = ExpertReader {
+        shards: shards.clone(),
+        layers: Arc::new(layers),
+        cpu: cpu.clone(),
+        threads: request.reader_threads(),
+        watch: request.watch.clone(),
+    };
+    ExpertStore::start(reader, request.plan.expert_cache_bytes, MODULE_LIMIT)
+        .map(|store| Some(Arc::new(store)))
 }
 
 fn embedding(
@@ -132,7 +168,8 @@ fn final_norm<B: Backend>(
 fn bytes_by_dtype(plan: &LoadPlan) -> BTreeMap<&'static str, u64> {
     let mut bytes = BTreeMap::new();
     let resident = plan.resident.iter().map(|tensor| (tensor.entry, tensor.dtype));
-    let streamed = plan.streamed.values().flatten().map(|(entry, dtype)| (entry, *dtype));
+    let on_disk = plan.streamed.values().chain(plan.experts_on_disk.values());
+    let streamed = on_disk.flatten().map(|(entry, dtype)| (entry, *dtype));
     for (entry, dtype) in resident.chain(streamed).filter(|(entry, _)| entry.shape.len() > 1) {
         *bytes.entry(dtype.name()).or_default() += bytes_in_memory(entry, dtype);
     }

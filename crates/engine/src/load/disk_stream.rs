@@ -2,6 +2,7 @@
 //! layer while the current one is computed (double buffering).
 
 use base::unpoisoned;
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,11 +19,14 @@ use super::read::{LoadedTensors, Readers, read};
 use crate::devices::OnDevice;
 use crate::layers::Linear;
 use crate::models::{ForwardError, LayerSource, TransformerLayer, lm_head};
-use crate::weights::OpenShards;
+use crate::weights::{ExpertSource, OpenShards};
 
 /// Limit on a forward pass's wait for one module. It protects callers that run without a
 /// supervisor, whose stall limit is shorter.
-const MODULE_TIMEOUT_S: u64 = 600;
+pub(crate) const MODULE_LIMIT: Duration = Duration::from_secs(600);
+
+/// The routed experts that are on disk, by layer: the name of their module, and their source.
+pub(crate) type ExpertSources = BTreeMap<usize, (String, Arc<dyn ExpertSource<Cpu>>)>;
 
 /// The weights of a streamed module. Dropped after use, which frees their buffer.
 enum StreamedWeights {
@@ -36,6 +40,8 @@ pub(crate) struct DiskReader {
     pub config: ModelConfig,
     /// In the order of a forward pass.
     pub modules: Vec<(StreamedModule, Vec<StreamedTensor>)>,
+    /// Not read with their layers.
+    pub experts: ExpertSources,
     pub cpu: Cpu,
     pub threads: usize,
     pub watch: Watch,
@@ -64,11 +70,11 @@ impl DiskStream {
 
     fn next(&self, module: &str) -> Result<StreamedWeights, ForwardError> {
         let arrivals = unpoisoned(self.arrivals.lock());
-        match arrivals.recv_timeout(Duration::from_secs(MODULE_TIMEOUT_S)) {
+        match arrivals.recv_timeout(MODULE_LIMIT) {
             Ok(weights) => weights.map_err(ForwardError::disk),
             Err(RecvTimeoutError::Timeout) => Err(ForwardError::DiskTimeout {
                 module: module.to_owned(),
-                limit_s: MODULE_TIMEOUT_S,
+                limit_s: MODULE_LIMIT.as_secs(),
             }),
             Err(RecvTimeoutError::Disconnected) => {
                 let cause = LoadError::Defect { what: "the disk tier's reader".to_owned() };
@@ -136,9 +142,12 @@ impl DiskReader {
             name: "disk tier",
             gpus: None,
         };
-        let LoadedTensors { host, .. } = read(&readers, &requests)?;
+        let LoadedTensors { mut host, .. } = read(&readers, &requests)?;
         Ok(match module {
             StreamedModule::Layer(layer) => {
+                if let Some((module, source)) = self.experts.get(&layer) {
+                    host.insert_experts(module.clone(), source.clone());
+                }
                 let weights = TransformerLayer::new(&host, &self.config, layer)?;
                 StreamedWeights::Layer(layer, Box::new(weights))
             }

@@ -52,6 +52,9 @@ pub(crate) struct LoadPlan<'a> {
     pub resident: Vec<TensorPlan<'a>>,
     /// In the order of a forward pass.
     pub streamed: BTreeMap<StreamedModule, Vec<StreamedTensor>>,
+    /// The routed experts of layers that keep them on disk: each pass reads only those that it uses
+    /// and the cache does not have. By layer.
+    pub experts_on_disk: BTreeMap<usize, Vec<StreamedTensor>>,
     /// The embedding, if it is on the disk tier: each pass reads only the rows of its tokens.
     pub embedding_on_disk: Option<(&'a TensorEntry, Dtype)>,
 }
@@ -74,6 +77,7 @@ impl<'a> LoadPlan<'a> {
             gpus,
             resident: Vec::new(),
             streamed: BTreeMap::new(),
+            experts_on_disk: BTreeMap::new(),
             embedding_on_disk: None,
         };
         for expected in expected_tensors(config) {
@@ -101,6 +105,12 @@ impl<'a> LoadPlan<'a> {
             if entry.shape.len() > 1 {
                 self.placement.matrix_dtypes.insert((self.device(tier), dtype));
             }
+            return;
+        }
+        if let ModuleKind::Layer(layer) = kind
+            && is_routed_expert(&entry.name)
+        {
+            self.experts_on_disk.entry(layer).or_default().push((entry.clone(), dtype));
             return;
         }
         let mut stream =
@@ -143,8 +153,8 @@ impl<'a> LoadPlan<'a> {
     }
 
     fn tensors_on_disk(&self) -> impl Iterator<Item = (&TensorEntry, Dtype)> {
-        let streamed = self.streamed.values().flatten().map(|(entry, dtype)| (entry, *dtype));
-        streamed.chain(self.embedding_on_disk)
+        let tensors = self.streamed.values().chain(self.experts_on_disk.values()).flatten();
+        tensors.map(|(entry, dtype)| (entry, *dtype)).chain(self.embedding_on_disk)
     }
 
     /// The device that computes the modules of a tier.
@@ -249,6 +259,11 @@ fn module_placement(tiers: &[(ModuleKind, Tier)], gpus: &[usize], tied: bool) ->
         }
     }
     placement
+}
+
+/// Whether a tensor is a part of the experts that a router chooses from.
+fn is_routed_expert(tensor: &str) -> bool {
+    tensor.contains(".experts.")
 }
 
 /// Bytes that a tensor takes in `dtype`.

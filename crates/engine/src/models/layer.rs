@@ -8,7 +8,7 @@ use super::llama::LlamaLayer;
 use super::olmo2::Olmo2Layer;
 use super::phi::PhiLayer;
 use super::{deepseek, phi3};
-use crate::layers::{ActivationBuffers, LayerContext};
+use crate::layers::{ActivationBuffers, LayerContext, LayerError};
 use crate::weights::Tensors;
 
 /// A transformer layer with all its weights.
@@ -51,11 +51,11 @@ impl<B: Backend> TransformerLayer<B> {
         &self,
         ctx: &mut LayerContext<B>,
         buffers: &mut ActivationBuffers<B>,
-    ) -> Result<(), DeviceError> {
+    ) -> Result<(), LayerError> {
         match self {
             TransformerLayer::Llama(layer) => layer.forward(ctx, buffers),
-            TransformerLayer::Olmo2(layer) => layer.forward(ctx, buffers),
-            TransformerLayer::Phi(layer) => layer.forward(ctx, buffers),
+            TransformerLayer::Olmo2(layer) => Ok(layer.forward(ctx, buffers)?),
+            TransformerLayer::Phi(layer) => Ok(layer.forward(ctx, buffers)?),
         }
     }
 }

@@ -4,10 +4,12 @@
 //! have this layer with another attention ([`SelfAttention`]) or fused projections.
 
 use checkpoint::ModelConfig;
-use device::{Backend, DeviceError};
+use device::Backend;
 
 use super::layer::add_to_residual;
-use crate::layers::{ActivationBuffers, Attention, FeedForward, LayerContext, Norm, SelfAttention};
+use crate::layers::{
+    ActivationBuffers, Attention, FeedForward, LayerContext, LayerError, Norm, SelfAttention,
+};
 use crate::weights::{TensorView, WeightError};
 
 /// One transformer layer.
@@ -48,7 +50,7 @@ impl<B: Backend> LlamaLayer<B> {
         &self,
         ctx: &mut LayerContext<B>,
         buffers: &mut ActivationBuffers<B>,
-    ) -> Result<(), DeviceError> {
+    ) -> Result<(), LayerError> {
         let ActivationBuffers { x, norm_out, packed, .. } = buffers;
         let epilogue = self.attention.epilogue(ctx, packed);
         self.attn_norm.forward(ctx.backend(), x, norm_out, Some(epilogue))?;
@@ -57,6 +59,6 @@ impl<B: Backend> LlamaLayer<B> {
         let epilogue = self.feed_forward.epilogue(ctx, packed);
         self.ffn_norm.add_forward(ctx.backend(), x, attn_out, norm_out, epilogue)?;
         self.feed_forward.forward(ctx, buffers)?;
-        add_to_residual(ctx, buffers)
+        Ok(add_to_residual(ctx, buffers)?)
     }
 }
