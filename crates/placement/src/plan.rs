@@ -25,6 +25,9 @@ pub struct Plan {
     pub weights_bytes: u64,
     /// Bytes of the weights of all modules as stored.
     pub stored_bytes: u64,
+    /// Bytes of host memory for a cache of the routed experts on disk; 0 if there are none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub expert_cache_bytes: u64,
     /// The tiers: GPUs, then host memory, then disk.
     pub tiers: Vec<TierPlan>,
     /// Each module with its tier, bytes and reason.
@@ -182,6 +185,10 @@ impl Plan {
     pub fn uses(&self, tier: Tier) -> bool {
         self.device_map.iter().any(|(_, on)| *on == tier)
     }
+}
+
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 fn as_map<S: Serializer>(map: &[(String, Tier)], to: S) -> Result<S::Ok, S::Error> {

@@ -22,7 +22,7 @@ use crate::weights::OpenShards;
 
 /// Limit on a forward pass's wait for one module. It protects callers that run without a
 /// supervisor, whose stall limit is shorter.
-const MODULE_TIMEOUT_S: u64 = 600;
+pub(crate) const MODULE_LIMIT: Duration = Duration::from_secs(600);
 
 /// The weights of a streamed module. Dropped after use, which frees their buffer.
 enum StreamedWeights {
@@ -64,11 +64,11 @@ impl DiskStream {
 
     fn next(&self, module: &str) -> Result<StreamedWeights, ForwardError> {
         let arrivals = unpoisoned(self.arrivals.lock());
-        match arrivals.recv_timeout(Duration::from_secs(MODULE_TIMEOUT_S)) {
+        match arrivals.recv_timeout(MODULE_LIMIT) {
             Ok(weights) => weights.map_err(ForwardError::disk),
             Err(RecvTimeoutError::Timeout) => Err(ForwardError::DiskTimeout {
                 module: module.to_owned(),
-                limit_s: MODULE_TIMEOUT_S,
+                limit_s: MODULE_LIMIT.as_secs(),
             }),
             Err(RecvTimeoutError::Disconnected) => {
                 let cause = LoadError::Defect { what: "the disk tier's reader".to_owned() };

@@ -73,6 +73,8 @@ pub struct TestLoad {
     pub concurrency: usize,
     pub threads: usize,
     pub machine: Machine,
+    /// Bytes for the cache of routed experts on disk; `None`: those of the plan.
+    pub expert_cache_bytes: Option<u64>,
 }
 
 impl Default for TestLoad {
@@ -88,6 +90,7 @@ impl Default for TestLoad {
                 host: Host { total_bytes: 8 << 30, ..Host::default() },
                 ..Machine::default()
             },
+            expert_cache_bytes: None,
         }
     }
 }
@@ -119,7 +122,8 @@ impl TestLoad {
         change: impl FnOnce(&mut LoadRequest),
     ) -> Result<Loaded, LoadError> {
         let checkpoint = Checkpoint::open(path).expect("open the checkpoint");
-        let plan = self.plan(&checkpoint);
+        let mut plan = self.plan(&checkpoint);
+        plan.expert_cache_bytes = self.expert_cache_bytes.unwrap_or(plan.expert_cache_bytes);
         let watch = Watch::silent();
         let mut request = LoadRequest {
             threads: Some(self.threads),
