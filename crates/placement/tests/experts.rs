@@ -68,13 +68,11 @@ fn all_attention_goes_to_a_gpu_of_24_gib() {
          model.layers.0-47.mlp.experts -> cpu"
     );
     assert!(plan.spill.is_none() && plan.disk_spill.is_none());
-    println!("{}", plan.describe());
     contains(&plan.describe(), &["note: routed experts stay off the GPUs"]);
     // Of a host with 40 GiB a part of the experts goes to disk, and nothing leaves the GPU.
     let small =
         planned("qwen3-30b-a3b", &text.replace("128GiB", "40GiB"), |limits| limits.disk = true)
             .unwrap();
-    println!("{}", small.describe());
     assert!(small.runs().starts_with(
         "model.embed_tokens -> 0, model.layers.0-47 -> 0, model.norm -> 0, lm_head -> 0, model.layers.0-"
     ));
