@@ -3,6 +3,9 @@ use crate::{DeviceMapMode, Limits, Machine, PlanError};
 use checkpoint::ModelConfig;
 use std::borrow::Cow;
 
+/// Whether GPU kernels compute routed experts.
+pub(crate) const GPUS_COMPUTE_EXPERTS: bool = false;
+
 /// What a GPU has no kernel for in a model; `None`: GPUs compute the whole model.
 pub fn without_gpu_kernel(config: &ModelConfig) -> Option<&'static str> {
     if config.mla.is_some() {

@@ -1,6 +1,6 @@
 //! Makes a [`Plan`] with reasons, predictions and warnings from inventory, machine and limits.
 use crate::alternatives::{self, Goal};
-use crate::assign::{AssignError, HostNeed};
+use crate::assign::{AssignError, Assigned, HostNeed};
 use crate::footprint::Weights;
 use crate::gpu_support::usable_machine;
 use crate::solver::{Solution, Solver};
@@ -78,8 +78,18 @@ impl<'a> Planner<'a> {
             }
         };
         let placed = weights.modules.iter().zip(assigned.tiers.iter().copied());
-        let modules: Vec<ModulePlan> =
-            placed.zip(problem.items.iter().zip(reasons)).map(module).collect();
+        let mut modules: Vec<ModulePlan> = Vec::new();
+        for part in placed.zip(problem.items.iter().zip(reasons)) {
+            let is_experts = part.1.0.is_experts();
+            let part = module(part);
+            match modules.last_mut() {
+                // Routed experts on the tier of their layer are a part of it.
+                Some(layer) if is_experts && layer.tier == part.tier => {
+                    layer.weights_bytes += part.weights_bytes;
+                }
+                _ => modules.push(part),
+            }
+        }
         let predicted = predict::predict(
             problem,
             machine,
@@ -119,11 +129,11 @@ impl<'a> Planner<'a> {
     }
 
     fn spill(&self, solution: &Solution, machine: &Machine, limits: &Limits) -> Option<Spill> {
-        let bytes = solution.off_bytes();
+        let bytes = solution.spilled_bytes();
         if machine.gpus.is_empty() || bytes == 0 || is_fixed_by_map(limits) {
             return None;
         }
-        let modules = solution.assigned.tiers.iter().filter(|tier| !tier.is_gpu()).count();
+        let modules = modules(solution, solution.spilled());
         let shortage = reason::nearest_shortage(&solution.problem, &solution.assigned.tiers);
         let changes = alternatives::that_reach(&self.solver, machine, limits, Goal::NoSpill);
         Some(Spill { bytes, modules, shortage, changes })
@@ -131,7 +141,8 @@ impl<'a> Planner<'a> {
 
     fn disk_spill(&self, solution: &Solution, machine: &Machine, limits: &Limits) -> Option<Spill> {
         let Solution { problem, assigned, .. } = solution;
-        let modules = assigned.tiers.iter().filter(|tier| **tier == Tier::Disk).count();
+        let on_disk = assigned.tiers.iter().enumerate().filter(|(_, tier)| **tier == Tier::Disk);
+        let modules = modules(solution, on_disk.map(|(index, _)| index));
         if modules == 0 || is_fixed_by_map(limits) {
             return None;
         }
@@ -144,6 +155,14 @@ impl<'a> Planner<'a> {
         let changes = alternatives::that_reach(&self.solver, machine, limits, Goal::NothingOnDisk);
         Some(Spill { bytes, modules, shortage, changes })
     }
+}
+
+/// The number of modules, of which a layer and its routed experts on one tier are one.
+fn modules(solution: &Solution, indices: impl Iterator<Item = usize>) -> usize {
+    let Solution { problem, assigned: Assigned { tiers, .. }, .. } = solution;
+    let is_own =
+        |index: &usize| !problem.items[*index].is_experts() || tiers[*index] != tiers[*index - 1];
+    indices.filter(is_own).count()
 }
 
 /// Whether the device map prescribes the tiers off the GPUs, so that no spill is reported.

@@ -71,7 +71,11 @@ fn off_the_gpus(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option<
     let real = |tier: &Tier| matches!(tier, Tier::Gpu(gpu) if !machine.gpus[*gpu].is_virtual);
     let bytes_on = |tier: Tier| -> u64 {
         let read = |at: &usize| tiers[*at] == tier && problem.is_computed(*at);
-        (0..tiers.len()).filter(read).map(|at| problem.items[at].active).sum()
+        let bytes = |at: usize| match tier {
+            Tier::Disk => problem.items[at].read_from_disk(),
+            _ => problem.items[at].active,
+        };
+        (0..tiers.len()).filter(read).map(bytes).sum()
     };
     let (on_cpu, on_disk) = (bytes_on(Tier::Cpu), bytes_on(Tier::Disk));
     if on_cpu + on_disk == 0 || !tiers.iter().any(real) {
@@ -140,7 +144,9 @@ fn token_s(problem: &Problem, machine: &Machine, tiers: &[Tier], kv_share: f64) 
             seconds += kv_bytes / rate(compute)?;
         }
         seconds += match tier {
-            Tier::Disk if problem.is_computed(index) => item.weights as f64 / rate(Tier::Disk)?,
+            Tier::Disk if problem.is_computed(index) => {
+                item.read_from_disk() as f64 / rate(Tier::Disk)?
+            }
             Tier::Disk => DISK_ROW_NS as f64 / 1e9,
             _ if item.active == 0 => 0.0,
             _ => item.active as f64 / rate(compute)?,

@@ -3,6 +3,7 @@ use crate::footprint::{
     DRIVER_BYTES, Footprint, GPU_PINNED_BYTES, GPU_STAGING_BYTES, PINNED_RING_BYTES, PROGRAM_BYTES,
     READERS_MAX, STAGING_PER_READER_BYTES, Weights,
 };
+use crate::gpu_support::GPUS_COMPUTE_EXPERTS;
 use crate::machine::DefaultRates;
 use crate::{GpuSpec, Limits, Machine, Tier};
 use checkpoint::ModuleKind;
@@ -18,6 +19,19 @@ pub(crate) struct ModuleBytes {
     pub active: u64,
 }
 
+impl ModuleBytes {
+    /// Whether the module is the routed experts of a layer.
+    pub fn is_experts(&self) -> bool {
+        matches!(self.kind, ModuleKind::Experts(_))
+    }
+
+    /// Bytes that are read from disk for one token if the weights stay there: all of them, but of
+    /// routed experts only the chosen ones.
+    pub fn read_from_disk(&self) -> u64 {
+        if self.is_experts() { self.active } else { self.weights }
+    }
+}
+
 /// The budgets of a GPU, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GpuBudget {
@@ -31,6 +45,8 @@ pub(crate) struct GpuBudget {
     /// Memory bandwidth in bytes per second.
     pub rate: u64,
     pub is_virtual: bool,
+    /// Whether routed experts may be on the GPU.
+    pub holds_experts: bool,
 }
 
 /// Bytes that a tier uses in addition to weights, keys and values.
@@ -57,9 +73,10 @@ impl GpuBudget {
         weights <= self.budget && weights.saturating_add(kv) <= self.space()
     }
 
-    /// Whether the two GPUs are interchangeable: same budget, space and bandwidth.
+    /// Whether the two GPUs are interchangeable: same budget, space, bandwidth and modules.
     pub fn is_twin(&self, other: &GpuBudget) -> bool {
-        (self.budget, self.space(), self.rate) == (other.budget, other.space(), other.rate)
+        let key = |gpu: &GpuBudget| (gpu.budget, gpu.space(), gpu.rate, gpu.holds_experts);
+        key(self) == key(other)
     }
 }
 
@@ -92,7 +109,7 @@ impl HostBudget {
 /// All values that an assignment depends on.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
-    /// Embedding, layers, norm and head, in this order.
+    /// Embedding, layers, norm and head, in this order. The routed experts of a layer follow it.
     pub items: Vec<ModuleBytes>,
     pub tied: bool,
     pub gpus: Vec<GpuBudget>,
@@ -139,8 +156,19 @@ impl Problem {
         }
     }
 
-    pub fn layers(&self) -> usize {
-        self.items.len() - 3
+    /// Whether a layer has routed experts.
+    pub fn has_experts(&self) -> bool {
+        self.items.iter().any(ModuleBytes::is_experts)
+    }
+
+    /// Whether any GPU may hold a module, if it is large enough.
+    pub fn may_be_on_a_gpu(&self, index: usize) -> bool {
+        (0..self.gpus.len()).any(|gpu| self.may_be_on(index, gpu))
+    }
+
+    /// Whether a GPU may hold a module, if it is large enough.
+    pub fn may_be_on(&self, index: usize, gpu: usize) -> bool {
+        self.gpus[gpu].holds_experts || !self.items[index].is_experts()
     }
 
     /// Index of the final norm.
@@ -157,6 +185,16 @@ impl Problem {
     /// has only a few kilobytes.
     pub fn may_stream(&self, index: usize) -> bool {
         self.disk_budget > 0 && index != self.norm()
+    }
+
+    /// Bytes of a buffer for a module that is read from disk in each forward pass. A layer is read
+    /// with its routed experts.
+    pub fn stream_bytes(&self, index: usize) -> u64 {
+        let is_experts =
+            |index: &usize| self.items.get(*index).is_some_and(ModuleBytes::is_experts);
+        let other =
+            if is_experts(&index) { Some(index - 1) } else { Some(index + 1).filter(is_experts) };
+        self.items[index].weights + other.map_or(0, |other| self.items[other].weights)
     }
 
     /// Whether a forward pass computes with all weights of the module. Of an untied embedding it
@@ -200,6 +238,8 @@ fn gpu(index: usize, machine: &Machine, footprint: &Footprint, limits: &Limits) 
         fixed,
         rate: rate.unwrap_or(ordinary).max(1),
         is_virtual: gpu.is_virtual,
+        // The CPU computes what is on a virtual GPU.
+        holds_experts: gpu.is_virtual || GPUS_COMPUTE_EXPERTS,
     }
 }
 

@@ -22,12 +22,17 @@ pub(crate) struct Solution<'p> {
 }
 
 impl Solution<'_> {
-    /// Bytes of weights in host memory and on disk.
-    pub fn off_bytes(&self) -> u64 {
-        let off = |(tier, item): (&Tier, &crate::problem::ModuleBytes)| {
-            if tier.is_gpu() { 0 } else { item.weights }
-        };
-        self.assigned.tiers.iter().zip(&self.problem.items).map(off).sum()
+    /// Bytes of weights that are in host memory or on disk because the GPUs are too small.
+    pub fn spilled_bytes(&self) -> u64 {
+        self.spilled().map(|index| self.problem.items[index].weights).sum()
+    }
+
+    /// Indices of the modules off the GPUs that a larger GPU would hold.
+    pub fn spilled(&self) -> impl Iterator<Item = usize> {
+        let tiers = self.assigned.tiers.iter().enumerate();
+        let spilled =
+            |(index, tier): &(usize, &Tier)| !tier.is_gpu() && self.problem.may_be_on_a_gpu(*index);
+        tiers.filter(spilled).map(|(index, _)| index)
     }
 }
 

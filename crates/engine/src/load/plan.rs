@@ -116,7 +116,9 @@ impl<'a> LoadPlan<'a> {
         let mut stream =
             |module| self.streamed.entry(module).or_default().push((entry.clone(), dtype));
         match kind {
-            ModuleKind::Layer(layer) => stream(StreamedModule::Layer(layer)),
+            ModuleKind::Layer(layer) | ModuleKind::Experts(layer) => {
+                stream(StreamedModule::Layer(layer))
+            }
             ModuleKind::Head => stream(StreamedModule::LmHead),
             ModuleKind::Embedding => {
                 if tied {
@@ -197,18 +199,32 @@ fn dtype_in_memory(
     if usable { Ok(dtype) } else { Err(WeightError::Dtype { tensor: tensor.clone(), found }) }
 }
 
-/// The tier of each module, in the order of a forward pass.
+/// The tier of each module, in the order of a forward pass. Routed experts without an entry of
+/// their own are on the tier of their layer. A layer of which any part is on disk is streamed as a
+/// whole.
 fn module_tiers(
     checkpoint: &Checkpoint,
     plan: &Plan,
 ) -> Result<Vec<(ModuleKind, Tier)>, LoadError> {
     let map: BTreeMap<&str, Tier> =
         plan.device_map.iter().map(|(module, tier)| (module.as_str(), *tier)).collect();
-    let tier = |module: checkpoint::Module| match map.get(module.name.as_str()) {
-        None => Err(LoadError::Unplanned { module: module.name }),
-        Some(tier) => Ok((module.kind, *tier)),
-    };
-    modules(&checkpoint.config).into_iter().map(tier).collect()
+    let mut tiers: Vec<(ModuleKind, Tier)> = Vec::new();
+    for module in modules(&checkpoint.config) {
+        let is_experts = matches!(module.kind, ModuleKind::Experts(_));
+        let of_layer = tiers.last_mut().filter(|_| is_experts).map(|(_, tier)| tier);
+        let own = map.get(module.name.as_str()).copied();
+        let tier = match (own, of_layer) {
+            (Some(own), Some(layer)) if own == Tier::Disk || *layer == Tier::Disk => {
+                *layer = Tier::Disk;
+                Tier::Disk
+            }
+            (Some(own), _) => own,
+            (None, Some(layer)) => *layer,
+            (None, None) => return Err(LoadError::Unplanned { module: module.name }),
+        };
+        tiers.push((module.kind, tier));
+    }
+    Ok(tiers)
 }
 
 /// Rejects plans that place on GPUs what they cannot compute.
@@ -250,6 +266,7 @@ fn module_placement(tiers: &[(ModuleKind, Tier)], gpus: &[usize], tied: bool) ->
         match kind {
             ModuleKind::Embedding => placement.embedding = device,
             ModuleKind::Layer(_) => placement.layers.push(device),
+            ModuleKind::Experts(_) => {}
             ModuleKind::FinalNorm => placement.final_norm = device,
             // A tied lm_head uses the embedding's memory, so its own tier in the device map is
             // ignored.

@@ -1,7 +1,7 @@
 //! Compares `auto` with brute force over every placement of small models on small machines.
 use super::{Assigned, assign};
 use crate::problem::{FixedBytes, GpuBudget, HostBudget, ModuleBytes, Problem};
-use crate::score::{PlacementScore, score};
+use crate::score::{OffBytes, PlacementScore, score};
 use crate::{DeviceMapMode, Tier};
 use checkpoint::ModuleKind;
 use proptest::prelude::*;
@@ -14,8 +14,13 @@ fn every_placement(problem: &Problem) -> Vec<Vec<Tier>> {
         tiers.push(Tier::Disk);
     }
     let free = if problem.tied { problem.items.len() - 1 } else { problem.items.len() };
+    let may = |index: usize, tier: &Tier| match tier {
+        Tier::Gpu(gpu) => problem.gpus[*gpu].holds_experts || !is_experts(problem, index),
+        _ => true,
+    };
     let mut all: Vec<Vec<Tier>> = vec![Vec::new()];
-    for _ in 0..free {
+    for index in 0..free {
+        let tiers: Vec<Tier> = tiers.iter().copied().filter(|tier| may(index, tier)).collect();
         all = all
             .into_iter()
             .flat_map(|p| tiers.iter().map(move |t| [p.as_slice(), &[*t]].concat()))
@@ -25,6 +30,10 @@ fn every_placement(problem: &Problem) -> Vec<Vec<Tier>> {
         all.iter_mut().for_each(|placement| placement.push(placement[0]));
     }
     all
+}
+
+fn is_experts(problem: &Problem, index: usize) -> bool {
+    matches!(problem.items.get(index), Some(item) if matches!(item.kind, ModuleKind::Experts(_)))
 }
 
 /// Whether a placement fits, with the bytes counted independently of the planner.
@@ -39,8 +48,13 @@ fn fits(problem: &Problem, tiers: &[Tier]) -> bool {
     let norm = problem.items.len() - 2;
     let multiplied =
         |i: &usize| *i != norm && (*i != 0 || problem.tied) && problem.items[*i].weights > 0;
-    let streamed =
-        on(Tier::Disk).filter(multiplied).map(|i| problem.items[i].weights).max().unwrap_or(0);
+    // A layer and its routed experts are streamed together.
+    let together = |i: usize| {
+        let first = if is_experts(problem, i) { i - 1 } else { i };
+        let experts = problem.items.get(first + 1).filter(|_| is_experts(problem, first + 1));
+        problem.items[first].weights + experts.map_or(0, |item| item.weights)
+    };
+    let streamed = on(Tier::Disk).filter(multiplied).map(together).max().unwrap_or(0);
     let computes = on(Tier::Cpu).chain(on(Tier::Disk)).any(|i| multiplied(&i));
     let host = &problem.host;
     let fixed = host.fixed.staging + host.fixed.reserve + host.activations(computes);
@@ -51,21 +65,33 @@ fn fits(problem: &Problem, tiers: &[Tier]) -> bool {
         && total <= host.usable
 }
 
-/// Whether the layers of each tier form one contiguous run, and all layers off the GPUs do as well.
+/// Whether the layers of each tier form one contiguous run, all layers off the GPUs do as well, and
+/// the routed experts are on the tiers of their layers, or all off the GPUs and on disk before any
+/// layer is.
 fn in_runs(problem: &Problem, tiers: &[Tier]) -> bool {
-    let layers = &tiers[1..=problem.layers()];
-    let one_run = |is: &dyn Fn(&Tier) -> bool| {
-        let starts = layers
+    let on = |experts: bool| -> Vec<Tier> {
+        let of = |i: &usize| is_experts(problem, *i) == experts;
+        (1..problem.norm()).filter(of).map(|i| tiers[i]).collect()
+    };
+    let (layers, experts) = (on(false), on(true));
+    let one_run = |tiers: &[Tier], is: &dyn Fn(&Tier) -> bool| {
+        let starts = tiers
             .iter()
             .enumerate()
-            .filter(|(i, t)| is(t) && (*i == 0 || !is(&layers[i - 1])))
+            .filter(|(i, t)| is(t) && (*i == 0 || !is(&tiers[i - 1])))
             .count();
         starts <= 1
     };
-    let gpus = (0..problem.gpus.len()).all(|gpu| one_run(&|t| *t == Tier::Gpu(gpu)));
-    gpus && one_run(&|t| *t == Tier::Cpu)
-        && one_run(&|t| *t == Tier::Disk)
-        && one_run(&|t| !t.is_gpu())
+    let on_cpu_and_disk = |tiers: &[Tier]| {
+        one_run(tiers, &|t| *t == Tier::Cpu) && one_run(tiers, &|t| *t == Tier::Disk)
+    };
+    let together = (1..problem.norm())
+        .all(|i| !is_experts(problem, i) || (tiers[i] == tiers[i - 1] && tiers[i].is_gpu()));
+    let apart = experts.iter().all(|t| !t.is_gpu())
+        && on_cpu_and_disk(&experts)
+        && (!layers.contains(&Tier::Disk) || !experts.contains(&Tier::Cpu));
+    let gpus = (0..problem.gpus.len()).all(|gpu| one_run(&layers, &|t| *t == Tier::Gpu(gpu)));
+    gpus && on_cpu_and_disk(&layers) && one_run(&layers, &|t| !t.is_gpu()) && (together || apart)
 }
 
 fn item(kind: ModuleKind, weights: u64, kv: u64) -> ModuleBytes {
@@ -75,6 +101,11 @@ fn item(kind: ModuleKind, weights: u64, kv: u64) -> ModuleBytes {
 #[derive(Debug, Clone)]
 struct ProofCase {
     layers: Vec<u64>,
+    /// Bytes of the routed experts of each layer; 0 or none: the layer has no experts. A token
+    /// reads a third of them.
+    experts: Vec<u64>,
+    /// Whether each GPU may hold experts; none: no GPU may.
+    holds_experts: Vec<bool>,
     kv: u64,
     singles: (u64, u64, u64),
     tied: bool,
@@ -88,15 +119,20 @@ struct ProofCase {
 fn problem(case: &ProofCase) -> Problem {
     let (embedding, norm, head) = case.singles;
     let mut items = vec![item(ModuleKind::Embedding, embedding, 0)];
-    items.extend(
-        case.layers.iter().enumerate().map(|(i, w)| item(ModuleKind::Layer(i), *w, case.kv)),
-    );
+    for (i, weights) in case.layers.iter().enumerate() {
+        items.push(item(ModuleKind::Layer(i), *weights, case.kv));
+        let experts = case.experts.get(i).copied().unwrap_or(0);
+        if experts > 0 {
+            let active = experts / 3;
+            items.push(ModuleBytes { active, ..item(ModuleKind::Experts(i), experts, 0) });
+        }
+    }
     items.push(item(ModuleKind::FinalNorm, norm, 0));
     items.push(item(ModuleKind::Head, if case.tied { 0 } else { head }, 0));
     if !case.tied {
         items[0].active = 1;
     }
-    let gpu = |(budget, above, fixed, fast): &(u64, u64, u64, bool)| GpuBudget {
+    let gpu = |(index, (budget, above, fixed, fast)): (usize, &(u64, u64, u64, bool))| GpuBudget {
         name: "gpu".to_owned(),
         budget: *budget,
         budget_name: "a budget".to_owned(),
@@ -104,13 +140,14 @@ fn problem(case: &ProofCase) -> Problem {
         fixed: FixedBytes { activations: *fixed, staging: 0, reserve: 0 },
         rate: if *fast { 2_000_000 } else { 1_000_000 },
         is_virtual: false,
+        holds_experts: case.holds_experts.get(index).copied().unwrap_or(false),
     };
     let (usable, budget) = case.host;
     Problem {
         logits: 0,
         items,
         tied: case.tied,
-        gpus: case.gpus.iter().map(gpu).collect(),
+        gpus: case.gpus.iter().enumerate().map(gpu).collect(),
         host: HostBudget {
             limit: "a limit".to_owned(),
             available: usable,
@@ -131,7 +168,7 @@ fn check(case: &ProofCase) -> Result<(), TestCaseError> {
     let names: Vec<String> = (0..problem.items.len()).map(|i| format!("m{i}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let found = assign(&problem, &DeviceMapMode::Auto, &names);
-    let (mut best, mut least_off): (Option<PlacementScore>, Option<u64>) = (None, None);
+    let (mut best, mut least_off): (Option<PlacementScore>, Option<OffBytes>) = (None, None);
     for tiers in every_placement(&problem).iter().filter(|tiers| fits(&problem, tiers)) {
         let found = score(&problem, tiers);
         least_off = Some(least_off.map_or(found.off_bytes, |least| least.min(found.off_bytes)));
@@ -140,19 +177,30 @@ fn check(case: &ProofCase) -> Result<(), TestCaseError> {
         }
     }
     let Ok(Assigned { tiers, .. }) = found else {
-        prop_assert!(best.is_none() && least_off != Some(0), "a placement exists: {best:?}");
+        prop_assert!(
+            best.is_none() && least_off != Some(OffBytes::NONE),
+            "a placement exists: {best:?}"
+        );
         return Ok(());
     };
     prop_assert!(fits(&problem, &tiers), "does not fit: {tiers:?}");
     let found = score(&problem, &tiers);
     // If the host has enough memory, no placement leaves fewer bytes off the GPUs. If a placement
     // leaves none off them, the host's memory does not matter.
-    if case.host == PLENTY || least_off == Some(0) {
+    if case.host == PLENTY || least_off == Some(OffBytes::NONE) {
         prop_assert_eq!(Some(found.off_bytes), least_off, "{:?}", tiers);
     }
     // If only an order with several runs per GPU leaves so few bytes off the GPUs, time and cuts
     // are not compared.
     if best.is_none_or(|best| found.off_bytes < best.off_bytes) {
+        return Ok(());
+    }
+    // Where GPUs hold a part of the experts, or some GPUs none, their order is not searched for
+    // time and cuts.
+    let holding = problem.gpus.iter().filter(|gpu| gpu.holds_experts).count();
+    let all_or_none = holding == 0 || holding == problem.gpus.len();
+    let is_whole = found.off_bytes == OffBytes::NONE && all_or_none;
+    if problem.has_experts() && holding > 0 && !is_whole {
         return Ok(());
     }
     prop_assert_eq!(Some(found), best, "{:?}", tiers);
@@ -186,6 +234,8 @@ fn case(
     )
         .prop_map(|(layers, kv, singles, tied, gpus, host, disk)| ProofCase {
             layers,
+            experts: Vec::new(),
+            holds_experts: Vec::new(),
             kv,
             singles,
             tied,
@@ -193,6 +243,21 @@ fn case(
             host,
             disk,
         })
+}
+
+/// The same with routed experts in some of the layers, which some or none of the GPUs may hold.
+fn split_case(
+    gpus: std::ops::RangeInclusive<usize>,
+    layers: std::ops::RangeInclusive<usize>,
+    disk: bool,
+) -> impl Strategy<Value = ProofCase> {
+    let most = *layers.end();
+    let equal = (3u64..20).prop_map(move |bytes| vec![bytes; most]);
+    let unequal = prop::collection::vec(prop_oneof![Just(0), 3u64..20], most);
+    let holds =
+        prop_oneof![Just(Vec::new()), Just(vec![true; 3]), prop::collection::vec(any::<bool>(), 3)];
+    (case(gpus, layers, disk), prop_oneof![equal, unequal], holds)
+        .prop_map(|(case, experts, holds_experts)| ProofCase { experts, holds_experts, ..case })
 }
 
 proptest! {
@@ -214,7 +279,17 @@ proptest! {
     }
 
     #[test]
-    fn every_mode_gives_what_fits_or_refuses(case in case(0..=3, 1..=6, true)) {
+    fn split_layers_on_two_gpus_and_the_host(case in split_case(0..=2, 1..=3, false)) {
+        check(&case)?;
+    }
+
+    #[test]
+    fn split_layers_on_a_gpu_host_and_disk(case in split_case(0..=1, 1..=3, true)) {
+        check(&case)?;
+    }
+
+    #[test]
+    fn every_mode_gives_what_fits_or_refuses(case in prop_oneof![case(0..=3, 1..=6, true), split_case(0..=3, 1..=4, true)]) {
         let problem = problem(&case);
         for mode in [DeviceMapMode::Auto, DeviceMapMode::Sequential, DeviceMapMode::Balanced, DeviceMapMode::BalancedLow0,
                      DeviceMapMode::Cpu, DeviceMapMode::Disk] {
@@ -240,6 +315,8 @@ fn a_scattered_order_avoids_a_spill() {
     // Layers of 7 + 3 and of 6 + 4 bytes fill two GPUs of 10 bytes exactly; contiguous runs cannot.
     let case = ProofCase {
         layers: vec![7, 6, 3, 4],
+        experts: Vec::new(),
+        holds_experts: Vec::new(),
         kv: 0,
         singles: (1, 1, 1),
         tied: false,
@@ -249,7 +326,7 @@ fn a_scattered_order_avoids_a_spill() {
     };
     let problem = problem(&case);
     let assigned = assign(&problem, &DeviceMapMode::Auto, &[]).expect("fits");
-    assert_eq!(score(&problem, &assigned.tiers).off_bytes, 0);
+    assert_eq!(score(&problem, &assigned.tiers).off_bytes, OffBytes::NONE);
     assert_eq!(assigned.notes.len(), 1);
 }
 
@@ -259,6 +336,8 @@ fn a_scattered_order_leaves_fewer_bytes_off() {
     // of 6 and 3 bytes fill it.
     let case = ProofCase {
         layers: vec![6, 7, 3],
+        experts: Vec::new(),
+        holds_experts: Vec::new(),
         kv: 0,
         singles: (20, 1, 20),
         tied: false,
@@ -276,6 +355,8 @@ fn a_scattered_order_leaves_fewer_bytes_off() {
 fn a_score_is_bytes_then_time_then_cuts() {
     let case = ProofCase {
         layers: vec![10, 20],
+        experts: Vec::new(),
+        holds_experts: Vec::new(),
         kv: 5,
         singles: (4, 1, 8),
         tied: false,
@@ -289,21 +370,23 @@ fn a_score_is_bytes_then_time_then_cuts() {
     // bytes at 1 MB/s and of 20 bytes at 10 kB/s, the head (8 bytes) at 2 MB/s.
     let reads_ns = 5_000 + 10_000 + 2_000_000 + 5_000 + 4_000;
     let expected = PlacementScore {
-        off_bytes: 4 + 20 + 1,
+        off_bytes: OffBytes { rest: 4 + 20 + 1, experts: 0 },
         time_ns: reads_ns + 4 * crate::score::HOP_NS,
         cuts: 4,
     };
     assert_eq!(score(&problem, &tiers), expected);
+    let [none, some] = [OffBytes::NONE, OffBytes { rest: 0, experts: 9 }];
     let mut scores = [
-        PlacementScore { off_bytes: 1, time_ns: 1, cuts: 1 },
-        PlacementScore { off_bytes: 0, time_ns: 2, cuts: 1 },
-        PlacementScore { off_bytes: 0, time_ns: 1, cuts: 2 },
-        PlacementScore { off_bytes: 0, time_ns: 1, cuts: 1 },
+        PlacementScore { off_bytes: OffBytes { rest: 1, experts: 0 }, time_ns: 1, cuts: 1 },
+        PlacementScore { off_bytes: some, time_ns: 1, cuts: 1 },
+        PlacementScore { off_bytes: none, time_ns: 2, cuts: 1 },
+        PlacementScore { off_bytes: none, time_ns: 1, cuts: 2 },
+        PlacementScore { off_bytes: none, time_ns: 1, cuts: 1 },
     ];
     scores.sort();
-    let ordered: Vec<(u64, u64, u64)> =
-        scores.iter().map(|s| (s.off_bytes, s.time_ns, s.cuts)).collect();
-    assert_eq!(ordered, [(0, 1, 1), (0, 1, 2), (0, 2, 1), (1, 1, 1)]);
+    let ordered: Vec<(u64, u64, u64, u64)> =
+        scores.iter().map(|s| (s.off_bytes.rest, s.off_bytes.experts, s.time_ns, s.cuts)).collect();
+    assert_eq!(ordered, [(0, 0, 1, 1), (0, 0, 1, 2), (0, 0, 2, 1), (0, 9, 1, 1), (1, 0, 1, 1)]);
 }
 
 #[test]
@@ -313,6 +396,8 @@ fn max_memory_bounds_weights_and_the_rest_of_the_gpu_bounds_all() {
         // activations 4.
         let case = ProofCase {
             layers: vec![10; 4],
+            experts: Vec::new(),
+            holds_experts: Vec::new(),
             kv: 3,
             singles: (2, 1, 2),
             tied: false,
@@ -342,6 +427,8 @@ fn balanced_that_would_spill_in_its_order_takes_what_auto_found() {
     // In module order the head does not fit after the norm; `auto` puts it on the first GPU.
     let case = ProofCase {
         layers: vec![10; 4],
+        experts: Vec::new(),
+        holds_experts: Vec::new(),
         kv: 0,
         singles: (1, 1, 9),
         tied: false,
@@ -363,6 +450,8 @@ fn balanced_that_would_spill_in_its_order_takes_what_auto_found() {
 fn balanced_spreads_and_low_0_spares_the_first() {
     let case = ProofCase {
         layers: vec![10; 8],
+        experts: Vec::new(),
+        holds_experts: Vec::new(),
         kv: 1,
         singles: (4, 1, 4),
         tied: false,

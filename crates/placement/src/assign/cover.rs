@@ -17,6 +17,8 @@ pub(super) struct LayerRun {
 /// A range of layers to divide, and the GPUs that are available for it.
 pub(super) struct Cover<'a> {
     pub problem: &'a Problem,
+    /// See [`LayerProblem::leaves_gpu`](super::layers::LayerProblem::leaves_gpu).
+    pub leaves_gpu: &'a [bool],
     pub kinds: &'a GpuClasses,
     pub sums: &'a PrefixSums,
     pub range: Range<usize>,
@@ -52,7 +54,9 @@ impl Cover<'_> {
         while let Some(place) = next {
             let (cost, _) = reached[&place];
             if place.at == self.range.end {
-                let hop = u64::from(place.last != self.after || self.after.is_none());
+                let hop = u64::from(
+                    self.is_free(place.at) || place.last != self.after || self.after.is_none(),
+                );
                 let whole = (cost.0 + hop * HOP_NS, cost.1 + hop, cost.2);
                 if best.is_none_or(|(least, _)| whole < least) {
                     best = Some((whole, place));
@@ -87,17 +91,20 @@ impl Cover<'_> {
         cost: Cost,
     ) -> Vec<(CoverState, Cost, LayerRun)> {
         let mut steps = Vec::new();
+        let one_rate = self.one_rate();
         for (kind, of) in self.kinds.kinds.iter().enumerate() {
             if self.kinds.count(place.set, kind) >= self.kinds.count(self.set, kind) {
                 continue;
             }
             let reach = self.sums.reach(of, place.at).min(self.range.end);
-            // If all GPUs are equally fast, a shorter run is never better.
-            let shortest = if self.one_rate() { reach } else { place.at + 1 };
-            for to in shortest.max(place.at + 1)..=reach {
+            // If all GPUs are equally fast, a shorter run is better only if it ends where a change
+            // of GPU is free.
+            let may_end = |to: &usize| *to == reach || !one_rate || self.is_free(*to);
+            for to in (place.at + 1..=reach).filter(may_end) {
                 // A further run of the same class is on another GPU and costs a hop. Only the first
                 // run can share a GPU with the module before the range.
-                let hop = u64::from(place.set != 0 || place.last != Some(kind));
+                let changes = place.set != 0 || place.last != Some(kind);
+                let hop = u64::from(changes && !self.is_free(place.at));
                 let back = u64::from(
                     place.last.is_some_and(|last| self.first_gpu(last) > self.first_gpu(kind)),
                 );
@@ -109,6 +116,12 @@ impl Cover<'_> {
             }
         }
         steps
+    }
+
+    /// Whether the hidden states leave the GPU between layer `at - 1` and the next module in any
+    /// case, so that a change of GPU there costs no hop more.
+    fn is_free(&self, at: usize) -> bool {
+        at > self.range.start && self.leaves_gpu[at - 1]
     }
 
     fn one_rate(&self) -> bool {
@@ -123,7 +136,7 @@ impl Cover<'_> {
     fn times(&self) -> Vec<Vec<u64>> {
         let times = |kind: usize| {
             let rate = self.problem.gpus[self.first_gpu(kind)].rate;
-            let layers = &self.problem.items[1..=self.problem.layers()];
+            let layers = &self.problem.items[1..self.problem.norm()];
             let sums = layers.iter().scan(0u64, |sum, item| {
                 *sum += read_ns(item.active, rate);
                 Some(*sum)

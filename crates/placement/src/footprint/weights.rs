@@ -41,7 +41,6 @@ impl Weights {
             active_bytes: 0,
         };
         let mut modules: Vec<ModuleWeights> = modules(config).into_iter().map(named).collect();
-        let mut expert_bytes = vec![0u64; modules.len()];
         let (mut stored_bytes, mut can_be_int8) = (0u64, false);
         let needed =
             expected_tensors(config).into_iter().filter(|t| t.requirement != Requirement::Tied);
@@ -50,31 +49,28 @@ impl Weights {
             let kept = choice.kept_of(tensor.dtype, &expected);
             let bytes = bytes_as(kept, &tensor.shape).unwrap_or(tensor.bytes);
             modules[expected.module].bytes += bytes;
-            if expected.name.contains(".experts.") {
-                expert_bytes[expected.module] += bytes;
-            }
             stored_bytes += tensor.bytes;
             can_be_int8 |=
                 DtypeChoice::Int8.kept_of(kept, &expected) == Dtype::Q8_0 && kept != Dtype::Q8_0;
         }
         let mut weights =
             Weights { modules, tied: config.tie_word_embeddings, stored_bytes, can_be_int8 };
-        weights.count_active(config, &expert_bytes);
+        weights.count_active(config);
         weights
     }
 
-    fn count_active(&mut self, config: &ModelConfig, expert_bytes: &[u64]) {
+    fn count_active(&mut self, config: &ModelConfig) {
         let share = config
             .moe
             .as_ref()
             .map_or((1, 1), |moe| (moe.experts_per_token as u64, moe.experts.max(1) as u64));
-        for (module, experts) in self.modules.iter_mut().zip(expert_bytes) {
-            let visited = experts / share.1 * share.0;
+        for module in &mut self.modules {
             module.active_bytes = match module.kind {
                 ModuleKind::Embedding if !self.tied => {
                     module.bytes / config.vocab_size.max(1) as u64
                 }
-                _ => module.bytes - experts + visited,
+                ModuleKind::Experts(_) => module.bytes / share.1 * share.0,
+                _ => module.bytes,
             };
         }
     }
