@@ -1,7 +1,7 @@
 //! The report of a load as lines of text: sizes in human units, or in bytes for `-v`.
 
-use engine::{ExpertCacheReport, LoadReport};
 use engine::load::{GpuUse, TierUse};
+use engine::{ExpertCacheReport, LoadReport};
 use placement::{Tier, short_text};
 
 /// The memory that a load used, in human units.
@@ -30,9 +30,12 @@ pub fn brief(report: &LoadReport) -> Vec<String> {
         }));
     }
     lines.push(smoke_test_line(report));
-    lines.extend(report.expert_cache.as_ref().map(|cache| {
-        format!("  {}", expert_cache_line(cache, short_text(cache.used_bytes)))
-    }));
+    lines.extend(
+        report
+            .expert_cache
+            .as_ref()
+            .map(|cache| format!("  {}", expert_cache_line(cache, short_text(cache.used_bytes)))),
+    );
     lines
 }
 

@@ -124,7 +124,7 @@ fn expert_store(
         threads: request.reader_threads(),
         watch: request.watch.clone(),
     };
-    ExpertStore::start(reader, request.plan.expert_cache_bytes, MODULE_LIMIT)
+    ExpertStore::start(reader, request.plan.expert_cache_bytes(), MODULE_LIMIT)
         .map(|store| Some(Arc::new(store)))
 }
 

@@ -107,17 +107,12 @@ impl<'a> LoadPlan<'a> {
             }
             return;
         }
-        if let ModuleKind::Layer(layer) = kind
-            && is_routed_expert(&entry.name)
-        {
-            self.experts_on_disk.entry(layer).or_default().push((entry.clone(), dtype));
-            return;
-        }
         let mut stream =
             |module| self.streamed.entry(module).or_default().push((entry.clone(), dtype));
         match kind {
-            ModuleKind::Layer(layer) | ModuleKind::Experts(layer) => {
-                stream(StreamedModule::Layer(layer))
+            ModuleKind::Layer(layer) => stream(StreamedModule::Layer(layer)),
+            ModuleKind::Experts(layer) => {
+                self.experts_on_disk.entry(layer).or_default().push((entry.clone(), dtype));
             }
             ModuleKind::Head => stream(StreamedModule::LmHead),
             ModuleKind::Embedding => {
@@ -200,8 +195,7 @@ fn dtype_in_memory(
 }
 
 /// The tier of each module, in the order of a forward pass. Routed experts without an entry of
-/// their own are on the tier of their layer. A layer of which any part is on disk is streamed as a
-/// whole.
+/// their own are on the tier of their layer.
 fn module_tiers(
     checkpoint: &Checkpoint,
     plan: &Plan,
@@ -211,16 +205,10 @@ fn module_tiers(
     let mut tiers: Vec<(ModuleKind, Tier)> = Vec::new();
     for module in modules(&checkpoint.config) {
         let is_experts = matches!(module.kind, ModuleKind::Experts(_));
-        let of_layer = tiers.last_mut().filter(|_| is_experts).map(|(_, tier)| tier);
+        let of_layer = tiers.last().filter(|_| is_experts).map(|(_, tier)| *tier);
         let own = map.get(module.name.as_str()).copied();
-        let tier = match (own, of_layer) {
-            (Some(own), Some(layer)) if own == Tier::Disk || *layer == Tier::Disk => {
-                *layer = Tier::Disk;
-                Tier::Disk
-            }
-            (Some(own), _) => own,
-            (None, Some(layer)) => *layer,
-            (None, None) => return Err(LoadError::Unplanned { module: module.name }),
+        let Some(tier) = own.or(of_layer) else {
+            return Err(LoadError::Unplanned { module: module.name });
         };
         tiers.push((module.kind, tier));
     }
@@ -276,11 +264,6 @@ fn module_placement(tiers: &[(ModuleKind, Tier)], gpus: &[usize], tied: bool) ->
         }
     }
     placement
-}
-
-/// Whether a tensor is a part of the experts that a router chooses from.
-fn is_routed_expert(tensor: &str) -> bool {
-    tensor.contains(".experts.")
 }
 
 /// Bytes that a tensor takes in `dtype`.
