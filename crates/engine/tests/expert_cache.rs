@@ -3,13 +3,16 @@
 
 mod common;
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use checkpoint::ModuleKind;
 use common::{TestLoad, bits, logits_in_chunks, tokens};
 use engine::{
     BLOCK_TOKENS, Batch, ExpertCacheStats, ForwardError, LoadError, Loaded, SequenceSpan,
 };
-use placement::{DeviceMapMode, DtypeChoice};
+use placement::{DeviceMapMode, DtypeChoice, Tier};
 
 /// Golden checkpoints of all families, and of all forms of experts in safetensors files;
 /// `gguf_experts` tests GGUF files.
@@ -66,9 +69,9 @@ fn bits_are_those_of_experts_in_memory_for_any_cache() {
             assert_eq!(resident.model.expert_cache(), None);
             let expected = bits(&logits_in_chunks(&mut resident, &text, &[90]));
             let least = smallest(&model, dtype);
-            for cache in [least, 2 * least, 3 * least + 1, 7 * least, 1 << 30] {
+            for cache in [least, 3 * least + 1, 1 << 30] {
                 let mut loaded = load(&model, dtype, cache);
-                for chunks in [&[90][..], &[1, 40, 3], &[7]] {
+                for chunks in [&[90][..], &[1, 40, 17]] {
                     assert!(
                         bits(&logits_in_chunks(&mut loaded, &text, chunks)) == expected,
                         "{name} {dtype:?}: other bits with a cache of {cache} bytes, {chunks:?}"
@@ -131,25 +134,67 @@ fn first_error(loaded: &mut Loaded, text: &[u32]) -> Option<ForwardError> {
     error
 }
 
+/// A device map that keeps all in memory but the routed experts.
+fn experts_alone(model: &Path) -> DeviceMapMode {
+    let config = checkpoint::Checkpoint::open(model).expect("open the checkpoint").config;
+    let experts = checkpoint::modules(&config).into_iter().filter_map(|module| {
+        matches!(module.kind, ModuleKind::Experts(_)).then_some((module.name, Tier::Disk))
+    });
+    DeviceMapMode::Explicit([(String::new(), Tier::Cpu)].into_iter().chain(experts).collect())
+}
+
+#[test]
+fn experts_on_disk_of_layers_in_memory_give_the_same_bits() {
+    for name in ["deepseek2", "gpt-oss"] {
+        let (model, text) = (golden(name), text_of(70, 8));
+        let mut resident = TestLoad::default().load(&model).expect("load the model");
+        let expected = bits(&logits_in_chunks(&mut resident, &text, &[70]));
+        let mode = experts_alone(&model);
+        let mut loaded = TestLoad { mode, ..TestLoad::default() }.load(&model).expect("load");
+        assert!(bits(&logits_in_chunks(&mut loaded, &text, &[31, 1])) == expected, "{name}");
+        let report = loaded.report.expert_cache.expect("the smoke test used the cache");
+        assert!(report.tokens >= 12 && report.read_bytes_per_token > 0.0, "{report:?}");
+        let planned = loaded.report.tiers.iter().find(|tier| tier.tier == Tier::Disk);
+        let disk = planned.expect("the disk tier");
+        assert_eq!(disk.weights_bytes, disk.weights_planned_bytes, "{name}");
+    }
+}
+
 #[test]
 fn a_file_that_is_cut_after_the_load_is_named() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for file in ["config.json", "model.safetensors"] {
         std::fs::copy(golden("olmoe").join(file), folder.path().join(file)).expect("copy");
     }
-    let shard = folder.path().join("model.safetensors");
-    let mut loaded =
-        load(folder.path(), DtypeChoice::Auto, smallest(folder.path(), DtypeChoice::Auto));
-    // The layers themselves are in memory or arrive before; experts are read from the rest.
+    let expert_cache_bytes = Some(smallest(folder.path(), DtypeChoice::Auto));
+    let mode = experts_alone(folder.path());
+    let load = TestLoad { mode, expert_cache_bytes, ..TestLoad::default() };
+    let mut loaded = load.load(folder.path()).expect("load the model");
     let text = text_of(40, 7);
     assert!(first_error(&mut loaded, &text).is_none());
+    let shard = folder.path().join("model.safetensors");
+    let whole = std::fs::read(&shard).expect("read the shard");
     let file = std::fs::OpenOptions::new().write(true).open(&shard).expect("open the shard");
+    let modified = file.metadata().and_then(|metadata| metadata.modified()).expect("its time");
     file.set_len(4096).expect("cut the shard");
-    let errors: Vec<String> =
-        (0..3).filter_map(|_| first_error(&mut loaded, &text)).map(|e| e.to_string()).collect();
-    assert!(!errors.is_empty(), "a cut file gave logits");
-    assert!(
-        errors[0].contains("truncated") && errors[0].contains("model.safetensors"),
-        "{errors:?}"
-    );
+    let error = first_error(&mut loaded, &text).expect("a cut file").to_string();
+    for word in ["the disk tier", "model.safetensors", "mlp.experts.", "truncated"] {
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    // The error was that of a pass, not of the cache: once the disk answers, passes go on.
+    file.write_all_at(&whole, 0).and_then(|()| file.set_modified(modified)).expect("restore");
+    assert!(first_error(&mut loaded, &text).is_none());
+}
+
+#[test]
+fn a_disk_that_does_not_answer_in_time_is_named() {
+    let model = golden("olmoe");
+    let load = TestLoad { mode: experts_alone(&model), ..TestLoad::default() };
+    let outcome = load.load_with(&model, |request| request.disk_limit = Duration::ZERO);
+    match outcome {
+        Err(LoadError::Smoke(ForwardError::DiskTimeout { module, limit_s: 0 })) => {
+            assert_eq!(module, "an expert of layer 0");
+        }
+        other => panic!("{:?}", other.map(|_| "loaded")),
+    }
 }

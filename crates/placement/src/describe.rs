@@ -48,6 +48,7 @@ impl Plan {
         lines.extend(self.max_memory.iter().map(|limit| format!("max_memory: {}", limit.text)));
         lines.extend(self.limits_in_bytes());
         lines.extend(self.table());
+        lines.extend(self.expert_cache());
         lines.push(format!("device map ({}):", self.mode));
         lines.extend(self.groups().iter().map(group_line));
         lines.push(format!(
@@ -234,6 +235,14 @@ impl Plan {
             ));
         }
         lines
+    }
+
+    /// A line about the cache of routed experts on disk, which the table counts in the total.
+    fn expert_cache(&self) -> Option<String> {
+        let bytes = self.expert_cache_bytes();
+        (bytes > 0).then(|| {
+            format!("of host memory {} are a cache of the experts on disk", bytes_text(bytes))
+        })
     }
 
     fn groups(&self) -> Vec<ModuleGroup<'_>> {

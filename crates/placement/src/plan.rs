@@ -25,9 +25,6 @@ pub struct Plan {
     pub weights_bytes: u64,
     /// Bytes of the weights of all modules as stored.
     pub stored_bytes: u64,
-    /// Bytes of host memory for a cache of the routed experts on disk; 0 if there are none.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub expert_cache_bytes: u64,
     /// The tiers: GPUs, then host memory, then disk.
     pub tiers: Vec<TierPlan>,
     /// Each module with its tier, bytes and reason.
@@ -95,6 +92,9 @@ pub struct TierPlan {
     pub weights_bytes: u64,
     pub kv_bytes: u64,
     pub activations_bytes: u64,
+    /// Bytes for a cache of the routed experts on disk, on the host; 0 if there are none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub expert_cache_bytes: u64,
     pub staging_bytes: u64,
     /// Bytes reserved: for driver and context on a GPU, for the program on the host.
     pub reserve_bytes: u64,
@@ -106,6 +106,7 @@ impl TierPlan {
             self.weights_bytes,
             self.kv_bytes,
             self.activations_bytes,
+            self.expert_cache_bytes,
             self.staging_bytes,
             self.reserve_bytes,
         ];
@@ -124,9 +125,14 @@ impl Plan {
         self.tiers.iter().filter(in_memory).map(TierPlan::total_bytes).sum()
     }
 
+    /// Bytes of host memory for a cache of the routed experts on disk.
+    pub fn expert_cache_bytes(&self) -> u64 {
+        self.tiers.iter().map(|tier| tier.expert_cache_bytes).sum()
+    }
+
     /// Bytes of host memory allowed for the next plan if the load of this plan ran out of host
     /// memory. How much was available is unknown; the result is this plan's total minus a quarter
-    /// of its weights in host memory.
+    /// of its weights and of its cache of experts in host memory.
     pub fn host_bytes_if_too_much(&self) -> u64 {
         self.bytes_if_too_much(Tier::Cpu)
     }
@@ -138,7 +144,9 @@ impl Plan {
 
     fn bytes_if_too_much(&self, of: Tier) -> u64 {
         let tier = self.tiers.iter().find(|tier| tier.tier == of);
-        tier.map_or(0, |tier| tier.total_bytes() - tier.weights_bytes / 4)
+        tier.map_or(0, |tier| {
+            tier.total_bytes() - (tier.weights_bytes + tier.expert_cache_bytes) / 4
+        })
     }
 }
 

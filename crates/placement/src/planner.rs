@@ -107,7 +107,6 @@ impl<'a> Planner<'a> {
             kv_blocks: footprint.kv_blocks,
             weights_bytes: weights.bytes(),
             stored_bytes: weights.stored_bytes,
-            expert_cache_bytes: 0,
             tiers: tiers(solution),
             modules,
             spill: self.spill(solution, machine, limits),
@@ -207,6 +206,7 @@ fn tiers(solution: &Solution) -> Vec<TierPlan> {
             weights_bytes: sum(tier, |item| item.weights),
             kv_bytes: sum(tier, |item| item.kv),
             activations_bytes: in_use(gpu.fixed.activations.saturating_sub(unused(tier))),
+            expert_cache_bytes: 0,
             staging_bytes: in_use(gpu.fixed.staging),
             reserve_bytes: in_use(gpu.fixed.reserve),
         });
@@ -225,6 +225,7 @@ fn tiers(solution: &Solution) -> Vec<TierPlan> {
         weights_bytes: need.weights,
         kv_bytes: need.kv,
         activations_bytes: host.activations(need.computes),
+        expert_cache_bytes: need.expert_cache(problem),
         staging_bytes: host.fixed.staging.saturating_add(need.stream_buffers()),
         reserve_bytes: host.fixed.reserve,
     });
@@ -238,6 +239,7 @@ fn tiers(solution: &Solution) -> Vec<TierPlan> {
         weights_bytes: need.disk_weights,
         kv_bytes: 0,
         activations_bytes: 0,
+        expert_cache_bytes: 0,
         staging_bytes: 0,
         reserve_bytes: 0,
     });

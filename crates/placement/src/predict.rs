@@ -1,4 +1,5 @@
 //! Predicts load time and tokens per second from measured, described or data-sheet bandwidths.
+use crate::assign::HostNeed;
 use crate::problem::Problem;
 use crate::score::{DISK_ROW_NS, HOP_NS, cuts};
 use crate::{Machine, Rate, Tier, TierRate, short_text};
@@ -140,6 +141,7 @@ fn load_s(problem: &Problem, machine: &Machine, tiers: &[Tier], stored_bytes: u6
 /// Seconds to decode one token that reads the fraction `kv_share` of the planned keys and values.
 fn token_s(problem: &Problem, machine: &Machine, tiers: &[Tier], kv_share: f64) -> Option<f64> {
     let mut seconds = 0.0;
+    let cached = cached_share(problem, tiers);
     for (index, tier) in tiers.iter().enumerate() {
         let item = &problem.items[index];
         let rate = |tier: Tier| machine.rate(tier).map(|rate| rate.bytes_per_s as f64);
@@ -149,6 +151,10 @@ fn token_s(problem: &Problem, machine: &Machine, tiers: &[Tier], kv_share: f64) 
             seconds += kv_bytes / rate(compute)?;
         }
         seconds += match tier {
+            Tier::Disk if item.is_experts() => {
+                let hit_bytes = item.active as f64 * cached;
+                hit_bytes / rate(Tier::Cpu)? + (item.active as f64 - hit_bytes) / rate(Tier::Disk)?
+            }
             Tier::Disk if problem.is_computed(index) => {
                 item.read_from_disk() as f64 / rate(Tier::Disk)?
             }
@@ -159,6 +165,14 @@ fn token_s(problem: &Problem, machine: &Machine, tiers: &[Tier], kv_share: f64) 
     }
     let cuts = cuts(problem, tiers);
     Some(seconds + cuts as f64 * HOP_NS as f64 / 1e9)
+}
+
+/// The share of the routed experts on disk that their cache holds: the share of the bytes found in it
+/// if tokens use all experts alike.
+fn cached_share(problem: &Problem, tiers: &[Tier]) -> f64 {
+    let need = HostNeed::of(problem, tiers);
+    let share = need.expert_cache(problem) as f64 / need.experts_on_disk.max(1) as f64;
+    share.min(1.0)
 }
 
 /// The tier that computes a module. The CPU computes modules on disk.
@@ -197,6 +211,8 @@ mod tests {
             tied: false,
             stored_bytes: 22_000_000_000,
             can_be_int8: true,
+            experts: 0,
+            experts_per_token: 0,
         };
         let footprint = Footprint {
             kv_per_layer_bytes: 1_000_000_000,

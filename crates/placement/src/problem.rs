@@ -17,6 +17,11 @@ pub(crate) struct ModuleBytes {
     pub kv: u64,
     /// Bytes that are read to decode one token.
     pub active: u64,
+    /// Bytes of the least cache in host memory if the module is on disk and has routed experts: it
+    /// holds those of one token. 0 for other modules, which are streamed as a whole.
+    pub cache_min: u64,
+    /// Bytes of a cache that holds all of these experts.
+    pub cache_max: u64,
 }
 
 impl ModuleBytes {
@@ -128,6 +133,7 @@ impl Problem {
         machine: &Machine,
         limits: &Limits,
     ) -> Problem {
+        let caches = |module: &crate::ModuleWeights| weights.expert_cache_bytes(module);
         let item = |module: &crate::ModuleWeights| ModuleBytes {
             kind: module.kind,
             weights: module.bytes,
@@ -137,6 +143,8 @@ impl Problem {
                 0
             },
             active: module.active_bytes,
+            cache_min: caches(module)[0],
+            cache_max: caches(module)[1],
         };
         let typed_disk = limits.max_memory.get(Tier::Disk);
         Problem {
@@ -185,16 +193,6 @@ impl Problem {
     /// has only a few kilobytes.
     pub fn may_stream(&self, index: usize) -> bool {
         self.disk_budget > 0 && index != self.norm()
-    }
-
-    /// Bytes of a buffer for a module that is read from disk in each forward pass. A layer is read
-    /// with its routed experts.
-    pub fn stream_bytes(&self, index: usize) -> u64 {
-        let is_experts =
-            |index: &usize| self.items.get(*index).is_some_and(ModuleBytes::is_experts);
-        let other =
-            if is_experts(&index) { Some(index - 1) } else { Some(index + 1).filter(is_experts) };
-        self.items[index].weights + other.map_or(0, |other| self.items[other].weights)
     }
 
     /// Whether a forward pass computes with all weights of the module. Of an untied embedding it

@@ -188,11 +188,11 @@ fn on_disk(problem: &Problem, index: usize, mode: &DeviceMapMode) -> Reason {
     } else {
         "host memory is full"
     };
-    let more = format!("{full}; {} more host memory would take one", short_text(short_bytes));
     let text = if item.is_experts() {
-        format!("{more}; of one a token reads {}", short_text(item.active))
+        let active = short_text(item.active);
+        format!("{full}; what it has left is a cache of the most used; a token uses {active}")
     } else {
-        more
+        format!("{full}; {} more host memory would take one", short_text(short_bytes))
     };
     let bound_by = Some(format!("90% of {}", problem.host.limit));
     Reason { text, bound_by, short_bytes, alternative: Some("cpu".to_owned()) }

@@ -3,7 +3,7 @@ mod common;
 
 use common::{config, inventory, machine};
 use error_kind::{ErrorKind, HasKind};
-use placement::{DeviceMapMode, Limits, Plan, PlanError, Tier, plan};
+use placement::{DeviceMapMode, Limits, MaxMemory, Plan, PlanError, Tier, plan};
 
 fn planned(
     model: &str,
@@ -23,7 +23,7 @@ fn contains(text: &str, parts: &[&str]) {
 }
 
 /// Of a host with 48 GiB the attention of all layers stays in memory, and experts go to disk, of
-/// which a token reads 8 of 128.
+/// which a token reads 8 of 128. What is left is a cache of the experts of all layers.
 #[test]
 fn attention_stays_in_memory_before_experts() {
     let text = "host: {memory: 48GiB, cores: 8, read: 60GB/s}\ndisk: {read: 2GB/s}\n";
@@ -31,28 +31,36 @@ fn attention_stays_in_memory_before_experts() {
     assert_eq!(
         plan.runs(),
         "model.embed_tokens -> disk, model.layers.0-47 -> cpu, model.norm -> cpu, lm_head -> cpu, \
-         model.layers.33-47.mlp.experts -> disk"
+         model.layers.0-47.mlp.experts -> disk"
     );
     contains(
         &plan.describe(),
         &[
-            "  disk: model.layers.33-47.mlp.experts (15 modules, 16.88 GiB): host memory is full; 1.12 GiB \
-             more host memory would take one; of one a token reads 72.0 MiB",
-            "16 modules are on disk, read again for every token (of routed experts the chosen ones), with",
-            "predicted: decodes one sequence at up to 1.5 tok/s",
+            "  disk: model.layers.0-47.mlp.experts (48 modules, 54.00 GiB): host memory is full; what it has \
+             left is a cache of the most used; a token uses 72.0 MiB",
+            "of host memory 42718448843 bytes (42.72 GB, 39.78 GiB) are a cache of the experts on disk",
+            "49 modules are on disk, read again for every token (of routed experts the chosen ones), with",
+            "predicted: decodes one sequence at up to 1.8 tok/s",
         ],
     );
-    // 15 layers of 8 experts with three matrices of 2048 x 768 in bf16, at 2 GB/s, take 0.57 s.
-    let disk_s = 15.0 * 8.0 * (3 * 2048 * 768 * 2) as f64 / 2e9;
-    assert!((1.0 / plan.predicted_decode_tok_s.unwrap() - disk_s - 0.06).abs() < 0.06);
+    // 48 layers of 8 experts with three matrices of 2048 x 768 in bf16. The cache holds 39.78 of
+    // 54 GiB, as many of the 8 come from memory, and the others from disk at 2 GB/s.
+    let missed = 1.0 - plan.expert_cache_bytes() as f64 / (54u64 << 30) as f64;
+    let disk_s = 48.0 * 8.0 * (3 * 2048 * 768 * 2) as f64 * missed / 2e9;
+    assert!((1.0 / plan.predicted_decode_tok_s.unwrap() - disk_s - 0.08).abs() < 0.06);
     let json = serde_json::to_value(&plan).unwrap();
     let map = json["device_map"].as_object().unwrap();
-    assert_eq!(map.len(), 48 + 3 + 15);
+    assert_eq!(map.len(), 48 + 3 + 48);
     assert_eq!(
         (&map["model.layers.33"], &map["model.layers.33.mlp.experts"]),
         (&"cpu".into(), &"disk".into())
     );
-    assert!(!map.contains_key("model.layers.32.mlp.experts"));
+    let cpu = &json["tiers"][0];
+    assert_eq!(cpu["expert_cache_bytes"], plan.expert_cache_bytes());
+    let parts =
+        ["weights_bytes", "kv_bytes", "activations_bytes", "staging_bytes", "reserve_bytes"];
+    let parts: u64 = parts.iter().map(|part| cpu[*part].as_u64().unwrap()).sum();
+    assert!(parts + plan.expert_cache_bytes() <= cpu["available_bytes"].as_u64().unwrap());
 }
 
 /// One GPU of 24 GiB holds the attention of all layers of a model of 57 GiB; the CPU computes the
@@ -170,4 +178,46 @@ fn a_map_names_layers_or_their_experts() {
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.to_string().contains(words), "{error}");
     }
+}
+
+/// A typed limit on host memory and a small disk bound the cache too.
+#[test]
+fn limits_bound_the_cache() {
+    let text = "host: {memory: 48GiB, cores: 8}\n";
+    let plan = planned("qwen3-30b-a3b", text, |limits| {
+        limits.disk = true;
+        limits.max_memory = MaxMemory::parse("cpu=20GiB").unwrap();
+    })
+    .unwrap();
+    let weights = plan.weights_on(Tier::Cpu);
+    assert_eq!(weights + plan.expert_cache_bytes(), 20 << 30);
+    // A disk for 20 GiB holds no more experts than it must.
+    let plan = planned("qwen3-30b-a3b", text, |limits| {
+        limits.disk = true;
+        limits.max_memory = MaxMemory::parse("disk=20GiB").unwrap();
+    })
+    .unwrap();
+    assert!(plan.weights_on(Tier::Disk) <= 20 << 30);
+    let experts = |tier: Tier| {
+        plan.modules.iter().filter(|m| m.name.ends_with(".experts") && m.tier == tier).count()
+    };
+    assert!(experts(Tier::Disk) > 0 && experts(Tier::Disk) < 48);
+    assert!(plan.expert_cache_bytes() > 0);
+    // A model in memory has no cache.
+    let plan = planned("qwen3-30b-a3b", "host: {memory: 96GiB, cores: 8}\n", |_| ()).unwrap();
+    assert_eq!(plan.expert_cache_bytes(), 0);
+}
+
+#[test]
+fn experts_of_a_streamed_layer_are_on_disk_too() {
+    let refused = planned("qwen3-30b-a3b", "host: {memory: 96GiB, cores: 8}\n", |limits| {
+        limits.disk = true;
+        limits.mode = DeviceMapMode::Explicit(vec![
+            (String::new(), Tier::Cpu),
+            ("model.layers.3".to_owned(), Tier::Disk),
+            ("model.layers.3.mlp.experts".to_owned(), Tier::Cpu),
+        ]);
+    });
+    let text = refused.unwrap_err().to_string();
+    contains(&text, &["model.layers.3.mlp.experts", "disk, as model.layers.3", "cpu"]);
 }

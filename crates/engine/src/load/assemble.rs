@@ -8,7 +8,7 @@ use device::backend::Backend;
 use device::cpu::Cpu;
 use device::cuda::Gpu;
 
-use super::disk_stream::{DiskReader, DiskStream, MODULE_LIMIT};
+use super::disk_stream::{DiskReader, DiskStream};
 use super::expert_cache::{ExpertLayout, ExpertReader, ExpertStore};
 use super::plan::{LoadPlan, StreamedModule, StreamedTensor, bytes_in_memory};
 use super::read::LoadedTensors;
@@ -98,7 +98,7 @@ fn disk_stream(
         threads: request.reader_threads(),
         watch: request.watch.clone(),
     };
-    DiskStream::start(reader).map(|stream| Some(Arc::new(stream)))
+    DiskStream::start(reader, request.disk_limit).map(|stream| Some(Arc::new(stream)))
 }
 
 /// The store of the routed experts on disk; `None` if there are none.
@@ -124,8 +124,9 @@ fn expert_store(
         threads: request.reader_threads(),
         watch: request.watch.clone(),
     };
-    ExpertStore::start(reader, request.plan.expert_cache_bytes, MODULE_LIMIT)
-        .map(|store| Some(Arc::new(store)))
+    let capacity_bytes = request.plan.expert_cache_bytes();
+    let store = ExpertStore::start(reader, capacity_bytes, request.disk_limit)?;
+    Ok(Some(Arc::new(store)))
 }
 
 /// The routed experts of a layer, which the CPU computes; `None`: the layer has none.

@@ -114,6 +114,7 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
         tiers: tier_use::tier_use(plan, &load_plan, &parts),
         device_map: plan.device_map.clone(),
         smoke_test,
+        expert_cache: model.expert_cache().and_then(|cache| cache.report()),
     };
     Ok(Loaded { model, kv, scratch, report })
 }

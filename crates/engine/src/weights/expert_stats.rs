@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use base::unpoisoned;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Memory and use of the cache of routed experts. Counters never decrease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -32,6 +32,17 @@ impl ExpertCacheStats {
         (self.tokens > 0).then(|| self.read_bytes as f64 / self.tokens as f64)
     }
 
+    /// The memory and the rates; `None` before the first pass.
+    pub fn report(&self) -> Option<ExpertCacheReport> {
+        Some(ExpertCacheReport {
+            planned_bytes: self.capacity_bytes,
+            used_bytes: self.used_bytes,
+            tokens: self.tokens,
+            hit_rate: self.hit_rate()?,
+            read_bytes_per_token: self.read_bytes_per_token()?,
+        })
+    }
+
     /// The counts since `earlier`, with the present memory.
     #[must_use]
     pub fn since(&self, earlier: &ExpertCacheStats) -> ExpertCacheStats {
@@ -42,6 +53,20 @@ impl ExpertCacheStats {
             ..*self
         }
     }
+}
+
+/// The use of the cache of routed experts by some forward passes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExpertCacheReport {
+    /// Bytes that the cache may take.
+    pub planned_bytes: u64,
+    /// Bytes that it takes.
+    pub used_bytes: u64,
+    pub tokens: u64,
+    /// The share of the bytes of the experts that passes used that were in memory.
+    pub hit_rate: f64,
+    /// Bytes of experts that were read from disk, divided by the tokens.
+    pub read_bytes_per_token: f64,
 }
 
 /// The statistics of a cache, shared by the cache and its readers.

@@ -9,8 +9,8 @@ mod tensors;
 
 pub(crate) use disk_rows::DiskRows;
 pub use error::{ShardError, WeightError};
-pub use expert_stats::ExpertCacheStats;
 pub(crate) use expert_stats::SharedExpertStats;
+pub use expert_stats::{ExpertCacheReport, ExpertCacheStats};
 pub(crate) use experts::{
     ChosenExperts, ExpertError, ExpertMatrix, ExpertPart, ExpertShapes, ExpertSlice, ExpertSource,
 };

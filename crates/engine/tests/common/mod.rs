@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use checkpoint::{Checkpoint, Fill, SynthRequest, SynthSource, synth};
 use engine::{BLOCK_TOKENS, Batch, BlockId, LoadError, LoadRequest, Loaded, SequenceSpan, load};
 use placement::{
-    DeviceMapMode, DtypeChoice, Host, KvDtype, Limits, Machine, MaxMemory, Plan, plan,
+    DeviceMapMode, DtypeChoice, Host, KvDtype, Limits, Machine, MaxMemory, Plan, Tier, plan,
 };
 use tempfile::TempDir;
 use watch::Watch;
@@ -123,7 +123,11 @@ impl TestLoad {
     ) -> Result<Loaded, LoadError> {
         let checkpoint = Checkpoint::open(path).expect("open the checkpoint");
         let mut plan = self.plan(&checkpoint);
-        plan.expert_cache_bytes = self.expert_cache_bytes.unwrap_or(plan.expert_cache_bytes);
+        if let Some(bytes) = self.expert_cache_bytes {
+            plan.tiers.iter_mut().filter(|tier| tier.tier == Tier::Cpu).for_each(|tier| {
+                tier.expert_cache_bytes = bytes;
+            });
+        }
         let watch = Watch::silent();
         let mut request = LoadRequest {
             threads: Some(self.threads),

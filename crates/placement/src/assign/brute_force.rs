@@ -48,17 +48,16 @@ fn fits(problem: &Problem, tiers: &[Tier]) -> bool {
     let norm = problem.items.len() - 2;
     let multiplied =
         |i: &usize| *i != norm && (*i != 0 || problem.tied) && problem.items[*i].weights > 0;
-    // A layer and its routed experts are streamed together.
-    let together = |i: usize| {
-        let first = if is_experts(problem, i) { i - 1 } else { i };
-        let experts = problem.items.get(first + 1).filter(|_| is_experts(problem, first + 1));
-        problem.items[first].weights + experts.map_or(0, |item| item.weights)
-    };
-    let streamed = on(Tier::Disk).filter(multiplied).map(together).max().unwrap_or(0);
+    // Of routed experts, those of one token are in memory.
+    let whole = |i: &usize| !is_experts(problem, *i);
+    let bytes = |i: usize| problem.items[i].weights;
+    let streamed = on(Tier::Disk).filter(multiplied).filter(whole).map(bytes).max().unwrap_or(0);
+    let cache = on(Tier::Disk).filter(|i| !whole(i)).map(|i| problem.items[i].active).max();
     let computes = on(Tier::Cpu).chain(on(Tier::Disk)).any(|i| multiplied(&i));
     let host = &problem.host;
     let fixed = host.fixed.staging + host.fixed.reserve + host.activations(computes);
-    let total = weights(Tier::Cpu) + kv(Tier::Cpu) + kv(Tier::Disk) + 2 * streamed + fixed;
+    let buffers = 2 * streamed + cache.unwrap_or(0);
+    let total = weights(Tier::Cpu) + kv(Tier::Cpu) + kv(Tier::Disk) + buffers + fixed;
     gpus && tiers[norm] != Tier::Disk
         && weights(Tier::Disk) <= problem.disk_budget
         && weights(Tier::Cpu) <= host.budget
@@ -98,7 +97,7 @@ fn in_runs(problem: &Problem, tiers: &[Tier]) -> bool {
 }
 
 fn item(kind: ModuleKind, weights: u64, kv: u64) -> ModuleBytes {
-    ModuleBytes { kind, weights, kv, active: weights }
+    ModuleBytes { kind, weights, kv, active: weights, cache_min: 0, cache_max: 0 }
 }
 
 #[derive(Debug, Clone)]
@@ -127,7 +126,8 @@ fn problem(case: &ProofCase) -> Problem {
         let experts = case.experts.get(i).copied().unwrap_or(0);
         if experts > 0 {
             let active = experts / 3;
-            items.push(ModuleBytes { active, ..item(ModuleKind::Experts(i), experts, 0) });
+            let item = item(ModuleKind::Experts(i), experts, 0);
+            items.push(ModuleBytes { active, cache_min: active, cache_max: experts, ..item });
         }
     }
     items.push(item(ModuleKind::FinalNorm, norm, 0));

@@ -3,7 +3,7 @@
 //! Of the layers off the GPUs, the first or the last ones stay on disk, as few as possible;
 //! embedding and head may stay on disk too. Routed experts stay on disk before any layer does,
 //! since a token reads only a few of them. Host memory holds the keys and values of the layers on
-//! disk, and two buffers of the size of the largest streamed module.
+//! disk, two buffers of the size of the largest streamed module, and a cache of routed experts.
 use super::OnGpus;
 use crate::problem::Problem;
 use crate::score::score;
@@ -123,8 +123,14 @@ pub(crate) struct HostNeed {
     pub kv: u64,
     /// Weights that stay on disk, in bytes.
     pub disk_weights: u64,
-    /// Weights of the largest streamed module, a layer with its routed experts, in bytes.
+    /// Weights of the largest streamed module, in bytes. Routed experts are not streamed.
     pub streamed_max: u64,
+    /// Routed experts on disk, in bytes.
+    pub experts_on_disk: u64,
+    /// The least cache of routed experts, in bytes.
+    pub cache_min: u64,
+    /// A cache of all routed experts on disk, in bytes.
+    pub cache_max: u64,
     /// Whether the CPU computes matrix multiplications.
     pub computes: bool,
 }
@@ -146,11 +152,15 @@ impl HostNeed {
 
     /// Moves the weights of a module from host memory to disk.
     fn move_to_disk(&mut self, problem: &Problem, index: usize) {
-        let weights = problem.items[index].weights;
-        self.weights -= weights;
-        self.disk_weights += weights;
-        if problem.is_computed(index) {
-            self.streamed_max = self.streamed_max.max(problem.stream_bytes(index));
+        let item = &problem.items[index];
+        self.weights -= item.weights;
+        self.disk_weights += item.weights;
+        if item.is_experts() {
+            self.experts_on_disk += item.weights;
+            self.cache_min = self.cache_min.max(item.cache_min);
+            self.cache_max = self.cache_max.saturating_add(item.cache_max);
+        } else if problem.is_computed(index) {
+            self.streamed_max = self.streamed_max.max(item.weights);
         }
     }
 
@@ -159,13 +169,24 @@ impl HostNeed {
         self.streamed_max.saturating_mul(2)
     }
 
-    /// Total host memory that the placement needs, in bytes.
+    /// Total host memory that the placement needs, in bytes, with the least cache of experts.
     pub fn total(&self, problem: &Problem) -> u64 {
         let fixed = problem.host.fixed;
         let activations = problem.host.activations(self.computes);
-        [self.weights, self.kv, self.stream_buffers(), activations, fixed.staging, fixed.reserve]
+        let weights = [self.weights, self.cache_min, self.stream_buffers()];
+        weights
             .into_iter()
+            .chain([self.kv, activations, fixed.staging, fixed.reserve])
             .fold(0u64, u64::saturating_add)
+    }
+
+    /// Bytes of a cache of the routed experts on disk: what host memory and the budget for weights
+    /// have left, but no more than all of these experts need.
+    pub fn expert_cache(&self, problem: &Problem) -> u64 {
+        let host = &problem.host;
+        let left = host.usable.saturating_sub(self.total(problem)).saturating_add(self.cache_min);
+        let budget = host.budget.saturating_sub(self.weights);
+        left.min(budget).min(self.cache_max).max(self.cache_min)
     }
 
     pub fn fits(&self, problem: &Problem) -> bool {

@@ -49,7 +49,7 @@ impl ExpertCache {
         stats.update(|stats| stats.capacity_bytes = capacity_bytes as u64);
         let (jobs, results) = reader.start()?;
         Ok(ExpertCache {
-            residents: Residents::new(&layers),
+            residents: Residents::new(layers.iter().map(ExpertLayout::experts)),
             layers,
             stats,
             memory: CacheMemory { capacity_bytes, used_bytes: 0, free: Vec::new() },

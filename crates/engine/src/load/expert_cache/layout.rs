@@ -111,11 +111,6 @@ impl ExpertLayout {
         ExpertPart::ALL.len() * expert + part as usize
     }
 
-    /// Number of parts of all experts.
-    pub fn len(&self) -> usize {
-        self.units.len()
-    }
-
     pub fn unit(&self, expert: usize, part: ExpertPart) -> &ExpertTensors {
         &self.units[Self::index(expert, part)]
     }

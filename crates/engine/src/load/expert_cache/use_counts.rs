@@ -37,3 +37,22 @@ impl UseCounts {
         self.sums[expert] / self.weight
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_use_counts_half_after_the_half_life_and_the_scale_does_not_matter() {
+        let mut counts = UseCounts::new(2);
+        counts.add(1, [(0, 1)].into_iter());
+        assert_eq!(counts.of(0), 1.0);
+        counts.add(256, [(1, 3)].into_iter());
+        assert_eq!((counts.of(0), counts.of(1)), (0.5, 3.0));
+        // Weights pass 1e100 several times.
+        for _ in 0..2000 {
+            counts.add(256, [(1, 1)].into_iter());
+        }
+        assert!((counts.of(1) - 2.0).abs() < 1e-9 && counts.of(0) < 1e-9);
+    }
+}
