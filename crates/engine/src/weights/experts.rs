@@ -199,7 +199,7 @@ pub(crate) enum ExpertError {
 }
 
 impl ExpertError {
-    pub fn failed(cause: impl HasKind + std::error::Error + Send + Sync + 'static) -> Self {
+    pub fn failed(cause: impl HasKind + Send + Sync + 'static) -> Self {
         ExpertError::Failed { kind: cause.kind(), cause: Box::new(cause) }
     }
 }
