@@ -2,7 +2,7 @@
 use crate::alternatives::{self, Goal};
 use crate::assign::{AssignError, Assigned, HostNeed};
 use crate::footprint::Weights;
-use crate::gpu_support::usable_machine;
+use crate::gpu_support::{experts_note, usable_machine};
 use crate::solver::{Solution, Solver};
 use crate::{
     DeviceMapMode, DtypeChoice, Limits, Machine, ModulePlan, Plan, PlanError, Spill, Tier,
@@ -123,6 +123,7 @@ impl<'a> Planner<'a> {
                 .chain(&assigned.notes)
                 .chain(&predicted.notes)
                 .cloned()
+                .chain(experts_note(problem, &assigned.tiers))
                 .collect(),
         }
     }

@@ -1,7 +1,7 @@
 //! Predicts load time and tokens per second from measured, described or data-sheet bandwidths.
 use crate::assign::HostNeed;
 use crate::problem::Problem;
-use crate::score::{DISK_ROW_NS, HOP_NS};
+use crate::score::{DISK_ROW_NS, HOP_NS, cuts};
 use crate::{Machine, Rate, Tier, TierRate, short_text};
 
 /// The predictions of a plan; `None` if a required bandwidth is unknown.
@@ -93,6 +93,12 @@ fn off_the_gpus(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option<
         }
         _ => None,
     };
+    let bytes = short_text(on_cpu + on_disk);
+    let off = |at: &usize| !tiers[*at].is_gpu() && problem.is_computed(*at);
+    if !(0..tiers.len()).filter(off).any(|at| problem.may_be_on_a_gpu(at)) {
+        let there = there.map_or_else(String::new, |(s, at)| format!(": {s:.3} s a token {at}"));
+        return Some(format!("{bytes} of routed experts a token are computed on the CPU{there}"));
+    }
     let there =
         there.map_or_else(String::new, |(seconds, at)| format!(": {seconds:.3} s a token {at}"));
     let links = (0..machine.gpus.len()).filter(|gpu| tiers.contains(&Tier::Gpu(*gpu)));
@@ -104,7 +110,6 @@ fn off_the_gpus(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option<
             seconds(on_cpu + on_disk, link)
         )
     });
-    let bytes = short_text(on_cpu + on_disk);
     Some(format!(
         "{bytes} of weights off the GPUs are computed on the CPU{there}{sent}. Prompts too: sent to a GPU for these alone, they \
          would give a prompt other bits than a reply"
@@ -158,7 +163,7 @@ fn token_s(problem: &Problem, machine: &Machine, tiers: &[Tier], kv_share: f64) 
             _ => item.active as f64 / rate(compute)?,
         };
     }
-    let cuts = tiers.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    let cuts = cuts(problem, tiers);
     Some(seconds + cuts as f64 * HOP_NS as f64 / 1e9)
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct PlacementScore {
     pub off_bytes: OffBytes,
     /// Nanoseconds per token, including changes of tier.
     pub time_ns: u64,
-    /// Number of changes of tier between consecutive modules.
+    /// Number of changes of tier, see [`cuts`].
     pub cuts: u64,
 }
 
@@ -64,9 +64,24 @@ pub(crate) fn item_ns(problem: &Problem, index: usize, tier: Tier) -> u64 {
     }
 }
 
+/// Number of changes of tier between consecutive modules. The hidden states go to routed experts on
+/// another tier than their layer and come back to the layer.
+pub(crate) fn cuts(problem: &Problem, tiers: &[Tier]) -> u64 {
+    let (mut cuts, mut last) = (0, tiers.first());
+    for (item, tier) in problem.items.iter().zip(tiers) {
+        if last != Some(tier) {
+            cuts += if item.is_experts() { 2 } else { 1 };
+        }
+        if !item.is_experts() {
+            last = Some(tier);
+        }
+    }
+    cuts
+}
+
 /// Scores a whole placement.
 pub(crate) fn score(problem: &Problem, tiers: &[Tier]) -> PlacementScore {
-    let cuts = tiers.windows(2).filter(|pair| pair[0] != pair[1]).count() as u64;
+    let cuts = cuts(problem, tiers);
     let time: u64 =
         tiers.iter().enumerate().map(|(index, tier)| item_ns(problem, index, *tier)).sum();
     PlacementScore {

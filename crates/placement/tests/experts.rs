@@ -63,6 +63,54 @@ fn attention_stays_in_memory_before_experts() {
     assert!(parts + plan.expert_cache_bytes() <= cpu["available_bytes"].as_u64().unwrap());
 }
 
+/// One GPU of 24 GiB holds the attention of all layers of a model of 57 GiB; the CPU computes the
+/// routed experts.
+#[test]
+fn all_attention_goes_to_a_gpu_of_24_gib() {
+    let text = "gpus: [{name: G, memory: 24GiB, read: 1000GB/s, link: 25GB/s}]\n\
+                host: {memory: 128GiB, cores: 16, read: 80GB/s}\ndisk: {read: 2GB/s}\n";
+    let plan = planned("qwen3-30b-a3b", text, |_| {}).unwrap();
+    assert_eq!(
+        plan.runs(),
+        "model.embed_tokens -> 0, model.layers.0-47 -> 0, model.norm -> 0, lm_head -> 0, \
+         model.layers.0-47.mlp.experts -> cpu"
+    );
+    assert!(plan.spill.is_none() && plan.disk_spill.is_none());
+    contains(&plan.describe(), &["note: routed experts stay off the GPUs"]);
+    // Of a host with 40 GiB a part of the experts goes to disk, and nothing leaves the GPU.
+    let small =
+        planned("qwen3-30b-a3b", &text.replace("128GiB", "40GiB"), |limits| limits.disk = true)
+            .unwrap();
+    assert!(small.runs().starts_with(
+        "model.embed_tokens -> 0, model.layers.0-47 -> 0, model.norm -> 0, lm_head -> 0, model.layers.0-"
+    ));
+    assert!(small.uses(Tier::Disk) && small.spill.is_none());
+    for mode in [DeviceMapMode::Sequential, DeviceMapMode::Balanced] {
+        let other = planned("qwen3-30b-a3b", text, |limits| limits.mode = mode.clone()).unwrap();
+        assert_eq!(other.device_map, plan.device_map);
+    }
+    let whole = |map: &[(&str, Tier)]| {
+        let map = map.iter().map(|(module, tier)| ((*module).to_owned(), *tier)).collect();
+        planned("qwen3-30b-a3b", text, |limits| {
+            limits.mode = DeviceMapMode::Explicit(Clone::clone(&map))
+        })
+    };
+    let error = whole(&[("", Tier::Gpu(0))]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    contains(
+        &error.to_string(),
+        &["model.layers.0.mlp.experts", "no GPU kernel computes routed experts"],
+    );
+    assert!(
+        whole(&[
+            ("", Tier::Cpu),
+            ("model.layers.7", Tier::Gpu(0)),
+            ("model.layers.7.mlp.experts", Tier::Cpu)
+        ])
+        .is_ok()
+    );
+}
+
 /// A GPU that can hold experts (a virtual one) takes all else first.
 #[test]
 fn experts_fill_what_is_left_on_a_gpu() {
@@ -158,18 +206,4 @@ fn limits_bound_the_cache() {
     // A model in memory has no cache.
     let plan = planned("qwen3-30b-a3b", "host: {memory: 96GiB, cores: 8}\n", |_| ()).unwrap();
     assert_eq!(plan.expert_cache_bytes(), 0);
-}
-
-#[test]
-fn experts_of_a_streamed_layer_are_on_disk_too() {
-    let refused = planned("qwen3-30b-a3b", "host: {memory: 96GiB, cores: 8}\n", |limits| {
-        limits.disk = true;
-        limits.mode = DeviceMapMode::Explicit(vec![
-            (String::new(), Tier::Cpu),
-            ("model.layers.3".to_owned(), Tier::Disk),
-            ("model.layers.3.mlp.experts".to_owned(), Tier::Cpu),
-        ]);
-    });
-    let text = refused.unwrap_err().to_string();
-    contains(&text, &["model.layers.3.mlp.experts", "disk, as model.layers.3", "cpu"]);
 }

@@ -2,23 +2,48 @@
 
 use std::sync::Arc;
 
-use checkpoint::Dtype;
+use checkpoint::{Dtype, ExpertStorage, ModelConfig, Moe};
 use device::DeviceError;
-use device::backend::{Backend, ExpertActivation, ExpertProduct, ExpertWeights};
+use device::backend::{
+    Backend, ExpertActivation, ExpertProduct, ExpertWeights, RouterOptions, SharedOutput,
+};
 
+use super::buffers::ExpertBuffers;
 use super::expert_linear::ExpertLinear;
-use super::{ActivationBuffers, LayerContext, LayerError};
+use super::{ActivationBuffers, LayerError, Matmul};
 use crate::weights::{
     ChosenExperts, ExpertPart, ExpertShapes, ExpertSource, TensorView, WeightError,
 };
 
-/// The experts of which each row uses some.
-pub(super) struct RoutedExperts<B: Backend> {
+/// `sum over the chosen experts of weight * expert(x)`, plus the shared experts: `[rows, hidden]`.
+/// The input and the scores of the experts come from [`super::MoeRouter`].
+pub(crate) struct RoutedExperts<B: Backend> {
     weights: RoutedWeights<B>,
+    options: RouterOptions,
+    activation: ExpertActivation,
     /// Elements of a row, the input and the output of an expert.
     hidden: usize,
     /// Elements between an expert's linear layers.
     intermediate: usize,
+    shared: SharedExpertsKind,
+}
+
+/// Whether the layer has shared experts, and a gate of their output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SharedExpertsKind {
+    None,
+    Plain,
+    Gated,
+}
+
+impl SharedExpertsKind {
+    pub fn of(moe: &Moe) -> Self {
+        match moe {
+            Moe { shared_size: 0, .. } => SharedExpertsKind::None,
+            Moe { shared_gate: true, .. } => SharedExpertsKind::Gated,
+            _ => SharedExpertsKind::Plain,
+        }
+    }
 }
 
 enum RoutedWeights<B: Backend> {
@@ -38,15 +63,18 @@ enum PassWeights<'a, B: Backend> {
 }
 
 impl<B: Backend> RoutedExperts<B> {
-    /// Takes the experts of a layer from `tensors`.
+    /// Takes the experts of a layer from its tensors.
     pub fn new(
-        tensors: &TensorView<B>,
-        shapes: &ExpertShapes,
-        hidden: usize,
+        layer: &TensorView<B>,
+        config: &ModelConfig,
+        moe: &Moe,
     ) -> Result<Self, WeightError> {
+        let shapes = ExpertShapes::new(config, *moe);
+        let block = config.family.traits().expert_names.block;
+        let tensors = layer.pp(block).pp("experts");
         let linear = |matrix| {
-            let of = |expert| shapes.matrix(tensors, matrix, expert);
-            ExpertLinear::new((0..shapes.moe.experts).map(of))
+            let of = |expert| shapes.matrix(&tensors, matrix, expert);
+            ExpertLinear::new((0..moe.experts).map(of))
         };
         let weights = match tensors.experts() {
             Some(source) => RoutedWeights::OnDisk(source),
@@ -55,23 +83,64 @@ impl<B: Backend> RoutedExperts<B> {
                 down: linear(shapes.down())?,
             },
         };
-        Ok(RoutedExperts { weights, hidden, intermediate: shapes.moe.intermediate_size })
+        Ok(RoutedExperts {
+            weights,
+            options: RouterOptions {
+                experts: moe.experts,
+                experts_per_token: moe.experts_per_token,
+                routing: moe.routing,
+            },
+            activation: match (moe.clamped, moe.storage) {
+                (Some(clamped), ExpertStorage::Mxfp4) => ExpertActivation::ClampedPairs(clamped),
+                (Some(clamped), _) => ExpertActivation::Clamped(clamped),
+                (None, _) => ExpertActivation::Plain(config.activation),
+            },
+            hidden: config.hidden_size,
+            intermediate: moe.intermediate_size,
+            shared: SharedExpertsKind::of(moe),
+        })
+    }
+
+    pub fn shared_experts(&self) -> SharedExpertsKind {
+        self.shared
+    }
+
+    /// `branch_out = moe(norm_out)`, `[rows, hidden]`, with the router's scores in
+    /// `experts.logits`. `branch_out` has the output of the shared experts, and
+    /// `experts.shared_gate` its gate.
+    pub fn forward(
+        &self,
+        matmul: &Matmul<B>,
+        rows: usize,
+        buffers: &mut ActivationBuffers<B>,
+    ) -> Result<(), LayerError> {
+        let ExpertBuffers { logits, routes, .. } = &mut buffers.experts;
+        matmul.backend.route(logits, &self.options, routes)?;
+        self.chosen(matmul, rows, buffers)?;
+        let ActivationBuffers { experts, branch_out, .. } = buffers;
+        let ExpertBuffers { out, routes, shared_gate, .. } = experts;
+        let shared = match self.shared {
+            SharedExpertsKind::None => SharedOutput::None,
+            SharedExpertsKind::Plain => SharedOutput::Plain,
+            SharedExpertsKind::Gated => SharedOutput::Gated(shared_gate),
+        };
+        Ok(matmul.backend.combine_experts(out, routes, shared, self.hidden, branch_out)?)
     }
 
     /// `experts.out = expert(norm_out)` for each slot of `experts.routes`, `[slots, hidden]`.
-    pub fn forward(
+    fn chosen(
         &self,
-        ctx: &LayerContext<B>,
-        activation: &ExpertActivation,
+        matmul: &Matmul<B>,
+        rows: usize,
         buffers: &mut ActivationBuffers<B>,
     ) -> Result<(), LayerError> {
-        let (matmul, backend) = (&ctx.matmul, ctx.backend());
+        let backend = matmul.backend;
         let ActivationBuffers { packed, norm_out, experts, .. } = buffers;
         let routes = &experts.routes;
         // Begins to read from disk while the input is packed.
         let mut weights = self.weights.of_pass(routes)?;
         let dtypes = self.weights.dtypes(ExpertPart::GateUp);
-        let epilogue = matmul.epilogue_of(packed, ctx.rows, self.hidden, dtypes);
+        let epilogue = matmul.epilogue_of(packed, rows, self.hidden, dtypes);
         backend.pack_for_experts(norm_out, routes, epilogue)?;
         weights.for_each(ExpertPart::GateUp, |weights| match weights {
             PartWeights::Two(gate, up) => {
@@ -85,8 +154,14 @@ impl<B: Backend> RoutedExperts<B> {
             }
         })?;
         let dtypes = self.weights.dtypes(ExpertPart::Down);
-        let epilogue = matmul.epilogue_of(packed, ctx.rows, self.intermediate, dtypes);
-        backend.activate_experts(activation, &mut experts.gate, &experts.up, routes, epilogue)?;
+        let epilogue = matmul.epilogue_of(packed, rows, self.intermediate, dtypes);
+        backend.activate_experts(
+            &self.activation,
+            &mut experts.gate,
+            &experts.up,
+            routes,
+            epilogue,
+        )?;
         weights.for_each(ExpertPart::Down, |weights| {
             let (PartWeights::One(weights) | PartWeights::Two(weights, _)) = weights;
             let product = ExpertProduct { weights, out: &mut experts.out };

@@ -8,14 +8,14 @@ use device::backend::Backend;
 use device::cpu::Cpu;
 use device::cuda::Gpu;
 
-use super::disk_stream::{DiskReader, DiskStream, ExpertSources};
+use super::disk_stream::{DiskReader, DiskStream};
 use super::expert_cache::{ExpertLayout, ExpertReader, ExpertStore};
 use super::plan::{LoadPlan, StreamedModule, StreamedTensor, bytes_in_memory};
 use super::read::LoadedTensors;
 use super::{LoadError, LoadRequest};
 use crate::devices::{DeviceId, DeviceSet, OnDevice};
 use crate::kv::KvLayout;
-use crate::layers::{Norm, Rope};
+use crate::layers::{Norm, Rope, RoutedExperts};
 use crate::models::{
     Embedding, HostLayer, HostLmHead, ModelCapacity, ModelParts, TransformerLayer, lm_head,
 };
@@ -31,12 +31,10 @@ pub(crate) fn assemble(
 ) -> Result<ModelParts, LoadError> {
     let (config, placement) = (&request.checkpoint.config, &plan.placement);
     let experts = expert_store(request, &devices.cpu, plan, shards)?;
-    let sources = experts.iter().flat_map(ExpertStore::sources);
-    let sources: ExpertSources = sources.collect();
-    for (module, source) in sources.values() {
-        tensors.host.insert_experts(module.clone(), source.clone());
+    for (module, source) in experts.iter().flat_map(ExpertStore::sources) {
+        tensors.host.insert_experts(module, source);
     }
-    let stream = disk_stream(request, &devices.cpu, plan, (shards, sources))?;
+    let stream = disk_stream(request, &devices.cpu, plan, shards)?;
     let host_layer = |layer| match &stream {
         Some(stream) if plan.streamed.contains_key(&StreamedModule::Layer(layer)) => {
             Ok(HostLayer::OnDisk(stream.clone()))
@@ -51,6 +49,8 @@ pub(crate) fn assemble(
             .map(|weights| OnDevice::Gpu(gpu, Box::new(weights))),
     };
     let layers = placement.layers.iter().enumerate().map(layer).collect::<Result<_, _>>()?;
+    let experts_of = |layer| routed_experts(&tensors.host, config, layer);
+    let routed_experts = (0..config.layers).map(experts_of).collect::<Result<_, _>>()?;
     let lm_head = match (placement.lm_head, &stream) {
         (DeviceId::Gpu(gpu), _) => OnDevice::Gpu(gpu, lm_head(&tensors.gpus[gpu], config)?),
         (DeviceId::Cpu, Some(stream)) if plan.streams_lm_head() => {
@@ -67,6 +67,7 @@ pub(crate) fn assemble(
         rope: Rope::new(&config.rope, rope_positions),
         embedding: embedding(plan, tensors, shards, config)?,
         layers,
+        routed_experts,
         final_norm: match placement.final_norm {
             DeviceId::Cpu => OnDevice::Cpu(final_norm(&tensors.host, config)?),
             DeviceId::Gpu(gpu) => OnDevice::Gpu(gpu, final_norm(&tensors.gpus[gpu], config)?),
@@ -84,7 +85,7 @@ fn disk_stream(
     request: &LoadRequest,
     cpu: &Cpu,
     plan: &LoadPlan,
-    (shards, experts): (&Arc<OpenShards>, ExpertSources),
+    shards: &Arc<OpenShards>,
 ) -> Result<Option<Arc<DiskStream>>, LoadError> {
     if plan.streamed.is_empty() {
         return Ok(None);
@@ -93,7 +94,6 @@ fn disk_stream(
         shards: shards.clone(),
         config: request.checkpoint.config.clone(),
         modules: plan.streamed.clone().into_iter().collect(),
-        experts,
         cpu: cpu.clone(),
         threads: request.reader_threads(),
         watch: request.watch.clone(),
@@ -127,6 +127,17 @@ fn expert_store(
     let capacity_bytes = request.plan.expert_cache_bytes();
     let store = ExpertStore::start(reader, capacity_bytes, request.disk_limit)?;
     Ok(Some(Arc::new(store)))
+}
+
+/// The routed experts of a layer, which the CPU computes; `None`: the layer has none.
+fn routed_experts(
+    host: &Tensors<Cpu>,
+    config: &ModelConfig,
+    layer: usize,
+) -> Result<Option<RoutedExperts<Cpu>>, WeightError> {
+    let Some(moe) = config.moe.filter(|_| config.is_sparse(layer)) else { return Ok(None) };
+    let tensors = host.view().pp("model.layers").pp(layer);
+    RoutedExperts::new(&tensors, config, &moe).map(Some)
 }
 
 fn embedding(

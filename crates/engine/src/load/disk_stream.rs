@@ -2,7 +2,6 @@
 //! layer while the current one is computed (double buffering).
 
 use base::unpoisoned;
-use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,10 +18,7 @@ use super::read::{LoadedTensors, Readers, read};
 use crate::devices::OnDevice;
 use crate::layers::Linear;
 use crate::models::{ForwardError, LayerSource, TransformerLayer, lm_head};
-use crate::weights::{ExpertSource, OpenShards};
-
-/// The routed experts that are on disk, by layer: the name of their module, and their source.
-pub(crate) type ExpertSources = BTreeMap<usize, (String, Arc<dyn ExpertSource<Cpu>>)>;
+use crate::weights::OpenShards;
 
 /// The weights of a streamed module. Dropped after use, which frees their buffer.
 enum StreamedWeights {
@@ -36,8 +32,6 @@ pub(crate) struct DiskReader {
     pub config: ModelConfig,
     /// In the order of a forward pass.
     pub modules: Vec<(StreamedModule, Vec<StreamedTensor>)>,
-    /// Not read with their layers.
-    pub experts: ExpertSources,
     pub cpu: Cpu,
     pub threads: usize,
     pub watch: Watch,
@@ -140,12 +134,9 @@ impl DiskReader {
             name: "disk tier",
             gpus: None,
         };
-        let LoadedTensors { mut host, .. } = read(&readers, &requests)?;
+        let LoadedTensors { host, .. } = read(&readers, &requests)?;
         Ok(match module {
             StreamedModule::Layer(layer) => {
-                if let Some((module, source)) = self.experts.get(&layer) {
-                    host.insert_experts(module.clone(), source.clone());
-                }
                 let weights = TransformerLayer::new(&host, &self.config, layer)?;
                 StreamedWeights::Layer(layer, Box::new(weights))
             }

@@ -70,7 +70,7 @@ impl<'a> LoadPlan<'a> {
         check_supported(config)?;
         let tiers = module_tiers(checkpoint, plan)?;
         let gpus = if virtual_devices { Vec::new() } else { gpus_in_use(&tiers) };
-        check_gpus(config, &gpus)?;
+        check_gpus(config, &tiers, &gpus)?;
         let mut load_plan = LoadPlan {
             dtypes: LoadDtypes::of(plan),
             placement: module_placement(&tiers, &gpus, config.tie_word_embeddings),
@@ -206,18 +206,26 @@ fn module_tiers(
     for module in modules(&checkpoint.config) {
         let is_experts = matches!(module.kind, ModuleKind::Experts(_));
         let of_layer = tiers.last().filter(|_| is_experts).map(|(_, tier)| *tier);
-        let own = map.get(module.name.as_str()).copied();
-        let Some(tier) = own.or(of_layer) else {
-            return Err(LoadError::Unplanned { module: module.name });
-        };
-        tiers.push((module.kind, tier));
+        match map.get(module.name.as_str()).copied().or(of_layer) {
+            Some(tier) => tiers.push((module.kind, tier)),
+            None => return Err(LoadError::Unplanned { module: module.name }),
+        }
     }
     Ok(tiers)
 }
 
 /// Rejects plans that place on GPUs what they cannot compute.
-fn check_gpus(config: &ModelConfig, gpus: &[usize]) -> Result<(), CompositionError> {
-    match without_gpu_kernel(config).filter(|_| !gpus.is_empty()) {
+fn check_gpus(
+    config: &ModelConfig,
+    tiers: &[(ModuleKind, Tier)],
+    gpus: &[usize],
+) -> Result<(), CompositionError> {
+    let on_gpu = |(kind, tier): &(ModuleKind, Tier)| {
+        let real = matches!(tier, Tier::Gpu(gpu) if gpus.contains(gpu));
+        real && matches!(kind, ModuleKind::Experts(_))
+    };
+    let experts = tiers.iter().any(on_gpu).then_some("routed experts");
+    match without_gpu_kernel(config).filter(|_| !gpus.is_empty()).or(experts) {
         Some(what) => {
             Err(CompositionError::NoGpuKernel { class_name: config.class_name.clone(), what })
         }
@@ -245,6 +253,7 @@ fn module_placement(tiers: &[(ModuleKind, Tier)], gpus: &[usize], tied: bool) ->
     let mut placement = ModulePlacement {
         embedding: DeviceId::Cpu,
         layers: Vec::new(),
+        has_experts: false,
         final_norm: DeviceId::Cpu,
         lm_head: DeviceId::Cpu,
         matrix_dtypes: BTreeSet::new(),
@@ -254,7 +263,8 @@ fn module_placement(tiers: &[(ModuleKind, Tier)], gpus: &[usize], tied: bool) ->
         match kind {
             ModuleKind::Embedding => placement.embedding = device,
             ModuleKind::Layer(_) => placement.layers.push(device),
-            ModuleKind::Experts(_) => {}
+            // The CPU computes routed experts on all tiers that may have them.
+            ModuleKind::Experts(_) => placement.has_experts = true,
             ModuleKind::FinalNorm => placement.final_norm = device,
             // A tied lm_head uses the embedding's memory, so its own tier in the device map is
             // ignored.

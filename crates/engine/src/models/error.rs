@@ -21,9 +21,7 @@ pub enum CompositionError {
         /// The part of the architecture that is not implemented.
         what: &'static str,
     },
-    #[error(
-        "{class_name}: no GPU kernel computes {what}; plan again, which places the model on the CPU"
-    )]
+    #[error("{class_name}: no GPU kernel computes {what}; plan again, which places it on the CPU")]
     NoGpuKernel {
         class_name: String,
         /// The part of the architecture that only the CPU computes.

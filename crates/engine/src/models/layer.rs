@@ -8,10 +8,10 @@ use super::llama::LlamaLayer;
 use super::olmo2::Olmo2Layer;
 use super::phi::PhiLayer;
 use super::{deepseek, phi3};
-use crate::layers::{ActivationBuffers, LayerContext, LayerError};
+use crate::layers::{ActivationBuffers, LayerContext};
 use crate::weights::Tensors;
 
-/// A transformer layer with all its weights.
+/// A transformer layer with all its weights but those of routed experts.
 pub(crate) enum TransformerLayer<B: Backend> {
     Llama(LlamaLayer<B>),
     Olmo2(Olmo2Layer<B>),
@@ -46,16 +46,18 @@ impl<B: Backend> TransformerLayer<B> {
         })
     }
 
-    /// Computes the layer on the residual stream `buffers.x`, `[rows, hidden]`.
+    /// Computes the layer on the residual stream `buffers.x`, `[rows, hidden]`. In a layer with
+    /// routed experts, these follow and then the residual connection: see
+    /// [`RoutedExperts::forward`](crate::layers::RoutedExperts::forward).
     pub fn forward(
         &self,
         ctx: &mut LayerContext<B>,
         buffers: &mut ActivationBuffers<B>,
-    ) -> Result<(), LayerError> {
+    ) -> Result<(), DeviceError> {
         match self {
             TransformerLayer::Llama(layer) => layer.forward(ctx, buffers),
-            TransformerLayer::Olmo2(layer) => Ok(layer.forward(ctx, buffers)?),
-            TransformerLayer::Phi(layer) => Ok(layer.forward(ctx, buffers)?),
+            TransformerLayer::Olmo2(layer) => layer.forward(ctx, buffers),
+            TransformerLayer::Phi(layer) => layer.forward(ctx, buffers),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{Embedding, ForwardError, ForwardScratch, LayerSource, TransformerLay
 use crate::batch::{Batch, BatchLimits, Logits};
 use crate::devices::{DeviceSet, ModulePlacement, OnDevice};
 use crate::kv::{KvLayout, KvPool};
-use crate::layers::{Linear, Norm, Rope};
+use crate::layers::{Linear, Norm, Rope, RoutedExperts};
 use crate::weights::{ExpertCacheStats, SharedExpertStats, Tensors, WeightError};
 
 /// A loaded, immutable model. Its weights are on the tiers that its placement plan names.
@@ -39,6 +39,8 @@ pub(crate) struct ModelParts {
     pub rope: Rope,
     pub embedding: OnDevice<Embedding, <Gpu as Backend>::Matrix>,
     pub layers: Vec<OnDevice<HostLayer, Box<TransformerLayer<Gpu>>>>,
+    /// The routed experts of each layer that has some.
+    pub routed_experts: Vec<Option<RoutedExperts<Cpu>>>,
     pub final_norm: OnDevice<Norm<Cpu>, Norm<Gpu>>,
     pub lm_head: OnDevice<HostLmHead, Linear<Gpu>>,
     /// Bytes of matrices by the name of their dtype.

@@ -54,18 +54,22 @@ pub(super) fn best(problem: &Problem) -> Result<Assigned, Box<Shortage>> {
         Ok(assigned) => score(problem, &assigned.tiers).off_bytes,
         Err(_) => OffBytes::MAX,
     };
-    let whole = LayerProblem::whole_if_possible(problem);
-    let mut best = best_runs(&whole);
-    if off_bytes(&best) == OffBytes::NONE {
-        return best;
-    }
-    if whole.experts == ExpertsAre::WithLayer {
-        let split = best_runs(&LayerProblem::new(problem, ExpertsAre::OffGpus));
-        if off_bytes(&split) < off_bytes(&best) {
-            best = split;
+    let holders = problem.gpus.iter().filter(|gpu| gpu.holds_experts).count();
+    if holders == problem.gpus.len() {
+        let whole = best_runs(&LayerProblem::new(problem, ExpertsAre::WithLayer));
+        if off_bytes(&whole) == OffBytes::NONE {
+            return whole;
         }
     }
-    if problem.gpus.iter().any(|gpu| gpu.holds_experts)
+    let mut best = best_runs(&LayerProblem::new(problem, ExpertsAre::OffGpus));
+    if holders > 0 {
+        // Host memory may be too small for all experts.
+        let whole = best_runs(&LayerProblem::on_holders(problem));
+        if off_bytes(&whole) < off_bytes(&best) {
+            best = whole;
+        }
+    }
+    if holders > 0
         && let Some(packed) = pack::pack(problem, off_bytes(&best))
         && let Ok(tiers) = split::least(problem, &packed, false)
     {
@@ -214,13 +218,13 @@ fn on_gpus(
     singles: &[SingleModules],
     candidate: &PlacementCandidate,
 ) -> Option<OnGpus> {
-    let LayerProblem { problem, leaves_gpu, .. } = layers;
+    let problem = &layers.problem;
     let SingleModules { placed, kinds } = &singles[candidate.single];
     let kind_at = |item: usize| {
         placed.iter().find(|(at, _)| *at == item).and_then(|(_, gpu)| kinds.of_gpu(*gpu))
     };
     let cover = |range: Range<usize>, set: usize, before: Option<usize>, after: Option<usize>| {
-        Cover { problem, leaves_gpu, kinds, sums, range, set, before, after }.best()
+        Cover { problem, kinds, sums, range, set, before, after }.best()
     };
     let (embedding, norm) = (kind_at(0), kind_at(problem.norm()));
     let runs = if candidate.off.is_empty() {
@@ -312,10 +316,9 @@ fn lower_bound(layers: &LayerProblem) -> Option<PlacementScore> {
         left = left.saturating_sub(room);
         gpus += 1u64;
     }
-    // Experts off the GPUs are between two modules on GPUs. A change of GPU there is no further
-    // cut.
-    let away = layers.leaves_gpu.iter().filter(|leaves| **leaves).count() as u64;
-    let cuts = if away > 0 { 2 * away } else { gpus.saturating_sub(1) };
+    // The hidden states go to experts off the GPUs and come back.
+    let away = (0..problem.items.len()).filter(|item| is_off(*item)).count() as u64;
+    let cuts = gpus.saturating_sub(1) + 2 * away;
     let off_bytes = OffBytes::of(problem, is_off);
     Some(PlacementScore { off_bytes, time_ns: time + cuts * HOP_NS, cuts })
 }

@@ -84,13 +84,16 @@ fn in_runs(problem: &Problem, tiers: &[Tier]) -> bool {
     let on_cpu_and_disk = |tiers: &[Tier]| {
         one_run(tiers, &|t| *t == Tier::Cpu) && one_run(tiers, &|t| *t == Tier::Disk)
     };
+    let all_hold = problem.gpus.iter().all(|gpu| gpu.holds_experts);
     let together = (1..problem.norm())
         .all(|i| !is_experts(problem, i) || (tiers[i] == tiers[i - 1] && tiers[i].is_gpu()));
     let apart = experts.iter().all(|t| !t.is_gpu())
         && on_cpu_and_disk(&experts)
         && (!layers.contains(&Tier::Disk) || !experts.contains(&Tier::Cpu));
     let gpus = (0..problem.gpus.len()).all(|gpu| one_run(&layers, &|t| *t == Tier::Gpu(gpu)));
-    gpus && on_cpu_and_disk(&layers) && one_run(&layers, &|t| !t.is_gpu()) && (together || apart)
+    gpus && on_cpu_and_disk(&layers)
+        && one_run(&layers, &|t| !t.is_gpu())
+        && ((together && all_hold) || apart)
 }
 
 fn item(kind: ModuleKind, weights: u64, kv: u64) -> ModuleBytes {

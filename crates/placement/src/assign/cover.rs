@@ -17,8 +17,6 @@ pub(super) struct LayerRun {
 /// A range of layers to divide, and the GPUs that are available for it.
 pub(super) struct Cover<'a> {
     pub problem: &'a Problem,
-    /// See [`LayerProblem::leaves_gpu`](super::layers::LayerProblem::leaves_gpu).
-    pub leaves_gpu: &'a [bool],
     pub kinds: &'a GpuClasses,
     pub sums: &'a PrefixSums,
     pub range: Range<usize>,
@@ -54,9 +52,7 @@ impl Cover<'_> {
         while let Some(place) = next {
             let (cost, _) = reached[&place];
             if place.at == self.range.end {
-                let hop = u64::from(
-                    self.is_free(place.at) || place.last != self.after || self.after.is_none(),
-                );
+                let hop = u64::from(place.last != self.after || self.after.is_none());
                 let whole = (cost.0 + hop * HOP_NS, cost.1 + hop, cost.2);
                 if best.is_none_or(|(least, _)| whole < least) {
                     best = Some((whole, place));
@@ -91,20 +87,17 @@ impl Cover<'_> {
         cost: Cost,
     ) -> Vec<(CoverState, Cost, LayerRun)> {
         let mut steps = Vec::new();
-        let one_rate = self.one_rate();
         for (kind, of) in self.kinds.kinds.iter().enumerate() {
             if self.kinds.count(place.set, kind) >= self.kinds.count(self.set, kind) {
                 continue;
             }
             let reach = self.sums.reach(of, place.at).min(self.range.end);
-            // If all GPUs are equally fast, a shorter run is better only if it ends where a change
-            // of GPU is free.
-            let may_end = |to: &usize| *to == reach || !one_rate || self.is_free(*to);
-            for to in (place.at + 1..=reach).filter(may_end) {
+            // If all GPUs are equally fast, a shorter run is never better.
+            let shortest = if self.one_rate() { reach } else { place.at + 1 };
+            for to in shortest.max(place.at + 1)..=reach {
                 // A further run of the same class is on another GPU and costs a hop. Only the first
                 // run can share a GPU with the module before the range.
-                let changes = place.set != 0 || place.last != Some(kind);
-                let hop = u64::from(changes && !self.is_free(place.at));
+                let hop = u64::from(place.set != 0 || place.last != Some(kind));
                 let back = u64::from(
                     place.last.is_some_and(|last| self.first_gpu(last) > self.first_gpu(kind)),
                 );
@@ -116,12 +109,6 @@ impl Cover<'_> {
             }
         }
         steps
-    }
-
-    /// Whether the hidden states leave the GPU between layer `at - 1` and the next module in any
-    /// case, so that a change of GPU there costs no hop more.
-    fn is_free(&self, at: usize) -> bool {
-        at > self.range.start && self.leaves_gpu[at - 1]
     }
 
     fn one_rate(&self) -> bool {

@@ -1,7 +1,6 @@
 //! The placement problem with one item per layer, as the search for runs of layers sees it.
 use super::OnGpus;
 use crate::problem::{ModuleBytes, Problem};
-use checkpoint::ModuleKind;
 
 /// Where the routed experts of a layer are in a search for runs of layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,36 +16,33 @@ pub(super) struct LayerProblem<'a> {
     /// The problem of all modules.
     pub full: &'a Problem,
     pub problem: Problem,
-    /// For each layer, whether its experts follow it on another tier. A change of GPU behind such
-    /// a layer costs nothing more: the hidden states pass through the host in any case.
-    pub leaves_gpu: Vec<bool>,
     pub experts: ExpertsAre,
 }
 
 impl<'a> LayerProblem<'a> {
     pub fn new(full: &'a Problem, experts: ExpertsAre) -> LayerProblem<'a> {
         let mut items: Vec<ModuleBytes> = Vec::new();
-        let mut leaves_gpu = Vec::new();
         for item in &full.items {
-            match item.kind {
-                ModuleKind::Experts(_) => {
-                    if let Some(leaves) = leaves_gpu.last_mut() {
-                        *leaves = experts == ExpertsAre::OffGpus;
-                    }
-                    if let Some(layer) = items.last_mut()
-                        && experts == ExpertsAre::WithLayer
-                    {
+            match items.last_mut() {
+                Some(layer) if item.is_experts() => {
+                    if experts == ExpertsAre::WithLayer {
                         layer.weights = layer.weights.saturating_add(item.weights);
                         layer.active = layer.active.saturating_add(item.active);
                     }
-                    continue;
                 }
-                ModuleKind::Layer(_) => leaves_gpu.push(false),
-                ModuleKind::Embedding | ModuleKind::FinalNorm | ModuleKind::Head => {}
+                _ => items.push(*item),
             }
-            items.push(*item);
         }
-        LayerProblem { full, problem: Problem { items, ..full.clone() }, leaves_gpu, experts }
+        LayerProblem { full, problem: Problem { items, ..full.clone() }, experts }
+    }
+
+    /// The problem of whole layers, of which GPUs that cannot hold experts hold nothing.
+    pub fn on_holders(full: &'a Problem) -> LayerProblem<'a> {
+        let mut layers = Self::new(full, ExpertsAre::WithLayer);
+        for gpu in layers.problem.gpus.iter_mut().filter(|gpu| !gpu.holds_experts) {
+            (gpu.budget, gpu.free) = (0, 0);
+        }
+        layers
     }
 
     /// The problem for modes that keep layers whole where all GPUs can hold experts.

@@ -17,7 +17,6 @@ use checkpoint::Dtype;
 use device::cpu::{Cpu, ExpertRoutes};
 
 use super::LoadError;
-use super::disk_stream::ExpertSources;
 use crate::weights::{ChosenExperts, ExpertError, ExpertPart, ExpertSource, SharedExpertStats};
 use cache::ExpertCache;
 use pass::LayerPass;
@@ -61,14 +60,13 @@ impl ExpertStore {
         Ok(ExpertStore { layers, stats: cache.stats.clone(), cache: Mutex::new(cache) })
     }
 
-    /// The experts of each layer of the store.
-    pub fn sources(self: &Arc<Self>) -> ExpertSources {
-        let source = |(layer, layout): (usize, &ExpertLayout)| {
+    /// The experts of each layer of the store, with the name of their module.
+    pub fn sources(self: &Arc<Self>) -> impl Iterator<Item = (String, Arc<dyn ExpertSource<Cpu>>)> {
+        self.layers.iter().enumerate().map(|(layer, layout)| {
             let source: Arc<dyn ExpertSource<Cpu>> =
                 Arc::new(StoredExperts { store: self.clone(), layer });
-            (layout.layer, (layout.module(), source))
-        };
-        self.layers.iter().enumerate().map(source).collect()
+            (layout.module(), source)
+        })
     }
 }
 
