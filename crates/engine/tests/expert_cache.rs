@@ -136,11 +136,16 @@ fn first_error(loaded: &mut Loaded, text: &[u32]) -> Option<ForwardError> {
 
 /// A device map that keeps all in memory but the routed experts.
 fn experts_alone(model: &Path) -> DeviceMapMode {
+    experts_apart(model, [Tier::Cpu, Tier::Disk])
+}
+
+/// A device map with a tier for the routed experts, and one for all else.
+fn experts_apart(model: &Path, [rest, of_experts]: [Tier; 2]) -> DeviceMapMode {
     let config = checkpoint::Checkpoint::open(model).expect("open the checkpoint").config;
     let experts = checkpoint::modules(&config).into_iter().filter_map(|module| {
-        matches!(module.kind, ModuleKind::Experts(_)).then_some((module.name, Tier::Disk))
+        matches!(module.kind, ModuleKind::Experts(_)).then_some((module.name, of_experts))
     });
-    DeviceMapMode::Explicit([(String::new(), Tier::Cpu)].into_iter().chain(experts).collect())
+    DeviceMapMode::Explicit([(String::new(), rest)].into_iter().chain(experts).collect())
 }
 
 #[test]
@@ -157,6 +162,10 @@ fn experts_on_disk_of_layers_in_memory_give_the_same_bits() {
         let planned = loaded.report.tiers.iter().find(|tier| tier.tier == Tier::Disk);
         let disk = planned.expect("the disk tier");
         assert_eq!(disk.weights_bytes, disk.weights_planned_bytes, "{name}");
+        let mode = experts_apart(&model, [Tier::Disk, Tier::Cpu]);
+        let mut loaded = TestLoad { mode, ..TestLoad::default() }.load(&model).expect("load");
+        assert_eq!(loaded.report.expert_cache, None);
+        assert!(bits(&logits_in_chunks(&mut loaded, &text, &[31, 1])) == expected, "{name}");
     }
 }
 

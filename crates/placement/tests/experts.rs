@@ -207,17 +207,3 @@ fn limits_bound_the_cache() {
     let plan = planned("qwen3-30b-a3b", "host: {memory: 96GiB, cores: 8}\n", |_| ()).unwrap();
     assert_eq!(plan.expert_cache_bytes(), 0);
 }
-
-#[test]
-fn experts_of_a_streamed_layer_are_on_disk_too() {
-    let refused = planned("qwen3-30b-a3b", "host: {memory: 96GiB, cores: 8}\n", |limits| {
-        limits.disk = true;
-        limits.mode = DeviceMapMode::Explicit(vec![
-            (String::new(), Tier::Cpu),
-            ("model.layers.3".to_owned(), Tier::Disk),
-            ("model.layers.3.mlp.experts".to_owned(), Tier::Cpu),
-        ]);
-    });
-    let text = refused.unwrap_err().to_string();
-    contains(&text, &["model.layers.3.mlp.experts", "disk, as model.layers.3", "cpu"]);
-}

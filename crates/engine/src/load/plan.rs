@@ -206,11 +206,10 @@ fn module_tiers(
     for module in modules(&checkpoint.config) {
         let is_experts = matches!(module.kind, ModuleKind::Experts(_));
         let of_layer = tiers.last().filter(|_| is_experts).map(|(_, tier)| *tier);
-        let own = map.get(module.name.as_str()).copied();
-        let Some(tier) = own.or(of_layer) else {
-            return Err(LoadError::Unplanned { module: module.name });
-        };
-        tiers.push((module.kind, tier));
+        match map.get(module.name.as_str()).copied().or(of_layer) {
+            Some(tier) => tiers.push((module.kind, tier)),
+            None => return Err(LoadError::Unplanned { module: module.name }),
+        }
     }
     Ok(tiers)
 }

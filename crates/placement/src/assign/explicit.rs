@@ -45,18 +45,9 @@ pub(super) fn explicit(
     }
 }
 
-/// Refuses routed experts on a GPU that does not compute them, and in memory if their layer is on
-/// disk.
+/// Refuses routed experts on a GPU that does not compute them.
 fn check_experts(problem: &Problem, tiers: &[Tier], names: &[&str]) -> Result<(), PlanError> {
     let refused = |(index, tier): (usize, &Tier)| {
-        let is_experts = problem.items[index].is_experts();
-        if is_experts && *tier != Tier::Disk && tiers[index - 1] == Tier::Disk {
-            return Some(PlanError::DeviceMap {
-                module: names[index].to_owned(),
-                expected: format!("disk, as {}, or both in memory", names[index - 1]),
-                found: tier.to_string(),
-            });
-        }
         matches!(tier, Tier::Gpu(gpu) if !problem.may_be_on(index, *gpu)).then(|| {
             PlanError::DeviceMap {
                 module: names[index].to_owned(),
