@@ -235,6 +235,15 @@ fn logits_with_experts_on_the_cpu_do_not_depend_on_batch_or_chunks() {
                     "{name}, {dtype:?}: other sequences of the batch change bits"
                 );
                 assert!(loaded.scratch.experts_read() > 0, "{name}");
+                for tier in &loaded.report.tiers {
+                    let slack = tier.activations_planned_bytes / 20;
+                    assert!(
+                        tier.weights_bytes >= tier.weights_planned_bytes
+                            && tier.kv_bytes == tier.kv_planned_bytes
+                            && tier.activations_bytes <= tier.activations_planned_bytes + slack,
+                        "{name}, {dtype:?}: {tier:?}"
+                    );
+                }
                 // Experts on disk give the same bits.
                 let mut on_disk = map.clone();
                 on_disk.iter_mut().filter(|(_, tier)| *tier == "cpu").for_each(|(_, tier)| {
