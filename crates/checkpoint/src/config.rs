@@ -180,6 +180,11 @@ impl ModelConfig {
         self.moe.map_or(dense, |moe| dense.max(moe.shared_size))
     }
 
+    /// Whether a layer has routed experts: [`Self::is_sparse`] and a description of them.
+    pub fn has_experts(&self, layer: usize) -> bool {
+        self.moe.is_some() && self.is_sparse(layer)
+    }
+
     /// Whether a layer has a mixture of experts.
     pub fn is_sparse(&self, layer: usize) -> bool {
         self.sparse_layers.get(layer).copied().unwrap_or(false)

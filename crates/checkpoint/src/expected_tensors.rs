@@ -1,7 +1,6 @@
 //! The tensors that a configuration requires, with their Hugging Face names and row-major shapes.
 use crate::config::{ExpertStorage, FP8_BLOCK, Mla, ModelConfig, Moe, NormKind};
 use crate::family::{Family, LayerLayout, QkNorm};
-use crate::modules::ModuleKind;
 use serde::Serialize;
 
 /// A tensor that a configuration requires.
@@ -57,19 +56,21 @@ impl ExpectedTensor {
     }
 }
 
-/// All tensors of a model, in the order of [`modules`](crate::modules()).
+/// All tensors of a model, in the order of embedding, layers, norm and head.
 pub fn expected_tensors(config: &ModelConfig) -> Vec<ExpectedTensor> {
     let mut list = TensorList { config, module: 0, prefix: String::new(), tensors: Vec::new() };
     list.matrix("model.embed_tokens", config.vocab_size, config.hidden_size);
     for layer in 0..config.layers {
-        list.enter(ModuleKind::Layer(layer), format!("model.layers.{layer}."));
+        list.enter(format!("model.layers.{layer}."));
         attention(&mut list);
         mlp(&mut list, layer);
         layer_norms(&mut list);
+        // The routed experts are the module after the rest of the layer.
+        list.module += usize::from(config.has_experts(layer));
     }
-    list.enter(ModuleKind::FinalNorm, String::new());
+    list.enter(String::new());
     list.norm(config.family.traits().final_norm, config.hidden_size);
-    list.enter(ModuleKind::Head, String::new());
+    list.enter(String::new());
     head(&mut list);
     list.tensors
 }
@@ -82,18 +83,22 @@ struct TensorList<'a> {
 }
 
 impl TensorList<'_> {
-    fn enter(&mut self, kind: ModuleKind, prefix: String) {
-        self.module = kind.index(self.config.layers);
+    /// Begins the next module.
+    fn enter(&mut self, prefix: String) {
+        self.module += 1;
         self.prefix = prefix;
     }
 
     fn push(&mut self, name: &str, shape: &[usize], content: TensorContent) {
+        let routed_expert = name
+            .strip_prefix(self.config.family.traits().expert_names.block)
+            .is_some_and(|rest| rest.starts_with(".experts."));
         let name = format!("{}{name}", self.prefix);
         let requirement = Requirement::Required;
         self.tensors.push(ExpectedTensor {
             name,
             shape: shape.to_vec(),
-            module: self.module,
+            module: self.module + usize::from(routed_expert),
             requirement,
             content,
         });

@@ -111,7 +111,8 @@ proptest! {
         config["num_experts_per_tok"] = json!(2);
         config[key] = value;
         if let Ok(config) = parse_config(Path::new(FILE), &config.to_string(), &mut Vec::new()) {
-            prop_assert_eq!(modules(&config).len(), config.layers + 3);
+            let sparse = (0..config.layers).filter(|layer| config.has_experts(*layer)).count();
+            prop_assert_eq!(modules(&config).len(), config.layers + sparse + 3);
             prop_assert_eq!(config.rope.inverse_frequencies(4096).len(), config.rope.rotary_dim / 2);
             prop_assert!(config.heads.is_multiple_of(config.kv_heads));
             prop_assert_eq!(config.sliding_layers.len(), config.layers);

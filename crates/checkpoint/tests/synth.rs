@@ -216,3 +216,43 @@ fn mxfp4_experts_have_blocks_and_scales() {
     assert_eq!(get("down_proj_scales").shape, [4, 64, 1]);
     assert!(checkpoint.config.attention_sinks);
 }
+
+#[test]
+fn random_routes_leave_holes_for_all_else() {
+    let config = json!({
+        "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "hidden_act": "silu",
+        "dtype": "bfloat16", "vocab_size": 512, "hidden_size": 64, "intermediate_size": 96,
+        "moe_intermediate_size": 64, "num_experts": 4, "num_experts_per_tok": 2,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+        "max_position_embeddings": 256, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+        "norm_topk_prob": true, "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2,
+    });
+    let temp = tempfile::tempdir().unwrap();
+    let (file, folder) = (temp.path().join("shape.json"), temp.path().join("m"));
+    fs::write(&file, config.to_string()).unwrap();
+    let fill = Fill::RandomRoutes { seed: 3 };
+    synth(&request(&file.display().to_string(), Some(2), fill, folder.clone()), &|_| true).unwrap();
+    let inventory = Checkpoint::open(&folder).unwrap().inventory;
+    let is_zero = |name: &str| {
+        let entry = inventory.get(name).unwrap();
+        let bytes = fs::read(&inventory.shards[entry.shard].path).unwrap();
+        let at = entry.offset as usize;
+        bytes[at..at + entry.bytes as usize].iter().all(|byte| *byte == 0)
+    };
+    for filled in [
+        "model.embed_tokens.weight",
+        "lm_head.weight",
+        "model.norm.weight",
+        "model.layers.1.mlp.gate.weight",
+        "model.layers.0.input_layernorm.weight",
+    ] {
+        assert!(!is_zero(filled), "{filled}");
+    }
+    for hole in [
+        "mlp.experts.3.gate_proj.weight",
+        "mlp.experts.0.up_proj.weight",
+        "self_attn.q_proj.weight",
+    ] {
+        assert!(is_zero(&format!("model.layers.1.{hole}")), "{hole}");
+    }
+}

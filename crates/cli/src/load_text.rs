@@ -1,7 +1,7 @@
 //! The report of a load as lines of text: sizes in human units, or in bytes for `-v`.
 
-use engine::LoadReport;
 use engine::load::{GpuUse, TierUse};
+use engine::{ExpertCacheReport, LoadReport};
 use placement::{Tier, short_text};
 
 /// The memory that a load used, in human units.
@@ -30,6 +30,12 @@ pub fn brief(report: &LoadReport) -> Vec<String> {
         }));
     }
     lines.push(smoke_test_line(report));
+    lines.extend(
+        report
+            .expert_cache
+            .as_ref()
+            .map(|cache| format!("  {}", expert_cache_line(cache, short_text(cache.used_bytes)))),
+    );
     lines
 }
 
@@ -52,7 +58,20 @@ pub fn exact(report: &LoadReport) -> Vec<String> {
         report.tiers.iter().filter_map(|tier| Some(gpu_line(tier.tier, tier.gpu.as_ref()?))),
     );
     lines.push(smoke_test_line(report));
+    lines.extend(report.expert_cache.as_ref().map(|cache| {
+        let bytes = format!("{} of {} bytes planned", cache.used_bytes, cache.planned_bytes);
+        format!("  {}", expert_cache_line(cache, bytes))
+    }));
     lines
+}
+
+/// How some passes used the cache of routed experts on disk, which takes `bytes`.
+pub fn expert_cache_line(cache: &ExpertCacheReport, bytes: String) -> String {
+    format!(
+        "experts on disk: cache of {bytes}, hit rate {:.1}%, {} read per token",
+        100.0 * cache.hit_rate,
+        short_text(cache.read_bytes_per_token as u64)
+    )
 }
 
 fn is_used(tier: &TierUse) -> bool {

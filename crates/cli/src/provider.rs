@@ -2,6 +2,7 @@
 
 use crate::args::{BringUpArgs, PlacementArgs, TimeArgs};
 use crate::failure::Failure;
+use crate::load_text;
 use crate::model_cache;
 use crate::session::{self, Session};
 use checkpoint::{Checkpoint, SearchPaths};
@@ -17,7 +18,7 @@ use experiment::{
     Finish, ModelSettings, ModelThinking, Provider, ProviderError, ProviderFactory, ProviderInfo,
     Reply, ReplyRequest,
 };
-use placement::{DtypeChoice, Fallback, KvDtype};
+use placement::{DtypeChoice, Fallback, KvDtype, short_text};
 use results::PromptMessage;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -219,6 +220,10 @@ impl Drop for EngineProvider {
             stats.step_s,
             stats.forward_s
         ));
+        if let Some(cache) = stats.expert_cache.and_then(|cache| cache.report()) {
+            let bytes = short_text(cache.used_bytes);
+            self.watch.note(load_text::expert_cache_line(&cache, bytes));
+        }
     }
 }
 

@@ -22,6 +22,15 @@ const CONFIG: &str = r#"{
     "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
 }"#;
 
+/// A mixture of experts of 67 MB with one layer: its second shard of three has nothing but experts.
+const EXPERTS_CONFIG: &str = r#"{
+    "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "hidden_act": "silu", "dtype": "bfloat16",
+    "vocab_size": 4000, "hidden_size": 512, "intermediate_size": 1536, "moe_intermediate_size": 1280, "num_experts": 16,
+    "num_experts_per_tok": 6, "norm_topk_prob": true, "num_hidden_layers": 1, "num_attention_heads": 8,
+    "num_key_value_heads": 4, "head_dim": 64, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+    "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
+}"#;
+
 /// A fault, and how to inject it into a run of the program.
 struct InjectedFault {
     name: &'static str,
@@ -31,7 +40,8 @@ struct InjectedFault {
     /// original.
     prepare: Option<fn(&Path)>,
     /// The command line, in which MODEL, CONFIG and OUT are replaced with the paths of the
-    /// checkpoint, a configuration and an empty folder.
+    /// checkpoint, a configuration and an empty folder, and EXPERTS with that of the mixture of
+    /// experts.
     line: &'static str,
     /// A signal to send half a second after the program has started.
     signal: Option<&'static str>,
@@ -43,6 +53,7 @@ const LOAD: &str = "load MODEL --stall-timeout 2";
 /// With int8 the weights are read, not memory-mapped.
 const READ: &str = "load MODEL --stall-timeout 2 --dtype int8";
 const DISK: &str = "load MODEL --stall-timeout 2 --device-map disk";
+const EXPERTS: &str = "load EXPERTS --stall-timeout 2 --device-map disk";
 const TEXT: &str = "generate MODEL -p x --stall-timeout 2";
 const RUN: &str = "run --config CONFIG --set agent.policy=careful --out OUT";
 
@@ -107,6 +118,12 @@ const FAULTS: &[InjectedFault] = &[
     InjectedFault { address_space_kib: Some(260_000), ..fault("an address-space limit below the plan", "load MODEL --dtype int8 --fallback none --context 2048 --concurrency 8 --threads 2", "") },
     fault("a read never returns in the disk tier", DISK, "pread,model-00002,1000000,hang"),
     fault("the disk tier's disk fails", DISK, "pread,model-00002,1000000,eio"),
+    fault("a read of an expert never returns", EXPERTS, "pread,model-00002,1000000,hang"),
+    fault("a read of an expert comes back short every time", EXPERTS, "pread,model-00002,1000000,short"),
+    fault("the disk of the experts fails", EXPERTS, "pread,model-00002,1000000,eio"),
+    on_a_copy("a shard of experts is truncated while it is used", EXPERTS, "pread,model-00002,1000000,truncate", nothing),
+    on_a_copy("a shard of experts is written to while it is used", EXPERTS, "pread,model-00002,1000000,touch", nothing),
+    fault("reads of experts crawl at 1 MiB/s", "load EXPERTS --device-map disk --deadline 8", "pread,model-00002,1000000,slow"),
     on_a_copy("the tokenizer never opens", LOAD, "open,tokenizer.json,0,hang", some_tokenizer),
     on_a_copy("weights that are not numbers", LOAD, "", |model| {
         let mut bytes = std::fs::read(model.join(SHARD)).expect("a shard");
@@ -176,22 +193,8 @@ struct FaultBench {
 impl FaultBench {
     fn new() -> Self {
         let bench = FaultBench { folder: tempfile::tempdir().expect("a folder") };
-        let config = bench.path("shape.json");
-        std::fs::write(&config, CONFIG).expect("a file");
-        let synth = Command::new(env!("CARGO_BIN_EXE_vendomini"))
-            .args([
-                "synth",
-                "--like",
-                &text(&config),
-                "--shards",
-                "3",
-                "--random",
-                "7",
-                &text(&bench.path("mid")),
-            ])
-            .output()
-            .expect("the program starts");
-        assert!(synth.status.success(), "{}", String::from_utf8_lossy(&synth.stderr));
+        bench.synthesize(CONFIG, "mid");
+        bench.synthesize(EXPERTS_CONFIG, "experts");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/faults/interpose.c");
         let compiled = Command::new("cc")
             .args([
@@ -209,6 +212,18 @@ impl FaultBench {
         bench
     }
 
+    /// Writes a checkpoint of three shards.
+    fn synthesize(&self, config: &str, name: &str) {
+        let like = self.path("shape.json");
+        std::fs::write(&like, config).expect("a file");
+        let (like, folder) = (text(&like), text(&self.path(name)));
+        let synth = Command::new(env!("CARGO_BIN_EXE_vendomini"))
+            .args(["synth", "--like", &like, "--shards", "3", "--random", "7", &folder])
+            .output()
+            .expect("the program starts");
+        assert!(synth.status.success(), "{}", String::from_utf8_lossy(&synth.stderr));
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -218,13 +233,13 @@ impl FaultBench {
     fn check(&self, fault: &InjectedFault, row: &Row) -> Result<(), String> {
         let own = self.path(&fault.name.replace([' ', '/', '\''], "-"));
         std::fs::create_dir_all(own.join("out")).expect("a folder");
+        let name = if fault.line.contains("EXPERTS") { "experts" } else { "mid" };
         let model = match fault.prepare {
-            None => self.path("mid"),
+            None => self.path(name),
             Some(prepare) => {
-                let copy = own.join("mid");
+                let copy = own.join(name);
                 std::fs::create_dir_all(&copy).expect("a folder");
-                for entry in std::fs::read_dir(self.path("mid")).expect("the checkpoint").flatten()
-                {
+                for entry in std::fs::read_dir(self.path(name)).expect("the checkpoint").flatten() {
                     std::fs::copy(entry.path(), copy.join(entry.file_name())).expect("a copy");
                 }
                 prepare(&copy);
@@ -250,7 +265,8 @@ impl FaultBench {
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/local_test.yaml");
         let out = text(&own.join("out"));
         let fill = |s: &str| {
-            s.replace("MODEL", &text(model)).replace("OUT", &out).replace("CONFIG", &text(&config))
+            let s = s.replace("MODEL", &text(model)).replace("EXPERTS", &text(model));
+            s.replace("OUT", &out).replace("CONFIG", &text(&config))
         };
         let stderr = own.join("stderr");
         let mut command = Command::new("env");

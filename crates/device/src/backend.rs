@@ -219,7 +219,8 @@ pub trait Backend: Sized {
     ) -> Result<(), DeviceError>;
 
     /// Multiplies the slots of every expert with that expert's weights, for several weights of an
-    /// expert at once. Reads the weights of the chosen experts only, and each of them once.
+    /// expert at once. Reads the weights of the chosen experts only, and each of them once. A
+    /// multiplication may be done in parts, each with the weights of some experts.
     fn expert_linear<const N: usize>(
         &self,
         inputs: &Self::PackedActivations,
@@ -349,15 +350,64 @@ pub struct Product<'a, B: Backend> {
     pub out: &'a mut B::Buffer,
 }
 
-/// One matrix multiplication of all experts: `out[slot] = inputs[slot] * weights[e]^T + biases[e]`,
-/// where `e` is the expert of the slot.
+/// One matrix multiplication of experts: `out[slot] = inputs[slot] * weight^T + bias` with the
+/// weights of the slot's expert.
 pub struct ExpertProduct<'a, B: Backend> {
-    /// `[out_features, in_features]` of each expert.
-    pub weights: &'a [B::Matrix],
-    /// `[out_features]` of each expert, or none at all.
-    pub biases: &'a [B::Vector],
+    pub weights: ExpertWeights<'a, B>,
     /// `[slots, out_features]`
     pub out: &'a mut B::Buffer,
+}
+
+/// The weights of one linear layer of experts.
+pub enum ExpertWeights<'a, B: Backend> {
+    All {
+        /// `[out_features, in_features]` of each expert.
+        weights: &'a [B::Matrix],
+        /// `[out_features]` of each expert, or none at all.
+        biases: &'a [B::Vector],
+    },
+    /// Those of some experts, for a part of a multiplication: the other experts' slots of the output
+    /// keep their values.
+    Some {
+        /// Number of experts of the layer.
+        experts: usize,
+        /// The experts that take part, ascending.
+        of: Vec<ExpertOperand<'a, B>>,
+    },
+}
+
+/// The weights of one expert in a linear layer.
+pub struct ExpertOperand<'a, B: Backend> {
+    pub expert: usize,
+    /// `[out_features, in_features]`
+    pub weight: &'a B::Matrix,
+    /// `[out_features]`
+    pub bias: Option<&'a B::Vector>,
+}
+
+impl<B: Backend> ExpertWeights<'_, B> {
+    /// Number of experts of the layer.
+    pub fn experts(&self) -> usize {
+        match self {
+            ExpertWeights::All { weights, .. } => weights.len(),
+            ExpertWeights::Some { experts, .. } => *experts,
+        }
+    }
+
+    /// The weights of an expert; `None` if it takes no part.
+    pub fn get(&self, expert: usize) -> Option<ExpertOperand<'_, B>> {
+        match self {
+            ExpertWeights::All { weights, biases } => {
+                let weight = weights.get(expert)?;
+                Some(ExpertOperand { expert, weight, bias: biases.get(expert) })
+            }
+            ExpertWeights::Some { of, .. } => {
+                let at = of.binary_search_by_key(&expert, |operand| operand.expert).ok()?;
+                let ExpertOperand { expert, weight, bias } = of[at];
+                Some(ExpertOperand { expert, weight, bias })
+            }
+        }
+    }
 }
 
 /// How a router chooses the experts of a row.

@@ -33,4 +33,4 @@ pub use kv::{BLOCK_TOKENS, BlockId, KvError, KvLayout, KvPool};
 pub use load::{LoadError, LoadReport, LoadRequest, Loaded, load};
 pub use models::{CompositionError, ForwardError, ForwardScratch, Model};
 pub use score::{ScoreError, TextScore, score};
-pub use weights::{ShardError, WeightError};
+pub use weights::{ExpertCacheReport, ExpertCacheStats, ShardError, WeightError};

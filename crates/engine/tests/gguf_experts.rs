@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use checkpoint::{Checkpoint, Dtype};
 use common::{TestLoad, bits, logits_in_chunks};
-use placement::DtypeChoice;
+use placement::{DeviceMapMode, DtypeChoice};
 
 /// A tensor to write: ggml's type, the row-major shape and the bytes.
 struct TensorData {
@@ -147,7 +147,11 @@ fn plain_name(name: &str, norm_before_experts: &str) -> String {
 }
 
 fn logits(path: &Path, dtype: DtypeChoice) -> Vec<u32> {
-    let mut loaded = TestLoad { dtype, ..TestLoad::default() }.load(path).expect("load the model");
+    logits_of(path, TestLoad { dtype, ..TestLoad::default() })
+}
+
+fn logits_of(path: &Path, load: TestLoad) -> Vec<u32> {
+    let mut loaded = load.load(path).expect("load the model");
     let tokens: Vec<u32> = (0..40).map(|i| 3 + i * 37 % 120).collect();
     bits(&logits_in_chunks(&mut loaded, &tokens, &[27]))
 }
@@ -155,7 +159,12 @@ fn logits(path: &Path, dtype: DtypeChoice) -> Vec<u32> {
 /// Asserts that a GGUF file gives the bits of a checkpoint.
 fn compare(folder: &Path, file: &Path, what: &str) {
     for dtype in [DtypeChoice::Auto, DtypeChoice::F32] {
-        assert!(logits(file, dtype) == logits(folder, dtype), "{what}, {dtype:?}");
+        let expected = logits(folder, dtype);
+        assert!(logits(file, dtype) == expected, "{what}, {dtype:?}");
+        let mode = DeviceMapMode::Disk;
+        let disk =
+            TestLoad { dtype, mode, expert_cache_bytes: Some(64 << 10), ..TestLoad::default() };
+        assert!(logits_of(file, disk) == expected, "{what}, {dtype:?}, experts on disk");
     }
 }
 

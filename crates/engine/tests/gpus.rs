@@ -8,6 +8,7 @@ mod library;
 use error_kind::{ErrorKind, HasKind};
 use std::path::{Path, PathBuf};
 
+use checkpoint::{Checkpoint, ModelConfig, ModuleKind};
 use common::expected::Expected;
 use common::{TINY_LLAMA, TestLoad, TinyModel, bits, logits_in_chunks, tokens};
 use engine::{BLOCK_TOKENS, Batch, Loaded, SequenceSpan};
@@ -40,6 +41,22 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
 }
 
+/// The device map of a model whose layers are on GPU 0 and whose routed experts are on the CPU.
+fn layers_on_gpu(config: &ModelConfig) -> Vec<(String, &'static str)> {
+    let experts = |module: checkpoint::Module| match module.kind {
+        ModuleKind::Experts(_) => Some((module.name, "cpu")),
+        _ => None,
+    };
+    let all = std::iter::once((String::new(), "0"));
+    all.chain(checkpoint::modules(config).into_iter().filter_map(experts)).collect()
+}
+
+/// As [`test_load`].
+fn mapped(map: &[(String, &str)]) -> TestLoad {
+    let map: Vec<(&str, &str)> = map.iter().map(|(name, tier)| (name.as_str(), *tier)).collect();
+    test_load(&map)
+}
+
 /// The golden models that GPUs compute, and those that stay on the CPU.
 fn golden_models() -> (Vec<String>, Vec<String>) {
     let entries = std::fs::read_dir(golden("")).expect("list tests/golden").flatten();
@@ -48,7 +65,7 @@ fn golden_models() -> (Vec<String>, Vec<String>) {
         with_numbers.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names.into_iter().partition(|name| {
-        let checkpoint = checkpoint::Checkpoint::open(&golden(name)).expect("open the checkpoint");
+        let checkpoint = Checkpoint::open(&golden(name)).expect("open the checkpoint");
         without_gpu_kernel(&checkpoint.config).is_none()
     })
 }
@@ -67,13 +84,11 @@ fn every_family_matches_transformers_on_a_gpu() {
         assert!(names.len() >= 20, "{names:?}");
         for name in names {
             let expected = Expected::read(&golden(&name).join("expected.json"), None);
+            let config = Checkpoint::open(&golden(&name)).expect("open the checkpoint").config;
+            let map = layers_on_gpu(&config);
             let distance = |dtype| {
-                let test_load = TestLoad {
-                    dtype,
-                    context: expected.context(),
-                    concurrency: 1,
-                    ..test_load(&[("", "0")])
-                };
+                let test_load =
+                    TestLoad { dtype, context: expected.context(), concurrency: 1, ..mapped(&map) };
                 let mut loaded = test_load.load(&golden(&name)).expect("load the model");
                 assert!(
                     loaded.model.kernel_set().starts_with("cuda-sm80+"),
@@ -94,7 +109,7 @@ fn every_family_matches_transformers_on_a_gpu() {
 fn models_without_gpu_kernels_stay_on_the_cpu() {
     on_fake_gpus("models_without_gpu_kernels_stay_on_the_cpu", &GPUS, || {
         let (_, names) = golden_models();
-        assert!(names.len() >= 10, "{names:?}");
+        assert!(names.len() >= 8, "{names:?}");
         for name in names {
             let test_load = TestLoad { mode: DeviceMapMode::Auto, ..test_load(&[("", "cpu")]) };
             let loaded = test_load.load(&golden(&name)).expect("load the model");
@@ -184,6 +199,71 @@ fn logits_on_a_gpu_do_not_depend_on_batch_or_chunks() {
                 together(&mut loaded, &texts) == expected,
                 "{dtype:?}, {kv_dtype:?}: other sequences of the batch change bits"
             );
+        }
+    });
+}
+
+/// Golden mixtures of experts that GPUs compute all but the routed experts of: with and without
+/// shared experts, a gate of those, biases, and experts in MXFP4.
+const MIXTURES: [&str; 5] = ["qwen3-moe", "qwen2-moe", "mixtral", "olmoe", "gpt-oss"];
+
+/// Attention, routers and shared experts are on two GPUs, the routed experts on the CPU or on disk.
+#[test]
+fn logits_with_experts_on_the_cpu_do_not_depend_on_batch_or_chunks() {
+    on_fake_gpus("logits_with_experts_on_the_cpu_do_not_depend_on_batch_or_chunks", &GPUS, || {
+        for name in MIXTURES {
+            let config = Checkpoint::open(&golden(name)).expect("open the checkpoint").config;
+            let mut map = layers_on_gpu(&config);
+            map.push(("model.layers.1".to_owned(), "1"));
+            let texts: Vec<Vec<u32>> = (0..4)
+                .map(|i| tokens(20 + (i * 31) % 50, i as u64 + 1))
+                .map(|text| text.into_iter().map(|token| token % 128).collect())
+                .collect();
+            for dtype in [DtypeChoice::F32, DtypeChoice::Auto, DtypeChoice::Int8] {
+                let load = |map| TestLoad { dtype, concurrency: 8, context: 96, ..map };
+                let mut loaded = load(mapped(&map)).load(&golden(name)).expect("load the model");
+                let expected: Vec<Vec<u32>> = texts
+                    .iter()
+                    .map(|text| bits(&logits_in_chunks(&mut loaded, text, &[text.len()])))
+                    .collect();
+                for chunks in [&[1usize][..], &[7, 33]] {
+                    let cut = bits(&logits_in_chunks(&mut loaded, &texts[1], chunks));
+                    assert!(cut == expected[1], "{name}, {dtype:?}: chunks of {chunks:?}");
+                }
+                assert!(
+                    together(&mut loaded, &texts) == expected,
+                    "{name}, {dtype:?}: other sequences of the batch change bits"
+                );
+                assert!(loaded.scratch.experts_read() > 0, "{name}");
+                for tier in &loaded.report.tiers {
+                    let slack = tier.activations_planned_bytes / 20;
+                    assert!(
+                        tier.weights_bytes >= tier.weights_planned_bytes
+                            && tier.kv_bytes == tier.kv_planned_bytes
+                            && tier.activations_bytes <= tier.activations_planned_bytes + slack,
+                        "{name}, {dtype:?}: {tier:?}"
+                    );
+                }
+                // Experts on disk give the same bits.
+                let mut on_disk = map.clone();
+                on_disk.iter_mut().filter(|(_, tier)| *tier == "cpu").for_each(|(_, tier)| {
+                    *tier = "disk";
+                });
+                let mut on_disk = load(mapped(&on_disk)).load(&golden(name)).expect("load");
+                assert!(
+                    bits(&logits_in_chunks(&mut on_disk, &texts[1], &[7, 33])) == expected[1],
+                    "{name}, {dtype:?}: experts on disk give other bits"
+                );
+                assert!(on_disk.model.expert_cache().is_some_and(|stats| stats.read_bytes > 0));
+                // In other dtypes than f32 rounding may choose other experts.
+                if dtype == DtypeChoice::F32 {
+                    let mut on_cpu = load(TestLoad::default()).load(&golden(name)).expect("load");
+                    let alone = logits_in_chunks(&mut on_cpu, &texts[1], &[texts[1].len()]);
+                    let found = logits_in_chunks(&mut loaded, &texts[1], &[texts[1].len()]);
+                    let difference = difference(&found, &alone);
+                    assert!(difference <= 1e-4, "{name}: {difference}");
+                }
+            }
         }
     });
 }

@@ -63,7 +63,7 @@ impl ChangeSearch<'_> {
         self.solver.solve(machine, limits).is_ok_and(|solution| match self.goal {
             Goal::Fits => true,
             Goal::NothingOnDisk => !solution.assigned.tiers.contains(&Tier::Disk),
-            Goal::NoSpill => solution.off_bytes() == 0,
+            Goal::NoSpill => solution.spilled_bytes() == 0,
         })
     }
 

@@ -1,26 +1,8 @@
 //! Formats a plan as text: in full (memory per device, device map with reasons, predictions,
 //! suggestions), or as a summary of a few lines.
 
+use crate::module_range::{ModuleRange, append, continues, range_of, ranges_text};
 use crate::{Plan, RateSource, Spill, Tier, TierPlan, both_units, bytes_text, short_text};
-
-/// A range of consecutive layers, or one other module.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct ModuleRange {
-    stem: String,
-    /// Indices of the first and the last layer; `None` for a module that is not a layer.
-    numbers: Option<(usize, usize)>,
-}
-
-impl std::fmt::Display for ModuleRange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ModuleRange { stem, numbers } = self;
-        match numbers {
-            Some((first, last)) if first == last => write!(f, "{stem}.{first}"),
-            Some((first, last)) => write!(f, "{stem}.{first}-{last}"),
-            None => f.write_str(stem),
-        }
-    }
-}
 
 /// Modules on one tier that have the same reason.
 struct ModuleGroup<'a> {
@@ -46,6 +28,7 @@ impl Plan {
         lines.extend(self.max_memory.iter().map(|limit| format!("max_memory: {}", limit.text)));
         lines.extend(self.limits_in_bytes());
         lines.extend(self.table());
+        lines.extend(self.expert_cache());
         lines.push(format!("device map ({}):", self.mode));
         lines.extend(self.groups().iter().map(group_line));
         lines.push(format!(
@@ -59,11 +42,14 @@ impl Plan {
             lines.extend(spill_lines(spill, "off the GPUs", "keeps all on the GPUs"));
         }
         if let Some(spill) = &self.disk_spill {
-            lines.extend(spill_lines(
-                spill,
-                "on disk, read again for every token,",
-                "keeps all in memory",
-            ));
+            let experts =
+                self.modules.iter().any(|m| m.tier == Tier::Disk && m.name.ends_with(".experts"));
+            let place = if experts {
+                "on disk, read again for every token (of routed experts the chosen ones),"
+            } else {
+                "on disk, read again for every token,"
+            };
+            lines.extend(spill_lines(spill, place, "keeps all in memory"));
         }
         lines.extend(self.notes.iter().map(|line| format!("note: {line}")));
         lines.join("\n")
@@ -122,14 +108,23 @@ impl Plan {
         [format!("device map ({}): {map}", self.mode), format!("  {sizes}")].map(clipped)
     }
 
+    /// The device map with routed experts that have a tier of their own at the end, so that layers
+    /// form ranges.
+    fn experts_last(&self) -> impl Iterator<Item = (&str, Tier)> {
+        let is_experts = |name: &str| range_of(name).is_part();
+        let all = || self.device_map.iter().map(|(name, tier)| (name.as_str(), *tier));
+        let rest = all().filter(move |(name, _)| !is_experts(name));
+        rest.chain(all().filter(move |(name, _)| is_experts(name)))
+    }
+
     /// The device map as spans of consecutive modules on one tier: `model.embed_tokens,
     /// model.layers.0-39 -> 0; model.layers.40-79, model.norm, lm_head -> cpu`.
     fn spans(&self) -> String {
         let mut spans: Vec<(Tier, Vec<ModuleRange>)> = Vec::new();
-        for (name, tier) in &self.device_map {
+        for (name, tier) in self.experts_last() {
             match spans.last_mut() {
-                Some((last, ranges)) if last == tier => append(ranges, name),
-                _ => spans.push((*tier, vec![range_of(name)])),
+                Some((last, ranges)) if *last == tier => append(ranges, name),
+                _ => spans.push((tier, vec![range_of(name)])),
             }
         }
         let text = |(tier, ranges): &(Tier, Vec<ModuleRange>)| {
@@ -141,11 +136,11 @@ impl Plan {
     /// The device map with consecutive layers on one tier joined: `model.layers.0-39 -> 0`.
     pub fn runs(&self) -> String {
         let mut parts: Vec<String> = Vec::new();
-        let mut modules = self.device_map.iter().peekable();
+        let mut modules = self.experts_last().peekable();
         while let Some((name, tier)) = modules.next() {
             let mut ranges = vec![range_of(name)];
             while let Some((next, _)) =
-                modules.next_if(|(next, on)| on == tier && continues(&ranges[0], next))
+                modules.next_if(|(next, on)| *on == tier && continues(&ranges[0], next))
             {
                 append(&mut ranges, next);
             }
@@ -222,6 +217,14 @@ impl Plan {
         lines
     }
 
+    /// A line about the cache of routed experts on disk, which the table counts in the total.
+    fn expert_cache(&self) -> Option<String> {
+        let bytes = self.expert_cache_bytes();
+        (bytes > 0).then(|| {
+            format!("of host memory {} are a cache of the experts on disk", bytes_text(bytes))
+        })
+    }
+
     fn groups(&self) -> Vec<ModuleGroup<'_>> {
         let mut groups: Vec<ModuleGroup<'_>> = Vec::new();
         for module in &self.modules {
@@ -289,38 +292,6 @@ impl Plan {
         };
         groups.iter().map(text).collect::<Vec<_>>().join("; ")
     }
-}
-
-fn range_of(name: &str) -> ModuleRange {
-    match name
-        .rsplit_once('.')
-        .and_then(|(stem, number)| Some((stem, number.parse::<usize>().ok()?)))
-    {
-        Some((stem, number)) => {
-            ModuleRange { stem: stem.to_owned(), numbers: Some((number, number)) }
-        }
-        None => ModuleRange { stem: name.to_owned(), numbers: None },
-    }
-}
-
-/// Whether the module `name` is the layer that follows a range of layers.
-fn continues(range: &ModuleRange, name: &str) -> bool {
-    let next = range_of(name);
-    matches!((range.numbers, next.numbers), (Some((_, last)), Some((first, _))) if range.stem == next.stem && first == last + 1)
-}
-
-/// Adds a module to the last range if it is the next layer; otherwise starts a new range.
-fn append(ranges: &mut Vec<ModuleRange>, name: &str) {
-    match ranges.last_mut() {
-        Some(range) if continues(range, name) => {
-            range.numbers = range.numbers.map(|(first, last)| (first, last + 1))
-        }
-        _ => ranges.push(range_of(name)),
-    }
-}
-
-fn ranges_text(ranges: &[ModuleRange]) -> String {
-    ranges.iter().map(ModuleRange::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn count_text(modules: usize) -> String {

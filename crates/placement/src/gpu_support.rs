@@ -1,16 +1,16 @@
 //! The parts of architectures that only the CPU computes.
-use crate::{DeviceMapMode, Limits, Machine, PlanError};
+use crate::problem::Problem;
+use crate::{DeviceMapMode, Limits, Machine, PlanError, Tier};
 use checkpoint::ModelConfig;
 use std::borrow::Cow;
 
-/// What a GPU has no kernel for in a model; `None`: GPUs compute the whole model.
+/// What a GPU has no kernel for in a model, routed experts aside; `None`: GPUs compute all layers
+/// but for their routed experts.
 pub fn without_gpu_kernel(config: &ModelConfig) -> Option<&'static str> {
     if config.mla.is_some() {
         Some("latent attention")
     } else if config.block_fp8 {
         Some("block FP8 weights")
-    } else if config.moe.is_some() {
-        Some("a mixture of experts")
     } else {
         None
     }
@@ -43,4 +43,17 @@ pub(crate) fn usable_machine<'m>(
     usable.gpus.retain(|gpu| gpu.is_virtual);
     usable.notes.push(format!("the GPUs are not used: no GPU kernel computes {what}"));
     Ok(Cow::Owned(usable))
+}
+
+/// A note if GPUs hold layers whose routed experts they cannot hold.
+pub(crate) fn experts_note(problem: &Problem, tiers: &[Tier]) -> Option<String> {
+    let stays_off = |index: usize| {
+        let layer_gpu = index.checked_sub(1).map(|layer| tiers[layer]);
+        matches!(layer_gpu, Some(Tier::Gpu(gpu)) if !problem.may_be_on(index, gpu))
+    };
+    (0..tiers.len()).any(stays_off).then(|| {
+        "routed experts stay off the GPUs: no GPU kernel computes them. The hidden states of these \
+         layers go to the CPU and back"
+            .to_owned()
+    })
 }

@@ -92,6 +92,9 @@ pub struct TierPlan {
     pub weights_bytes: u64,
     pub kv_bytes: u64,
     pub activations_bytes: u64,
+    /// Bytes for a cache of the routed experts on disk, on the host; 0 if there are none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub expert_cache_bytes: u64,
     pub staging_bytes: u64,
     /// Bytes reserved: for driver and context on a GPU, for the program on the host.
     pub reserve_bytes: u64,
@@ -103,6 +106,7 @@ impl TierPlan {
             self.weights_bytes,
             self.kv_bytes,
             self.activations_bytes,
+            self.expert_cache_bytes,
             self.staging_bytes,
             self.reserve_bytes,
         ];
@@ -121,9 +125,14 @@ impl Plan {
         self.tiers.iter().filter(in_memory).map(TierPlan::total_bytes).sum()
     }
 
+    /// Bytes of host memory for a cache of the routed experts on disk.
+    pub fn expert_cache_bytes(&self) -> u64 {
+        self.tiers.iter().map(|tier| tier.expert_cache_bytes).sum()
+    }
+
     /// Bytes of host memory allowed for the next plan if the load of this plan ran out of host
     /// memory. How much was available is unknown; the result is this plan's total minus a quarter
-    /// of its weights in host memory.
+    /// of its weights and of its cache of experts in host memory.
     pub fn host_bytes_if_too_much(&self) -> u64 {
         self.bytes_if_too_much(Tier::Cpu)
     }
@@ -135,7 +144,9 @@ impl Plan {
 
     fn bytes_if_too_much(&self, of: Tier) -> u64 {
         let tier = self.tiers.iter().find(|tier| tier.tier == of);
-        tier.map_or(0, |tier| tier.total_bytes() - tier.weights_bytes / 4)
+        tier.map_or(0, |tier| {
+            tier.total_bytes() - (tier.weights_bytes + tier.expert_cache_bytes) / 4
+        })
     }
 }
 
@@ -182,6 +193,10 @@ impl Plan {
     pub fn uses(&self, tier: Tier) -> bool {
         self.device_map.iter().any(|(_, on)| *on == tier)
     }
+}
+
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 fn as_map<S: Serializer>(map: &[(String, Tier)], to: S) -> Result<S::Ok, S::Error> {

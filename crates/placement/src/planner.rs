@@ -1,8 +1,8 @@
 //! Makes a [`Plan`] with reasons, predictions and warnings from inventory, machine and limits.
 use crate::alternatives::{self, Goal};
-use crate::assign::{AssignError, HostNeed};
+use crate::assign::{AssignError, Assigned, HostNeed};
 use crate::footprint::Weights;
-use crate::gpu_support::usable_machine;
+use crate::gpu_support::{experts_note, usable_machine};
 use crate::solver::{Solution, Solver};
 use crate::{
     DeviceMapMode, DtypeChoice, Limits, Machine, ModulePlan, Plan, PlanError, Spill, Tier,
@@ -78,8 +78,18 @@ impl<'a> Planner<'a> {
             }
         };
         let placed = weights.modules.iter().zip(assigned.tiers.iter().copied());
-        let modules: Vec<ModulePlan> =
-            placed.zip(problem.items.iter().zip(reasons)).map(module).collect();
+        let mut modules: Vec<ModulePlan> = Vec::new();
+        for part in placed.zip(problem.items.iter().zip(reasons)) {
+            let is_experts = part.1.0.is_experts();
+            let part = module(part);
+            match modules.last_mut() {
+                // Routed experts on the tier of their layer are a part of it.
+                Some(layer) if is_experts && layer.tier == part.tier => {
+                    layer.weights_bytes += part.weights_bytes;
+                }
+                _ => modules.push(part),
+            }
+        }
         let predicted = predict::predict(
             problem,
             machine,
@@ -113,16 +123,17 @@ impl<'a> Planner<'a> {
                 .chain(&assigned.notes)
                 .chain(&predicted.notes)
                 .cloned()
+                .chain(experts_note(problem, &assigned.tiers))
                 .collect(),
         }
     }
 
     fn spill(&self, solution: &Solution, machine: &Machine, limits: &Limits) -> Option<Spill> {
-        let bytes = solution.off_bytes();
+        let bytes = solution.spilled_bytes();
         if machine.gpus.is_empty() || bytes == 0 || is_fixed_by_map(limits) {
             return None;
         }
-        let modules = solution.assigned.tiers.iter().filter(|tier| !tier.is_gpu()).count();
+        let modules = modules(solution, solution.spilled());
         let shortage = reason::nearest_shortage(&solution.problem, &solution.assigned.tiers);
         let changes = alternatives::that_reach(&self.solver, machine, limits, Goal::NoSpill);
         Some(Spill { bytes, modules, shortage, changes })
@@ -130,7 +141,8 @@ impl<'a> Planner<'a> {
 
     fn disk_spill(&self, solution: &Solution, machine: &Machine, limits: &Limits) -> Option<Spill> {
         let Solution { problem, assigned, .. } = solution;
-        let modules = assigned.tiers.iter().filter(|tier| **tier == Tier::Disk).count();
+        let on_disk = assigned.tiers.iter().enumerate().filter(|(_, tier)| **tier == Tier::Disk);
+        let modules = modules(solution, on_disk.map(|(index, _)| index));
         if modules == 0 || is_fixed_by_map(limits) {
             return None;
         }
@@ -143,6 +155,14 @@ impl<'a> Planner<'a> {
         let changes = alternatives::that_reach(&self.solver, machine, limits, Goal::NothingOnDisk);
         Some(Spill { bytes, modules, shortage, changes })
     }
+}
+
+/// The number of modules, of which a layer and its routed experts on one tier are one.
+fn modules(solution: &Solution, indices: impl Iterator<Item = usize>) -> usize {
+    let Solution { problem, assigned: Assigned { tiers, .. }, .. } = solution;
+    let is_own =
+        |index: &usize| !problem.items[*index].is_experts() || tiers[*index] != tiers[*index - 1];
+    indices.filter(is_own).count()
 }
 
 /// Whether the device map prescribes the tiers off the GPUs, so that no spill is reported.
@@ -186,6 +206,7 @@ fn tiers(solution: &Solution) -> Vec<TierPlan> {
             weights_bytes: sum(tier, |item| item.weights),
             kv_bytes: sum(tier, |item| item.kv),
             activations_bytes: in_use(gpu.fixed.activations.saturating_sub(unused(tier))),
+            expert_cache_bytes: 0,
             staging_bytes: in_use(gpu.fixed.staging),
             reserve_bytes: in_use(gpu.fixed.reserve),
         });
@@ -204,6 +225,7 @@ fn tiers(solution: &Solution) -> Vec<TierPlan> {
         weights_bytes: need.weights,
         kv_bytes: need.kv,
         activations_bytes: host.activations(need.computes),
+        expert_cache_bytes: need.expert_cache(problem),
         staging_bytes: host.fixed.staging.saturating_add(need.stream_buffers()),
         reserve_bytes: host.fixed.reserve,
     });
@@ -217,6 +239,7 @@ fn tiers(solution: &Solution) -> Vec<TierPlan> {
         weights_bytes: need.disk_weights,
         kv_bytes: 0,
         activations_bytes: 0,
+        expert_cache_bytes: 0,
         staging_bytes: 0,
         reserve_bytes: 0,
     });

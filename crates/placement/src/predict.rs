@@ -1,6 +1,7 @@
 //! Predicts load time and tokens per second from measured, described or data-sheet bandwidths.
+use crate::assign::HostNeed;
 use crate::problem::Problem;
-use crate::score::{DISK_ROW_NS, HOP_NS};
+use crate::score::{DISK_ROW_NS, HOP_NS, cuts};
 use crate::{Machine, Rate, Tier, TierRate, short_text};
 
 /// The predictions of a plan; `None` if a required bandwidth is unknown.
@@ -71,7 +72,11 @@ fn off_the_gpus(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option<
     let real = |tier: &Tier| matches!(tier, Tier::Gpu(gpu) if !machine.gpus[*gpu].is_virtual);
     let bytes_on = |tier: Tier| -> u64 {
         let read = |at: &usize| tiers[*at] == tier && problem.is_computed(*at);
-        (0..tiers.len()).filter(read).map(|at| problem.items[at].active).sum()
+        let bytes = |at: usize| match tier {
+            Tier::Disk => problem.items[at].read_from_disk(),
+            _ => problem.items[at].active,
+        };
+        (0..tiers.len()).filter(read).map(bytes).sum()
     };
     let (on_cpu, on_disk) = (bytes_on(Tier::Cpu), bytes_on(Tier::Disk));
     if on_cpu + on_disk == 0 || !tiers.iter().any(real) {
@@ -88,6 +93,12 @@ fn off_the_gpus(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option<
         }
         _ => None,
     };
+    let bytes = short_text(on_cpu + on_disk);
+    let off = |at: &usize| !tiers[*at].is_gpu() && problem.is_computed(*at);
+    if !(0..tiers.len()).filter(off).any(|at| problem.may_be_on_a_gpu(at)) {
+        let there = there.map_or_else(String::new, |(s, at)| format!(": {s:.3} s a token {at}"));
+        return Some(format!("{bytes} of routed experts a token are computed on the CPU{there}"));
+    }
     let there =
         there.map_or_else(String::new, |(seconds, at)| format!(": {seconds:.3} s a token {at}"));
     let links = (0..machine.gpus.len()).filter(|gpu| tiers.contains(&Tier::Gpu(*gpu)));
@@ -99,7 +110,6 @@ fn off_the_gpus(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option<
             seconds(on_cpu + on_disk, link)
         )
     });
-    let bytes = short_text(on_cpu + on_disk);
     Some(format!(
         "{bytes} of weights off the GPUs are computed on the CPU{there}{sent}. Prompts too: sent to a GPU for these alone, they \
          would give a prompt other bits than a reply"
@@ -131,6 +141,7 @@ fn load_s(problem: &Problem, machine: &Machine, tiers: &[Tier], stored_bytes: u6
 /// Seconds to decode one token that reads the fraction `kv_share` of the planned keys and values.
 fn token_s(problem: &Problem, machine: &Machine, tiers: &[Tier], kv_share: f64) -> Option<f64> {
     let mut seconds = 0.0;
+    let cached = cached_share(problem, tiers);
     for (index, tier) in tiers.iter().enumerate() {
         let item = &problem.items[index];
         let rate = |tier: Tier| machine.rate(tier).map(|rate| rate.bytes_per_s as f64);
@@ -140,14 +151,28 @@ fn token_s(problem: &Problem, machine: &Machine, tiers: &[Tier], kv_share: f64) 
             seconds += kv_bytes / rate(compute)?;
         }
         seconds += match tier {
-            Tier::Disk if problem.is_computed(index) => item.weights as f64 / rate(Tier::Disk)?,
+            Tier::Disk if item.is_experts() => {
+                let hit_bytes = item.active as f64 * cached;
+                hit_bytes / rate(Tier::Cpu)? + (item.active as f64 - hit_bytes) / rate(Tier::Disk)?
+            }
+            Tier::Disk if problem.is_computed(index) => {
+                item.read_from_disk() as f64 / rate(Tier::Disk)?
+            }
             Tier::Disk => DISK_ROW_NS as f64 / 1e9,
             _ if item.active == 0 => 0.0,
             _ => item.active as f64 / rate(compute)?,
         };
     }
-    let cuts = tiers.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    let cuts = cuts(problem, tiers);
     Some(seconds + cuts as f64 * HOP_NS as f64 / 1e9)
+}
+
+/// The share of the routed experts on disk that their cache holds: the share of the bytes found in it
+/// if tokens use all experts alike.
+fn cached_share(problem: &Problem, tiers: &[Tier]) -> f64 {
+    let need = HostNeed::of(problem, tiers);
+    let share = need.expert_cache(problem) as f64 / need.experts_on_disk.max(1) as f64;
+    share.min(1.0)
 }
 
 /// The tier that computes a module. The CPU computes modules on disk.
@@ -186,6 +211,8 @@ mod tests {
             tied: false,
             stored_bytes: 22_000_000_000,
             can_be_int8: true,
+            experts: 0,
+            experts_per_token: 0,
         };
         let footprint = Footprint {
             kv_per_layer_bytes: 1_000_000_000,

@@ -16,6 +16,24 @@ pub(crate) struct ModuleBytes {
     pub kv: u64,
     /// Bytes that are read to decode one token.
     pub active: u64,
+    /// Bytes of the least cache in host memory if the module is on disk and has routed experts: it
+    /// holds those of one token. 0 for other modules, which are streamed as a whole.
+    pub cache_min: u64,
+    /// Bytes of a cache that holds all of these experts.
+    pub cache_max: u64,
+}
+
+impl ModuleBytes {
+    /// Whether the module is the routed experts of a layer.
+    pub fn is_experts(&self) -> bool {
+        matches!(self.kind, ModuleKind::Experts(_))
+    }
+
+    /// Bytes that are read from disk for one token if the weights stay there: all of them, but of
+    /// routed experts only the chosen ones.
+    pub fn read_from_disk(&self) -> u64 {
+        if self.is_experts() { self.active } else { self.weights }
+    }
 }
 
 /// The budgets of a GPU, in bytes.
@@ -31,6 +49,8 @@ pub(crate) struct GpuBudget {
     /// Memory bandwidth in bytes per second.
     pub rate: u64,
     pub is_virtual: bool,
+    /// Whether routed experts may be on the GPU.
+    pub holds_experts: bool,
 }
 
 /// Bytes that a tier uses in addition to weights, keys and values.
@@ -57,9 +77,10 @@ impl GpuBudget {
         weights <= self.budget && weights.saturating_add(kv) <= self.space()
     }
 
-    /// Whether the two GPUs are interchangeable: same budget, space and bandwidth.
+    /// Whether the two GPUs are interchangeable: same budget, space, bandwidth and modules.
     pub fn is_twin(&self, other: &GpuBudget) -> bool {
-        (self.budget, self.space(), self.rate) == (other.budget, other.space(), other.rate)
+        let key = |gpu: &GpuBudget| (gpu.budget, gpu.space(), gpu.rate, gpu.holds_experts);
+        key(self) == key(other)
     }
 }
 
@@ -92,7 +113,7 @@ impl HostBudget {
 /// All values that an assignment depends on.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
-    /// Embedding, layers, norm and head, in this order.
+    /// Embedding, layers, norm and head, in this order. The routed experts of a layer follow it.
     pub items: Vec<ModuleBytes>,
     pub tied: bool,
     pub gpus: Vec<GpuBudget>,
@@ -111,6 +132,7 @@ impl Problem {
         machine: &Machine,
         limits: &Limits,
     ) -> Problem {
+        let caches = |module: &crate::ModuleWeights| weights.expert_cache_bytes(module);
         let item = |module: &crate::ModuleWeights| ModuleBytes {
             kind: module.kind,
             weights: module.bytes,
@@ -120,6 +142,8 @@ impl Problem {
                 0
             },
             active: module.active_bytes,
+            cache_min: caches(module)[0],
+            cache_max: caches(module)[1],
         };
         let typed_disk = limits.max_memory.get(Tier::Disk);
         Problem {
@@ -139,8 +163,19 @@ impl Problem {
         }
     }
 
-    pub fn layers(&self) -> usize {
-        self.items.len() - 3
+    /// Whether a layer has routed experts.
+    pub fn has_experts(&self) -> bool {
+        self.items.iter().any(ModuleBytes::is_experts)
+    }
+
+    /// Whether any GPU may hold a module, if it is large enough.
+    pub fn may_be_on_a_gpu(&self, index: usize) -> bool {
+        (0..self.gpus.len()).any(|gpu| self.may_be_on(index, gpu))
+    }
+
+    /// Whether a GPU may hold a module, if it is large enough.
+    pub fn may_be_on(&self, index: usize, gpu: usize) -> bool {
+        self.gpus[gpu].holds_experts || !self.items[index].is_experts()
     }
 
     /// Index of the final norm.
@@ -200,6 +235,8 @@ fn gpu(index: usize, machine: &Machine, footprint: &Footprint, limits: &Limits) 
         fixed,
         rate: rate.unwrap_or(ordinary).max(1),
         is_virtual: gpu.is_virtual,
+        // No GPU kernel computes routed experts; the CPU computes what is on a virtual GPU.
+        holds_experts: gpu.is_virtual,
     }
 }
 

@@ -65,7 +65,11 @@ fn short(problem: &Problem, left: &GpuFree, gpu: usize, index: usize) -> Shortag
 }
 
 fn nearest(problem: &Problem, left: &[GpuFree], index: usize) -> Option<Shortage> {
-    let shorts = left.iter().enumerate().map(|(gpu, left)| short(problem, left, gpu, index));
+    let shorts = left
+        .iter()
+        .enumerate()
+        .filter(|(gpu, _)| problem.may_be_on(index, *gpu))
+        .map(|(gpu, left)| short(problem, left, gpu, index));
     shorts.min_by_key(|shortage| shortage.short_bytes)
 }
 
@@ -106,7 +110,8 @@ fn on_gpu(problem: &Problem, left: &[GpuFree], index: usize, gpu: usize) -> Reas
             format!("{gpu} has {} left beside all else on it", short_text(*space))
         }
     };
-    let others = || left.iter().enumerate().filter(|(other, _)| *other != gpu);
+    let is_other = |other: usize| other != gpu && problem.may_be_on(index, other);
+    let others = || left.iter().enumerate().filter(|(other, _)| is_other(*other));
     let shorts: Vec<Shortage> =
         others().map(|(other, left)| short(problem, left, other, index)).collect();
     let alternative =
@@ -135,6 +140,10 @@ fn in_memory(problem: &Problem, left: &[GpuFree], index: usize, mode: &DeviceMap
         return Reason { alternative: below, ..plain(text) };
     }
     match nearest(problem, left, index) {
+        None if !left.is_empty() => Reason {
+            alternative: below,
+            ..plain("no GPU kernel computes routed experts; host memory has room".to_owned())
+        },
         None => Reason {
             alternative: below,
             ..plain("there is no GPU; host memory has room".to_owned())
@@ -172,13 +181,19 @@ fn on_disk(problem: &Problem, index: usize, mode: &DeviceMapMode) -> Reason {
             ..plain("device map disk leaves it in the files".to_owned())
         };
     }
-    let short_bytes = problem.items[index].weights;
-    let full = if problem.gpus.is_empty() {
-        "host memory is full"
-    } else {
+    let item = &problem.items[index];
+    let short_bytes = item.weights;
+    let full = if problem.may_be_on_a_gpu(index) {
         "the GPUs and host memory are full"
+    } else {
+        "host memory is full"
     };
-    let text = format!("{full}; {} more host memory would take one", short_text(short_bytes));
+    let text = if item.is_experts() {
+        let active = short_text(item.active);
+        format!("{full}; what it has left is a cache of the most used; a token uses {active}")
+    } else {
+        format!("{full}; {} more host memory would take one", short_text(short_bytes))
+    };
     let bound_by = Some(format!("90% of {}", problem.host.limit));
     Reason { text, bound_by, short_bytes, alternative: Some("cpu".to_owned()) }
 }

@@ -2,7 +2,7 @@
 use crate::assign::{AssignError, Assigned, HostNeed, assign};
 use crate::footprint::{Footprint, Weights};
 use crate::problem::Problem;
-use crate::{DtypeChoice, Limits, Machine, Shortage, Tier};
+use crate::{DeviceMapMode, DtypeChoice, Limits, Machine, Shortage, Tier};
 use checkpoint::{Inventory, ModelConfig};
 use std::cell::OnceCell;
 
@@ -22,12 +22,17 @@ pub(crate) struct Solution<'p> {
 }
 
 impl Solution<'_> {
-    /// Bytes of weights in host memory and on disk.
-    pub fn off_bytes(&self) -> u64 {
-        let off = |(tier, item): (&Tier, &crate::problem::ModuleBytes)| {
-            if tier.is_gpu() { 0 } else { item.weights }
-        };
-        self.assigned.tiers.iter().zip(&self.problem.items).map(off).sum()
+    /// Bytes of weights that are in host memory or on disk because the GPUs are too small.
+    pub fn spilled_bytes(&self) -> u64 {
+        self.spilled().map(|index| self.problem.items[index].weights).sum()
+    }
+
+    /// Indices of the modules off the GPUs that a larger GPU would hold.
+    pub fn spilled(&self) -> impl Iterator<Item = usize> {
+        let tiers = self.assigned.tiers.iter().enumerate();
+        let spilled =
+            |(index, tier): &(usize, &Tier)| !tier.is_gpu() && self.problem.may_be_on_a_gpu(*index);
+        tiers.filter(spilled).map(|(index, _)| index)
     }
 }
 
@@ -51,11 +56,33 @@ impl<'a> Solver<'a> {
         let footprint = Footprint::of(self.config, limits);
         let problem = Problem::new(weights, &footprint, machine, limits);
         let names: Vec<&str> = weights.modules.iter().map(|module| module.name.as_str()).collect();
-        let assigned = assign(&problem, &limits.mode, &names)?;
+        let mut assigned = assign(&problem, &limits.mode, &names)?;
+        if !matches!(limits.mode, DeviceMapMode::Explicit(_)) {
+            share_cache(&problem, &mut assigned.tiers);
+        }
         match virtual_shortage(&problem, &assigned.tiers) {
             Some(shortage) => Err(AssignError::Short(Box::new(shortage))),
             None => Ok(Solution { weights, footprint, problem, assigned }),
         }
+    }
+}
+
+/// Leaves the routed experts of all layers in host memory to the cache, if those of any layer are on
+/// disk and the disk may hold them: a cache for all layers keeps the most used experts of each.
+fn share_cache(problem: &Problem, tiers: &mut [Tier]) {
+    let is_experts = |index: &usize| problem.items[*index].is_experts();
+    let on_disk =
+        |tiers: &[Tier]| (0..tiers.len()).filter(is_experts).any(|i| tiers[i] == Tier::Disk);
+    if !on_disk(tiers) {
+        return;
+    }
+    let mut shared = tiers.to_vec();
+    for index in (0..tiers.len()).filter(is_experts).filter(|i| tiers[*i] == Tier::Cpu) {
+        shared[index] = Tier::Disk;
+    }
+    let need = HostNeed::of(problem, &shared);
+    if need.fits(problem) && need.disk_weights <= problem.disk_budget {
+        tiers.copy_from_slice(&shared);
     }
 }
 

@@ -23,10 +23,10 @@ fn unit(
     machine: &Machine,
     limits: &Limits,
 ) -> Option<String> {
-    let spilled = solution.off_bytes();
+    let spilled = solution.spilled_bytes();
     let twin = limits.max_memory.binary_twin().filter(|_| spilled > 0)?;
     let other = Limits { max_memory: twin.clone(), ..limits.clone() };
-    let fits = solver.solve(machine, &other).is_ok_and(|solution| solution.off_bytes() == 0);
+    let fits = solver.solve(machine, &other).is_ok_and(|solution| solution.spilled_bytes() == 0);
     fits.then(|| {
         let typed: Vec<String> = limits.max_memory.echo().into_iter().map(|limit| limit.text).collect();
         format!(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use engine::ExpertCacheStats;
 
 use crate::state::AppState;
 
@@ -77,6 +78,9 @@ fn page(app: &AppState) -> String {
         ("evictions_total", stats.evictions as f64, "Cached KV blocks evicted."),
     ];
     counters.iter().for_each(|(name, value, help)| page.one(name, "counter", help, *value));
+    if let Some(cache) = &stats.expert_cache {
+        page.expert_cache(cache);
+    }
     page.0
 }
 
@@ -84,6 +88,36 @@ fn page(app: &AppState) -> String {
 struct MetricsPage(String);
 
 impl MetricsPage {
+    /// The cache of routed experts on the disk tier.
+    fn expert_cache(&mut self, cache: &ExpertCacheStats) {
+        let gauges: [(&str, u64, &str); 2] = [
+            ("expert_cache_bytes", cache.capacity_bytes, "Bytes for the cache of experts on disk."),
+            ("expert_cache_bytes_used", cache.used_bytes, "Bytes that the cache takes."),
+        ];
+        gauges.iter().for_each(|(name, value, help)| self.one(name, "gauge", help, *value as f64));
+        let rates: [(&str, Option<f64>, &str); 2] = [
+            ("expert_cache_hit_rate", cache.hit_rate(), "Share of the bytes found in the cache."),
+            (
+                "expert_read_bytes_per_token",
+                cache.read_bytes_per_token(),
+                "Bytes of experts read from disk for a token.",
+            ),
+        ];
+        for (name, value, help) in rates {
+            if let Some(value) = value {
+                self.one(name, "gauge", help, value);
+            }
+        }
+        let counters: [(&str, u64, &str); 3] = [
+            ("expert_tokens_total", cache.tokens, "Tokens of all forward passes."),
+            ("expert_bytes_requested_total", cache.requested_bytes, "Bytes of experts used."),
+            ("expert_bytes_read_total", cache.read_bytes, "Bytes of experts read from disk."),
+        ];
+        for (name, value, help) in counters {
+            self.one(name, "counter", help, value as f64);
+        }
+    }
+
     fn one(&mut self, name: &str, kind: &str, help: &str, value: f64) {
         self.family(name, kind, help, &[(String::new(), value)]);
     }

@@ -52,6 +52,15 @@ pub(super) fn total_bytes(config: &ModelConfig) -> u64 {
     tensors(config).iter().map(|t| t.bytes).sum()
 }
 
+/// Bytes of the tensors for which `fills` holds.
+pub(super) fn filled_bytes(
+    shards: &[PlannedShard],
+    fills: &dyn Fn(&ExpectedTensor) -> bool,
+) -> u64 {
+    let tensors = shards.iter().flat_map(|shard| &shard.tensors);
+    tensors.filter(|planned| fills(&planned.tensor)).map(|planned| planned.bytes).sum()
+}
+
 fn tensors(config: &ModelConfig) -> Vec<PlannedTensor> {
     let float = config
         .dtype

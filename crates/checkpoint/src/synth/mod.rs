@@ -6,6 +6,7 @@ mod presets;
 mod write;
 
 use crate::error::CheckpointError;
+use crate::expected_tensors::{ExpectedTensor, TensorContent};
 use crate::{
     Checkpoint, CheckpointFormat, FileIdentity, GenerationConfig, Inventory, ModelConfig, Shard,
     TensorEntry, files, hf, json,
@@ -53,6 +54,35 @@ pub enum Fill {
         /// Equal seeds generate equal bytes.
         seed: u64,
     },
+    /// Random values in embedding, norms, routers and head, and holes elsewhere: a mixture of
+    /// experts then routes its tokens at random, and takes a hundredth of the disk space.
+    RandomRoutes { seed: u64 },
+}
+
+impl Fill {
+    /// The seed of random values, if there are any.
+    fn seed(self) -> Option<u64> {
+        match self {
+            Fill::Sparse => None,
+            Fill::Random { seed } | Fill::RandomRoutes { seed } => Some(seed),
+        }
+    }
+
+    /// Whether a tensor has random values.
+    fn fills(self, config: &ModelConfig, tensor: &ExpectedTensor) -> bool {
+        let router = config.family.traits().expert_names.router;
+        let is_router = || tensor.name.rsplit('.').nth(1) == Some(router);
+        let is_matrix = tensor.content == TensorContent::Weight && tensor.shape.len() > 1;
+        let in_layers = tensor.name.starts_with("model.layers.");
+        match self {
+            Fill::Sparse => false,
+            Fill::Random { .. } => true,
+            Fill::RandomRoutes { .. } => {
+                tensor.content == TensorContent::NormWeight
+                    || (is_matrix && (!in_layers || is_router()))
+            }
+        }
+    }
 }
 
 /// A request to write a synthetic checkpoint.
@@ -96,18 +126,17 @@ pub fn synth(
     let weights_bytes = layout::total_bytes(&config);
     let count = shard_count(request.shards, weights_bytes)?;
     let shards = layout::shards(&config, count);
+    let fills = |tensor: &ExpectedTensor| request.fill.fills(&config, tensor);
     let partial = PartialFolder::beside(&request.folder)?;
-    if let Fill::Random { .. } = request.fill {
-        require_space(&partial.folder, weights_bytes)?;
-    }
+    require_space(&partial.folder, layout::filled_bytes(&shards, &fills))?;
     partial.write("config.json", &text)?;
     partial.write("generation_config.json", &generation(&config))?;
     if shards.len() > 1 {
         partial.write("model.safetensors.index.json", &layout::index(&shards))?;
     }
     let files = write::create(&partial.folder, &shards)?;
-    if let Fill::Random { seed } = request.fill {
-        write::fill(&files, seed, progress)?;
+    if let Some(seed) = request.fill.seed() {
+        write::fill(&files, seed, &fills, progress)?;
     }
     drop(files);
     partial.commit(&request.folder)?;

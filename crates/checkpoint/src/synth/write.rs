@@ -4,7 +4,7 @@ use super::layout::{PlannedShard, header};
 use super::noise::{NoiseRng, NoiseTable, STREAM_BYTES};
 use crate::Dtype;
 use crate::error::CheckpointError;
-use crate::expected_tensors::TensorContent;
+use crate::expected_tensors::{ExpectedTensor, TensorContent};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -51,15 +51,16 @@ struct NoiseChunk {
     bytes: usize,
 }
 
-/// Fills the files with random weights. `progress` receives the number of bytes of each write and
+/// Fills the tensors for which `fills` holds with random weights. `progress` receives the number of bytes of each write and
 /// returns whether to continue.
 pub(super) fn fill(
     files: &[ShardFile],
     seed: u64,
+    fills: &dyn Fn(&ExpectedTensor) -> bool,
     progress: &(dyn Fn(u64) -> bool + Sync),
 ) -> Result<()> {
     let tables = NoiseTables::new(seed, files);
-    let chunks = chunks(files);
+    let chunks = chunks(files, fills);
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let failure: Mutex<Option<CheckpointError>> = Mutex::new(None);
     let work = || {
@@ -93,10 +94,11 @@ pub(super) fn fill(
     files.iter().try_for_each(sync)
 }
 
-fn chunks(files: &[ShardFile]) -> Vec<NoiseChunk> {
+fn chunks(files: &[ShardFile], fills: &dyn Fn(&ExpectedTensor) -> bool) -> Vec<NoiseChunk> {
     let mut chunks = Vec::new();
     for (file, shard) in files.iter().enumerate() {
-        for (tensor, planned) in shard.shard.tensors.iter().enumerate() {
+        let tensors = shard.shard.tensors.iter().enumerate();
+        for (tensor, planned) in tensors.filter(|(_, planned)| fills(&planned.tensor)) {
             let begins = (0..planned.bytes).step_by(CHUNK_BYTES);
             chunks.extend(begins.map(|begin| {
                 let bytes = (planned.bytes - begin).min(CHUNK_BYTES as u64) as usize;

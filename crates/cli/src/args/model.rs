@@ -316,9 +316,10 @@ pub struct SynthArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub shards: usize,
     /// Write files with holes instead of weights: takes seconds, and almost no disk space
-    #[arg(long, conflicts_with = "random", required_unless_present = "random")]
+    #[arg(long, required_unless_present = "random")]
     pub sparse: bool,
-    /// Write random weights from this seed
+    /// Write random weights from this seed; with --sparse only those of embedding, norms, routers
+    /// and head, so that a mixture of experts routes its tokens at random
     #[arg(long, value_name = "SEED")]
     pub random: Option<u64>,
     /// The folder to write; it must not exist

@@ -3,12 +3,14 @@
 
 use crate::args::BenchArgs;
 use crate::failure::Failure;
+use crate::load_text;
 use crate::output;
 use crate::session;
 use engine::bench::{
     BenchOptions, BenchReport, SpeedFigure, StepsOptions, StepsReport, bench, bench_steps,
 };
 use error_kind::ErrorKind;
+use placement::short_text;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use watch::{Stage, Watch};
@@ -180,6 +182,10 @@ fn print(d: &BenchDocument) -> Result<(), Failure> {
             100.0 * f.share,
             bound(f)
         ))?;
+        if let Some(cache) = &f.expert_cache {
+            let bytes = short_text(cache.used_bytes);
+            output::line(&format!("  {}", load_text::expert_cache_line(cache, bytes)))?;
+        }
     }
     output::line(&format!("TTFT {:.3} s, TPOT {:.2} ms", r.ttft_s, 1e3 * r.tpot_s))?;
     if let Some(steps) = &d.steps {

@@ -10,7 +10,11 @@ pub fn run(args: &SynthArgs, watch: &Watch) -> Result<u8, Failure> {
     let request = SynthRequest {
         like: SynthSource::parse(&args.like),
         shards: Some(args.shards),
-        fill: args.random.map_or(Fill::Sparse, |seed| Fill::Random { seed }),
+        fill: match args.random {
+            None => Fill::Sparse,
+            Some(seed) if args.sparse => Fill::RandomRoutes { seed },
+            Some(seed) => Fill::Random { seed },
+        },
         folder: args.dir.clone(),
     };
     let _stage = watch.enter(Stage::Store);

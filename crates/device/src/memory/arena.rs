@@ -21,6 +21,8 @@ pub struct Arena {
     used: Arc<AtomicUsize>,
     limit_bytes: usize,
     huge_pages: bool,
+    /// Whether the memory may have other values than zeros, from before [`Self::clear`].
+    cleared: bool,
 }
 
 impl Arena {
@@ -35,7 +37,20 @@ impl Arena {
         let refused = |source| DeviceError::MemoryRefused { bytes: limit_bytes, source };
         let mapping = Mapping::anonymous(limit_bytes).map_err(refused)?;
         let huge_pages = advise_huge_pages(&mapping);
-        Ok(Self { mapping: Arc::new(mapping), used: Arc::default(), limit_bytes, huge_pages })
+        let mapping = Arc::new(mapping);
+        Ok(Self { mapping, used: Arc::default(), limit_bytes, huge_pages, cleared: false })
+    }
+
+    /// Makes all memory available again. Returns false, and does nothing, if a region, bytes or a
+    /// clone of the arena still use it.
+    pub fn clear(&mut self) -> bool {
+        // Whatever may read or write the memory holds the mapping.
+        if Arc::get_mut(&mut self.mapping).is_none() {
+            return false;
+        }
+        self.used.store(0, Ordering::Relaxed);
+        self.cleared = true;
+        true
     }
 
     /// Bytes allocated so far, padding included.
@@ -77,7 +92,11 @@ impl Arena {
     /// [`DeviceError::ArenaFull`].
     pub fn zeroed(&self, len: usize) -> Result<Zeroed, DeviceError> {
         let offset = self.allocate(len, Self::ALIGNMENT_BYTES, 0)?;
-        Ok(Zeroed::new(self.mapping.clone(), offset, len))
+        let mut zeroed = Zeroed::new(self.mapping.clone(), offset, len);
+        if self.cleared {
+            zeroed.fill(0);
+        }
+        Ok(zeroed)
     }
 
     /// Allocates `len` bytes and fills them with `fill`.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kv::KvError;
 use crate::models::ForwardError;
+use crate::weights::ExpertCacheReport;
 
 /// Parameters of a benchmark.
 #[derive(Debug, Clone)]
@@ -63,6 +64,9 @@ pub struct SpeedFigure {
     pub share: f64,
     /// `memory` or `arithmetic`: the resource that limits the roofline.
     pub bound_by: String,
+    /// The use of the cache of routed experts by the measured passes; `None` if none are on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expert_cache: Option<ExpertCacheReport>,
 }
 
 /// An error of a benchmark.

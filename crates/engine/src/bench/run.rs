@@ -11,6 +11,7 @@ use super::{BenchError, BenchOptions, SpeedFigure, median};
 use crate::batch::{Batch, SequenceSpan};
 use crate::kv::{BLOCK_TOKENS, BlockId};
 use crate::load::Loaded;
+use crate::weights::{ExpertCacheReport, ExpertCacheStats};
 
 /// A benchmark in progress.
 pub(super) struct BenchRun<'a> {
@@ -23,6 +24,10 @@ pub(super) struct BenchRun<'a> {
     pub watch: &'a Watch,
 }
 
+/// Seconds of steps, the mean number of routed experts that a step reads, and the use of the cache
+/// of experts on disk.
+type DecodeOutcome = (Vec<f64>, f64, Option<ExpertCacheReport>);
+
 /// Number of decode steps between two measurements of the roofline.
 const STEPS_BETWEEN: usize = 4;
 
@@ -31,8 +36,12 @@ impl BenchRun<'_> {
     pub fn prefill(&mut self) -> Result<SpeedFigure, BenchError> {
         let (tokens, first) = (self.options.prompt_tokens, self.rooflines.len());
         let (mut seconds, mut experts_read) = (Vec::new(), 0);
+        let mut expert_cache = None;
         for round in 0..=self.options.rounds {
             self.measure_machine()?;
+            if round <= 1 {
+                expert_cache = self.loaded.model.expert_cache();
+            }
             let table = self.alloc_blocks(1, tokens)?;
             let started = Instant::now();
             let outcome = self.compute_prompt(&table);
@@ -49,7 +58,8 @@ impl BenchRun<'_> {
             passes as f64 * self.cost.weights_bytes + experts_read as f64 * self.cost.expert_bytes;
         let cost = PassCost { bytes, ops: self.cost.prefill_ops(tokens) };
         let name = format!("prefill {tokens}");
-        Ok(figure(name, tokens as f64, &seconds, cost, &self.rooflines[first..]))
+        let figure = figure(name, tokens as f64, &seconds, cost, &self.rooflines[first..]);
+        Ok(SpeedFigure { expert_cache: self.expert_cache_since(expert_cache), ..figure })
     }
 
     /// Measures decoding of `sequences` sequences together.
@@ -62,7 +72,7 @@ impl BenchRun<'_> {
             blocks.chunks(blocks_each).map(<[BlockId]>::to_vec).collect();
         let outcome = self.decode_with(&tables);
         self.release(blocks);
-        let (seconds, experts_read) = outcome?;
+        let (seconds, experts_read, expert_cache) = outcome?;
         let name =
             if sequences == 1 { "decode".to_owned() } else { format!("decode x{sequences}") };
         let positions = prompt + new / 2;
@@ -70,12 +80,13 @@ impl BenchRun<'_> {
             (positions / BLOCK_TOKENS) as f64 * self.loaded.kv.layout().block_bytes() as f64;
         let bytes = self.cost.read_bytes(experts_read) + sequences as f64 * kv_bytes;
         let cost = PassCost { bytes, ops: self.cost.step_ops(sequences, positions) };
-        Ok(figure(name, sequences as f64, &seconds, cost, &self.rooflines[first..]))
+        let figure = figure(name, sequences as f64, &seconds, cost, &self.rooflines[first..]);
+        Ok(SpeedFigure { expert_cache, ..figure })
     }
 
     /// Decodes one sequence per block table; returns the seconds of every step except the first,
-    /// and the mean number of routed experts that a step reads.
-    fn decode_with(&mut self, tables: &[Vec<BlockId>]) -> Result<(Vec<f64>, f64), BenchError> {
+    /// the mean number of routed experts that a step reads, and the use of their cache.
+    fn decode_with(&mut self, tables: &[Vec<BlockId>]) -> Result<DecodeOutcome, BenchError> {
         let prompt = self.options.prompt_tokens;
         self.compute_prompt(&tables[0])?;
         for table in &tables[1..] {
@@ -85,6 +96,7 @@ impl BenchRun<'_> {
         }
         let (mut seconds, mut experts_read) = (Vec::new(), 0);
         let mut next: Vec<u32> = (0..tables.len() as u32).collect();
+        let mut expert_cache = None;
         for step in 0..self.options.new_tokens {
             if step % STEPS_BETWEEN == 0 {
                 self.measure_machine()?;
@@ -101,13 +113,19 @@ impl BenchRun<'_> {
                 .collect();
             let rows: Vec<usize> = (0..tables.len()).collect();
             next = self.forward(&next, &spans, &rows)?;
-            if step > 0 {
+            if step == 0 {
+                expert_cache = self.loaded.model.expert_cache();
+            } else {
                 seconds.push(started.elapsed().as_secs_f64());
                 experts_read += self.loaded.scratch.experts_read();
             }
         }
         let mean = experts_read as f64 / seconds.len().max(1) as f64;
-        Ok((seconds, mean))
+        Ok((seconds, mean, self.expert_cache_since(expert_cache)))
+    }
+
+    fn expert_cache_since(&self, earlier: Option<ExpertCacheStats>) -> Option<ExpertCacheReport> {
+        self.loaded.model.expert_cache()?.since(&earlier?).report()
     }
 
     fn measure_machine(&mut self) -> Result<(), BenchError> {
@@ -203,6 +221,7 @@ fn figure(
         read_bytes_per_s: roofline.read_bytes_per_s,
         share: tok_s / limit_tok_s,
         bound_by: if memory_s > arithmetic_s { "memory" } else { "arithmetic" }.to_owned(),
+        expert_cache: None,
     }
 }
 

@@ -145,6 +145,7 @@ mod tests {
             ModulePlacement {
                 embedding: DeviceId::Cpu,
                 layers: layers.iter().map(device).collect(),
+                has_experts: false,
                 final_norm: device(final_norm),
                 lm_head: device(lm_head),
                 matrix_dtypes: BTreeSet::new(),

@@ -16,8 +16,10 @@ pub(crate) enum DeviceId {
 #[derive(Clone, Debug)]
 pub(crate) struct ModulePlacement {
     pub embedding: DeviceId,
-    /// The device of each transformer layer.
+    /// The device of each transformer layer, without its routed experts.
     pub layers: Vec<DeviceId>,
+    /// Whether any layer has routed experts, which the CPU computes.
+    pub has_experts: bool,
     pub final_norm: DeviceId,
     pub lm_head: DeviceId,
     /// Dtypes of the matrices on each device.
@@ -34,6 +36,11 @@ impl ModulePlacement {
     /// Whether `device` computes a transformer layer.
     pub fn has_layers(&self, device: DeviceId) -> bool {
         self.layers.contains(&device)
+    }
+
+    /// Whether `device` computes routed experts.
+    pub fn computes_experts(&self, device: DeviceId) -> bool {
+        self.has_experts && device == DeviceId::Cpu
     }
 
     /// Dtypes of the matrices on `device`.

@@ -177,6 +177,7 @@ impl<F: Forward> EngineCore<F> {
             stats.running = self.scheduler.running().len();
             stats.queued = self.state.queued.load(Ordering::SeqCst);
             stats.set_scheduler(&self.scheduler.stats);
+            stats.expert_cache = self.model.expert_cache();
             stats.set_kv_cache(&self.kv_cache.usage(), self.kv_cache.evictions);
             self.state.publish(stats.clone());
         }

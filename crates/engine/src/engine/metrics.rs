@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::FinishReason;
 use crate::kv::{BlockUsage, KvPool};
 use crate::scheduler::SchedulerStats;
+use crate::weights::ExpertCacheStats;
 
 /// How often the statistics are published.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(50);
@@ -48,6 +49,8 @@ pub struct EngineStats {
     pub preemptions: u64,
     /// Number of blocks evicted from the prefix cache.
     pub evictions: u64,
+    /// Use of the cache of routed experts; `None` if none are on disk.
+    pub expert_cache: Option<ExpertCacheStats>,
     /// Output tokens per second, over the last five seconds.
     pub reply_tok_s: f64,
     /// Prefilled tokens per second, over the last five seconds.

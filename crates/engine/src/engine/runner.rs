@@ -8,6 +8,7 @@ use device::pool::Pool;
 use crate::batch::{Batch, Logits};
 use crate::kv::KvPool;
 use crate::models::{ForwardError, ForwardScratch, Model};
+use crate::weights::ExpertCacheStats;
 
 /// Limits of a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,11 @@ pub trait Forward: Send + 'static {
 
     /// The model's thread pool, which the engine uses between passes; `None` if the model has none.
     fn pool(&self) -> Option<Arc<Pool>> {
+        None
+    }
+
+    /// As [`Model::expert_cache`].
+    fn expert_cache(&self) -> Option<ExpertCacheStats> {
         None
     }
 
@@ -63,6 +69,10 @@ impl Forward for ModelRunner {
 
     fn pool(&self) -> Option<Arc<Pool>> {
         Some(Arc::clone(self.model.pool()))
+    }
+
+    fn expert_cache(&self) -> Option<ExpertCacheStats> {
+        self.model.expert_cache()
     }
 
     fn forward(&mut self, batch: &Batch, kv: &mut KvPool) -> Result<Logits<'_>, ForwardError> {

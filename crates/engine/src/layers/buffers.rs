@@ -108,18 +108,31 @@ impl ExpertWidths {
             out: moe.experts_per_token * config.hidden_size,
         }
     }
+
+    /// The widths on a device that computes the routers, but no routed experts.
+    fn of_router(self) -> Self {
+        ExpertWidths { logits: self.logits, shared_gate: self.shared_gate, ..Self::default() }
+    }
 }
 
 impl BufferWidths {
     /// The widths that `device` needs; 0 for activations of modules that it does not compute.
     pub fn on(device: DeviceId, placement: &ModulePlacement, config: &ModelConfig) -> Self {
         let hidden =
-            if placement.in_order().any(|on| on == device) { config.hidden_size } else { 0 };
+            if placement.in_order().any(|on| on == device) || placement.computes_experts(device) {
+                config.hidden_size
+            } else {
+                0
+            };
         let of_layers =
             if placement.has_layers(device) { Self::of_layers(config) } else { Self::default() };
-        let experts = match device {
-            DeviceId::Cpu if placement.has_layers(device) => ExpertWidths::of(config),
-            _ => ExpertWidths::default(),
+        let experts = ExpertWidths::of(config);
+        let experts = if placement.computes_experts(device) {
+            experts
+        } else if placement.has_layers(device) {
+            experts.of_router()
+        } else {
+            ExpertWidths::default()
         };
         BufferWidths { hidden, experts, inputs: of_layers.inputs.max(hidden), ..of_layers }
     }

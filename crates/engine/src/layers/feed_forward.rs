@@ -4,13 +4,13 @@ use checkpoint::ModelConfig;
 use device::DeviceError;
 use device::backend::{Backend, Epilogue};
 
-use super::{ActivationBuffers, LayerContext, Mlp, MlpShape, MoeBlock};
+use super::{ActivationBuffers, LayerContext, Mlp, MlpShape, MoeRouter};
 use crate::weights::{TensorView, WeightError};
 
-/// The feed-forward network of a layer.
+/// The feed-forward network of a layer. [`super::RoutedExperts`] are not a part of it.
 pub(crate) enum FeedForward<B: Backend> {
     Dense(Mlp<B>),
-    Experts(Box<MoeBlock<B>>),
+    Router(MoeRouter<B>),
 }
 
 impl<B: Backend> FeedForward<B> {
@@ -22,10 +22,15 @@ impl<B: Backend> FeedForward<B> {
     ) -> Result<Self, WeightError> {
         match &config.moe {
             Some(moe) if config.is_sparse(layer) => {
-                Ok(FeedForward::Experts(Box::new(MoeBlock::new(tensors, config, moe)?)))
+                MoeRouter::new(tensors, config, moe).map(FeedForward::Router)
             }
             _ => Mlp::gated(&tensors.pp("mlp"), MlpShape::of(config)).map(FeedForward::Dense),
         }
+    }
+
+    /// Whether [`Self::forward`] computes the whole branch; otherwise the routed experts follow.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, FeedForward::Dense(_))
     }
 
     /// The epilogue for the operation that computes the input of [`Self::forward`], `norm_out`.
@@ -36,11 +41,12 @@ impl<B: Backend> FeedForward<B> {
     ) -> Epilogue<'a, B> {
         match self {
             FeedForward::Dense(mlp) => mlp.epilogue(ctx, packed),
-            FeedForward::Experts(moe) => moe.epilogue(ctx, packed),
+            FeedForward::Router(router) => router.epilogue(ctx, packed),
         }
     }
 
-    /// `branch_out = feed_forward(norm_out)`, `[rows, hidden]`.
+    /// `branch_out = feed_forward(norm_out)`, `[rows, hidden]`; or the scores of the routed experts
+    /// and the output of the shared ones.
     pub fn forward(
         &self,
         ctx: &LayerContext<B>,
@@ -48,7 +54,7 @@ impl<B: Backend> FeedForward<B> {
     ) -> Result<(), DeviceError> {
         match self {
             FeedForward::Dense(mlp) => mlp.forward(ctx, buffers),
-            FeedForward::Experts(moe) => moe.forward(ctx, buffers),
+            FeedForward::Router(router) => router.forward(ctx, buffers),
         }
     }
 }

@@ -20,10 +20,6 @@ use crate::layers::Linear;
 use crate::models::{ForwardError, LayerSource, TransformerLayer, lm_head};
 use crate::weights::OpenShards;
 
-/// Limit on a forward pass's wait for one module. It protects callers that run without a
-/// supervisor, whose stall limit is shorter.
-const MODULE_TIMEOUT_S: u64 = 600;
-
 /// The weights of a streamed module. Dropped after use, which frees their buffer.
 enum StreamedWeights {
     Layer(usize, Box<TransformerLayer<Cpu>>),
@@ -45,12 +41,14 @@ pub(crate) struct DiskReader {
 /// forward pass and starts again after the last one.
 pub(crate) struct DiskStream {
     arrivals: Mutex<Receiver<Result<StreamedWeights, LoadError>>>,
+    /// Limit on a forward pass's wait for one module.
+    limit: Duration,
 }
 
 impl DiskStream {
     /// Starts the reading thread. The thread reads one module ahead; after the last module it reads
     /// the first one again, for the next pass.
-    pub fn start(reader: DiskReader) -> Result<Self, LoadError> {
+    pub fn start(reader: DiskReader, limit: Duration) -> Result<Self, LoadError> {
         // The channel has no capacity: one module waits in the reading thread while the forward
         // pass uses another. The planner counts these two buffers.
         let (sender, receiver) = sync_channel(0);
@@ -59,16 +57,16 @@ impl DiskStream {
         // The thread is not joined: it ends when the receiver is dropped, and a thread that hangs
         // in a read must not block the caller.
         started.map_err(|cause| LoadError::Thread { what: "disk tier", cause })?;
-        Ok(DiskStream { arrivals: Mutex::new(receiver) })
+        Ok(DiskStream { arrivals: Mutex::new(receiver), limit })
     }
 
     fn next(&self, module: &str) -> Result<StreamedWeights, ForwardError> {
         let arrivals = unpoisoned(self.arrivals.lock());
-        match arrivals.recv_timeout(Duration::from_secs(MODULE_TIMEOUT_S)) {
+        match arrivals.recv_timeout(self.limit) {
             Ok(weights) => weights.map_err(ForwardError::disk),
             Err(RecvTimeoutError::Timeout) => Err(ForwardError::DiskTimeout {
                 module: module.to_owned(),
-                limit_s: MODULE_TIMEOUT_S,
+                limit_s: self.limit.as_secs(),
             }),
             Err(RecvTimeoutError::Disconnected) => {
                 let cause = LoadError::Defect { what: "the disk tier's reader".to_owned() };

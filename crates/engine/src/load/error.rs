@@ -39,6 +39,14 @@ pub enum LoadError {
         what: String,
         cause: DeviceError,
     },
+    #[error(
+        "the plan keeps routed experts on disk and gives their cache {planned_bytes} bytes, but a part of an expert has {needed_bytes}; plan again, or raise --max-memory"
+    )]
+    ExpertCache {
+        /// Bytes of the largest part of an expert.
+        needed_bytes: u64,
+        planned_bytes: u64,
+    },
     #[error(transparent)]
     Kv(#[from] KvError),
     #[error("loaded, but the smoke test failed: {0}")]
@@ -114,7 +122,7 @@ impl HasKind for LoadError {
             LoadError::Canceled => ErrorKind::Interrupted,
             LoadError::NoGpu { .. } | LoadError::Thread { .. } => ErrorKind::Unavailable,
             LoadError::Unplanned { .. } | LoadError::Defect { .. } => ErrorKind::Bug,
-            LoadError::Conversion { .. } => ErrorKind::Usage,
+            LoadError::Conversion { .. } | LoadError::ExpertCache { .. } => ErrorKind::Usage,
             LoadError::Composition(cause) => cause.kind(),
             LoadError::Shard(cause) => cause.kind(),
             LoadError::Device { cause, .. } => cause.kind(),

@@ -10,6 +10,7 @@ mod assemble;
 mod chunks;
 mod disk_stream;
 mod error;
+mod expert_cache;
 mod gpus;
 mod mmap;
 mod plan;
@@ -73,11 +74,11 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
     stages.leave(Stage::Allocate, stage);
 
     let stage = stages.enter(Stage::Read)?;
-    let tensors = read_tensors(&request, &devices.cpu, &load_plan, &mapped, &memory, &shards)?;
+    let mut tensors = read_tensors(&request, &devices.cpu, &load_plan, &mapped, &memory, &shards)?;
     let read_s = stages.leave(Stage::Read, stage);
 
     let stage = stages.enter(Stage::Place)?;
-    let parts = assemble::assemble(&request, &load_plan, &tensors, &shards, devices)?;
+    let parts = assemble::assemble(&request, &load_plan, &mut tensors, &shards, devices)?;
     let model = Model::new(parts);
     let LoadMemory { host, gpus, mut kv, mut scratch, uploader } = memory;
     // Frees the staging buffers on the host and on the GPUs.
@@ -113,6 +114,7 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
         tiers: tier_use::tier_use(plan, &load_plan, &parts),
         device_map: plan.device_map.clone(),
         smoke_test,
+        expert_cache: model.expert_cache().and_then(|cache| cache.report()),
     };
     Ok(Loaded { model, kv, scratch, report })
 }

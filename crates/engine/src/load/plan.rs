@@ -52,6 +52,9 @@ pub(crate) struct LoadPlan<'a> {
     pub resident: Vec<TensorPlan<'a>>,
     /// In the order of a forward pass.
     pub streamed: BTreeMap<StreamedModule, Vec<StreamedTensor>>,
+    /// The routed experts of layers that keep them on disk: each pass reads only those that it uses
+    /// and the cache does not have. By layer.
+    pub experts_on_disk: BTreeMap<usize, Vec<StreamedTensor>>,
     /// The embedding, if it is on the disk tier: each pass reads only the rows of its tokens.
     pub embedding_on_disk: Option<(&'a TensorEntry, Dtype)>,
 }
@@ -67,13 +70,14 @@ impl<'a> LoadPlan<'a> {
         check_supported(config)?;
         let tiers = module_tiers(checkpoint, plan)?;
         let gpus = if virtual_devices { Vec::new() } else { gpus_in_use(&tiers) };
-        check_gpus(config, &gpus)?;
+        check_gpus(config, &tiers, &gpus)?;
         let mut load_plan = LoadPlan {
             dtypes: LoadDtypes::of(plan),
             placement: module_placement(&tiers, &gpus, config.tie_word_embeddings),
             gpus,
             resident: Vec::new(),
             streamed: BTreeMap::new(),
+            experts_on_disk: BTreeMap::new(),
             embedding_on_disk: None,
         };
         for expected in expected_tensors(config) {
@@ -107,6 +111,9 @@ impl<'a> LoadPlan<'a> {
             |module| self.streamed.entry(module).or_default().push((entry.clone(), dtype));
         match kind {
             ModuleKind::Layer(layer) => stream(StreamedModule::Layer(layer)),
+            ModuleKind::Experts(layer) => {
+                self.experts_on_disk.entry(layer).or_default().push((entry.clone(), dtype));
+            }
             ModuleKind::Head => stream(StreamedModule::LmHead),
             ModuleKind::Embedding => {
                 if tied {
@@ -143,8 +150,8 @@ impl<'a> LoadPlan<'a> {
     }
 
     fn tensors_on_disk(&self) -> impl Iterator<Item = (&TensorEntry, Dtype)> {
-        let streamed = self.streamed.values().flatten().map(|(entry, dtype)| (entry, *dtype));
-        streamed.chain(self.embedding_on_disk)
+        let tensors = self.streamed.values().chain(self.experts_on_disk.values()).flatten();
+        tensors.map(|(entry, dtype)| (entry, *dtype)).chain(self.embedding_on_disk)
     }
 
     /// The device that computes the modules of a tier.
@@ -187,23 +194,38 @@ fn dtype_in_memory(
     if usable { Ok(dtype) } else { Err(WeightError::Dtype { tensor: tensor.clone(), found }) }
 }
 
-/// The tier of each module, in the order of a forward pass.
+/// The tier of each module, in the order of a forward pass. Routed experts without an entry of
+/// their own are on the tier of their layer.
 fn module_tiers(
     checkpoint: &Checkpoint,
     plan: &Plan,
 ) -> Result<Vec<(ModuleKind, Tier)>, LoadError> {
     let map: BTreeMap<&str, Tier> =
         plan.device_map.iter().map(|(module, tier)| (module.as_str(), *tier)).collect();
-    let tier = |module: checkpoint::Module| match map.get(module.name.as_str()) {
-        None => Err(LoadError::Unplanned { module: module.name }),
-        Some(tier) => Ok((module.kind, *tier)),
-    };
-    modules(&checkpoint.config).into_iter().map(tier).collect()
+    let mut tiers: Vec<(ModuleKind, Tier)> = Vec::new();
+    for module in modules(&checkpoint.config) {
+        let is_experts = matches!(module.kind, ModuleKind::Experts(_));
+        let of_layer = tiers.last().filter(|_| is_experts).map(|(_, tier)| *tier);
+        match map.get(module.name.as_str()).copied().or(of_layer) {
+            Some(tier) => tiers.push((module.kind, tier)),
+            None => return Err(LoadError::Unplanned { module: module.name }),
+        }
+    }
+    Ok(tiers)
 }
 
 /// Rejects plans that place on GPUs what they cannot compute.
-fn check_gpus(config: &ModelConfig, gpus: &[usize]) -> Result<(), CompositionError> {
-    match without_gpu_kernel(config).filter(|_| !gpus.is_empty()) {
+fn check_gpus(
+    config: &ModelConfig,
+    tiers: &[(ModuleKind, Tier)],
+    gpus: &[usize],
+) -> Result<(), CompositionError> {
+    let on_gpu = |(kind, tier): &(ModuleKind, Tier)| {
+        let real = matches!(tier, Tier::Gpu(gpu) if gpus.contains(gpu));
+        real && matches!(kind, ModuleKind::Experts(_))
+    };
+    let experts = tiers.iter().any(on_gpu).then_some("routed experts");
+    match without_gpu_kernel(config).filter(|_| !gpus.is_empty()).or(experts) {
         Some(what) => {
             Err(CompositionError::NoGpuKernel { class_name: config.class_name.clone(), what })
         }
@@ -231,6 +253,7 @@ fn module_placement(tiers: &[(ModuleKind, Tier)], gpus: &[usize], tied: bool) ->
     let mut placement = ModulePlacement {
         embedding: DeviceId::Cpu,
         layers: Vec::new(),
+        has_experts: false,
         final_norm: DeviceId::Cpu,
         lm_head: DeviceId::Cpu,
         matrix_dtypes: BTreeSet::new(),
@@ -240,6 +263,8 @@ fn module_placement(tiers: &[(ModuleKind, Tier)], gpus: &[usize], tied: bool) ->
         match kind {
             ModuleKind::Embedding => placement.embedding = device,
             ModuleKind::Layer(_) => placement.layers.push(device),
+            // The CPU computes routed experts on all tiers that may have them.
+            ModuleKind::Experts(_) => placement.has_experts = true,
             ModuleKind::FinalNorm => placement.final_norm = device,
             // A tied lm_head uses the embedding's memory, so its own tier in the device map is
             // ignored.

@@ -6,6 +6,7 @@ use watch::Stage;
 
 use super::mmap::MappedShards;
 use super::plan::LoadPlan;
+use crate::weights::ExpertCacheReport;
 
 /// The report of a load that succeeded.
 #[derive(Clone, Debug, Serialize)]
@@ -33,6 +34,9 @@ pub struct LoadReport {
     #[serde(serialize_with = "as_map")]
     pub device_map: Vec<(String, Tier)>,
     pub smoke_test: SmokeTest,
+    /// The use of the cache of routed experts by the smoke test; `None` if none are on disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expert_cache: Option<ExpertCacheReport>,
 }
 
 /// The duration of a stage.

@@ -1,5 +1,7 @@
 //! [`LoadRequest`]: the parameters of a load.
 
+use std::time::Duration;
+
 use checkpoint::Checkpoint;
 use device::cpu::KernelSet;
 use device::pool::usable_cores;
@@ -32,6 +34,9 @@ pub struct LoadRequest<'a> {
     pub gpu_ordinals: Vec<usize>,
     /// Limit on the duration of the smoke test, in seconds.
     pub smoke_limit_s: f64,
+    /// Limit on a forward pass's wait for a layer or an expert of the disk tier. It protects callers
+    /// without a supervisor, whose stall limit is shorter.
+    pub disk_limit: Duration,
 }
 
 impl<'a> LoadRequest<'a> {
@@ -48,6 +53,7 @@ impl<'a> LoadRequest<'a> {
             virtual_devices: false,
             gpu_ordinals: Vec::new(),
             smoke_limit_s: 120.0,
+            disk_limit: Duration::from_secs(600),
         }
     }
 

@@ -7,7 +7,7 @@ use device::cpu::Cpu;
 use device::cuda::{BatchShape, Buffer, Gpu, GpuPassInput};
 
 use crate::devices::{DeviceId, DeviceSet, GpuSlot, ModulePlacement, gpu_deadline};
-use crate::layers::{ActivationBuffers, BufferWidths};
+use crate::layers::{ActivationBuffers, BufferWidths, SharedExpertsKind};
 
 /// Activation buffers of all devices of a model.
 pub(crate) struct DeviceBuffers {
@@ -31,8 +31,32 @@ pub(crate) enum HiddenStates {
     Residual,
     /// The rows of the residual stream whose logits are requested, `[output_rows, hidden]`.
     OutputRows,
-    /// The output rows after the final norm, `[output_rows, hidden]`.
+    /// Rows after a norm: of a layer's experts, `[rows, hidden]`, or the output rows after the
+    /// final norm, `[output_rows, hidden]`.
     Normed,
+    /// The output of a residual branch, `[rows, hidden]`.
+    BranchOut,
+    /// The scores of the routed experts, `[rows, experts]`.
+    RouterLogits,
+    /// The gate of the shared experts, `[rows, 1]`.
+    SharedGate,
+}
+
+impl HiddenStates {
+    /// What the routed experts of a layer are computed from.
+    pub fn inputs_of_experts(shared: SharedExpertsKind) -> &'static [HiddenStates] {
+        const ALL: [HiddenStates; 4] = [
+            HiddenStates::Normed,
+            HiddenStates::RouterLogits,
+            HiddenStates::BranchOut,
+            HiddenStates::SharedGate,
+        ];
+        match shared {
+            SharedExpertsKind::None => &ALL[..2],
+            SharedExpertsKind::Plain => &ALL[..3],
+            SharedExpertsKind::Gated => &ALL,
+        }
+    }
 }
 
 /// Sizes of the buffers.
@@ -73,8 +97,10 @@ impl<B: Backend> ActivationBuffers<B> {
     fn hidden_states(&mut self, which: HiddenStates) -> &mut B::Buffer {
         match which {
             HiddenStates::Residual => &mut self.x,
-            HiddenStates::OutputRows => &mut self.branch_out,
+            HiddenStates::OutputRows | HiddenStates::BranchOut => &mut self.branch_out,
             HiddenStates::Normed => &mut self.norm_out,
+            HiddenStates::RouterLogits => &mut self.experts.logits,
+            HiddenStates::SharedGate => &mut self.experts.shared_gate,
         }
     }
 }

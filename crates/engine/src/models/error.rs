@@ -6,7 +6,8 @@ use error_kind::{ErrorKind, HasKind};
 
 use crate::batch::BatchError;
 use crate::kv::KvLayout;
-use crate::weights::WeightError;
+use crate::layers::LayerError;
+use crate::weights::{ExpertError, WeightError};
 
 /// A model that cannot be built from its checkpoint.
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +21,7 @@ pub enum CompositionError {
         /// The part of the architecture that is not implemented.
         what: &'static str,
     },
-    #[error(
-        "{class_name}: no GPU kernel computes {what}; plan again, which places the model on the CPU"
-    )]
+    #[error("{class_name}: no GPU kernel computes {what}; plan again, which places it on the CPU")]
     NoGpuKernel {
         class_name: String,
         /// The part of the architecture that only the CPU computes.
@@ -79,6 +78,20 @@ impl ForwardError {
     pub fn is_final(&self) -> bool {
         let ForwardError::Device(DeviceError::Cuda(cause)) = self else { return false };
         matches!(cause, CudaError::Lost { .. } | CudaError::Timeout { .. })
+    }
+}
+
+impl From<LayerError> for ForwardError {
+    fn from(error: LayerError) -> Self {
+        match error {
+            LayerError::Device(cause) => ForwardError::Device(cause),
+            LayerError::Experts(ExpertError::Failed { kind, cause }) => {
+                ForwardError::Disk { kind, cause }
+            }
+            LayerError::Experts(ExpertError::Timeout { layer, limit_s }) => {
+                ForwardError::DiskTimeout { module: format!("an expert of layer {layer}"), limit_s }
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use device::DeviceError;
 use device::backend::{AttentionSequence, Backend, PassInput};
-use device::cpu::HostBuffer;
+use device::cpu::{Cpu, HostBuffer};
 
 use super::ForwardError;
 use super::device_buffers::{DeviceBuffers, GpuBuffers, HiddenStates};
@@ -11,7 +11,7 @@ use super::model::{HostLayer, HostLmHead, ModelParts};
 use crate::batch::{Batch, SequenceSpan};
 use crate::devices::{DeviceId, OnDevice, gpu_deadline};
 use crate::kv::{KvPool, LayerKv};
-use crate::layers::{ActivationBuffers, LayerContext, Matmul};
+use crate::layers::{ActivationBuffers, LayerContext, Matmul, RoutedExperts};
 
 /// The state of one forward pass.
 pub(super) struct ForwardPass<'a> {
@@ -114,9 +114,6 @@ impl<'a> ForwardPass<'a> {
                         source.layer(index)?.forward(&mut ctx, buffers)?;
                     }
                 }
-                if parts.config.moe.is_some() && parts.config.is_sparse(index) {
-                    self.experts_read += buffers.experts.routes.distinct();
-                }
             }
             (OnDevice::Gpu(gpu, layer), OnDevice::Gpu(kv_gpu, kv)) if gpu == kv_gpu => {
                 let slot = &devices.gpus[*gpu];
@@ -125,6 +122,39 @@ impl<'a> ForwardPass<'a> {
                 layer.forward(&mut LayerContext { matmul, rope, input, rows, kv }, activations)?;
             }
             _ => return Err(ForwardError::Cache { layer: index }),
+        }
+        match &parts.routed_experts[index] {
+            Some(experts) => self.routed_experts(experts),
+            None => Ok(()),
+        }
+    }
+
+    /// `x += experts(norm_out)`: the CPU computes the routed experts of a layer, and the device of
+    /// the layer adds their output to the residual stream.
+    fn routed_experts(&mut self, experts: &RoutedExperts<Cpu>) -> Result<(), ForwardError> {
+        let Self { parts, device, .. } = *self;
+        let devices = &parts.devices;
+        let rows = self.rows.len();
+        if device != DeviceId::Cpu {
+            self.synchronize_earlier_gpus()?;
+            for states in HiddenStates::inputs_of_experts(experts.shared_experts()) {
+                self.buffers.transfer(devices, *states, device, DeviceId::Cpu)?;
+            }
+        }
+        let host = &mut self.buffers.host;
+        experts.forward(&parts.matmul(&devices.cpu), rows, host)?;
+        self.experts_read += host.experts.routes.distinct();
+        self.buffers.transfer(devices, HiddenStates::BranchOut, DeviceId::Cpu, device)?;
+        match device {
+            DeviceId::Cpu => {
+                let ActivationBuffers { x, branch_out, .. } = &mut self.buffers.host;
+                Backend::add(&devices.cpu, x, branch_out)?;
+            }
+            DeviceId::Gpu(gpu) => {
+                let ActivationBuffers { x, branch_out, .. } =
+                    &mut self.buffers.gpus[gpu].activations;
+                Backend::add(&devices.gpus[gpu].gpu, x, branch_out)?;
+            }
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::{deepseek, phi3};
 use crate::layers::{ActivationBuffers, LayerContext};
 use crate::weights::Tensors;
 
-/// A transformer layer with all its weights.
+/// A transformer layer with all its weights but those of routed experts.
 pub(crate) enum TransformerLayer<B: Backend> {
     Llama(LlamaLayer<B>),
     Olmo2(Olmo2Layer<B>),
@@ -46,7 +46,9 @@ impl<B: Backend> TransformerLayer<B> {
         })
     }
 
-    /// Computes the layer on the residual stream `buffers.x`, `[rows, hidden]`.
+    /// Computes the layer on the residual stream `buffers.x`, `[rows, hidden]`. In a layer with
+    /// routed experts, these follow and then the residual connection: see
+    /// [`RoutedExperts::forward`](crate::layers::RoutedExperts::forward).
     pub fn forward(
         &self,
         ctx: &mut LayerContext<B>,

@@ -1,7 +1,8 @@
 //! Llama, Mistral, Qwen2, Qwen3 and their mixtures of experts: `x += attention(attn_norm(x));
 //! x += feed_forward(ffn_norm(x))`. These families differ in biases, QK norms, sliding windows and
 //! experts, which [`Attention`] and [`FeedForward`] take from the configuration. Other families
-//! have this layer with another attention ([`SelfAttention`]) or fused projections.
+//! have this layer with another attention ([`SelfAttention`]) or fused projections. Routed experts
+//! are computed after the layer, on the device that has them.
 
 use checkpoint::ModelConfig;
 use device::{Backend, DeviceError};
@@ -43,7 +44,7 @@ impl<B: Backend> LlamaLayer<B> {
         Ok(LlamaLayer { attn_norm, attention, ffn_norm, feed_forward })
     }
 
-    /// Computes the layer on `buffers.x`.
+    /// Computes the layer on `buffers.x`, without routed experts and what follows them.
     pub fn forward(
         &self,
         ctx: &mut LayerContext<B>,
@@ -57,6 +58,6 @@ impl<B: Backend> LlamaLayer<B> {
         let epilogue = self.feed_forward.epilogue(ctx, packed);
         self.ffn_norm.add_forward(ctx.backend(), x, attn_out, norm_out, epilogue)?;
         self.feed_forward.forward(ctx, buffers)?;
-        add_to_residual(ctx, buffers)
+        if self.feed_forward.is_whole() { add_to_residual(ctx, buffers) } else { Ok(()) }
     }
 }

@@ -17,8 +17,8 @@ use super::{Embedding, ForwardError, ForwardScratch, LayerSource, TransformerLay
 use crate::batch::{Batch, BatchLimits, Logits};
 use crate::devices::{DeviceSet, ModulePlacement, OnDevice};
 use crate::kv::{KvLayout, KvPool};
-use crate::layers::{Linear, Norm, Rope};
-use crate::weights::{Tensors, WeightError};
+use crate::layers::{Linear, Norm, Rope, RoutedExperts};
+use crate::weights::{ExpertCacheStats, SharedExpertStats, Tensors, WeightError};
 
 /// A loaded, immutable model. Its weights are on the tiers that its placement plan names.
 pub struct Model {
@@ -39,10 +39,14 @@ pub(crate) struct ModelParts {
     pub rope: Rope,
     pub embedding: OnDevice<Embedding, <Gpu as Backend>::Matrix>,
     pub layers: Vec<OnDevice<HostLayer, Box<TransformerLayer<Gpu>>>>,
+    /// The routed experts of each layer that has some.
+    pub routed_experts: Vec<Option<RoutedExperts<Cpu>>>,
     pub final_norm: OnDevice<Norm<Cpu>, Norm<Gpu>>,
     pub lm_head: OnDevice<HostLmHead, Linear<Gpu>>,
     /// Bytes of matrices by the name of their dtype.
     pub dtypes: BTreeMap<&'static str, u64>,
+    /// The use of the cache of routed experts; `None` if none are on disk.
+    pub expert_cache: Option<SharedExpertStats>,
 }
 
 /// The output projection, if the CPU computes it.
@@ -115,6 +119,11 @@ impl Model {
     /// Bytes of matrices by the name of their dtype in memory.
     pub fn dtypes(&self) -> &BTreeMap<&'static str, u64> {
         &self.parts.dtypes
+    }
+
+    /// The use of the cache of routed experts so far; `None` if none are on the disk tier.
+    pub fn expert_cache(&self) -> Option<ExpertCacheStats> {
+        self.parts.expert_cache.as_ref().map(SharedExpertStats::get)
     }
 
     /// The [`Precision`] by name: `f32`, `native` or `int8`.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use checkpoint::{Dtype, FP8_BLOCK};
 use device::Backend;
 
-use super::WeightError;
+use super::{ExpertSource, WeightError};
 
 /// A tensor in the memory of a device. `data` can be created only from completely filled memory.
 pub(crate) struct Tensor<B: Backend> {
@@ -17,21 +18,31 @@ pub(crate) struct Tensor<B: Backend> {
 }
 
 /// The tensors on one device, by name.
-pub(crate) struct Tensors<B: Backend>(BTreeMap<String, Tensor<B>>);
+pub(crate) struct Tensors<B: Backend> {
+    tensors: BTreeMap<String, Tensor<B>>,
+    /// The sources of routed experts without tensors here, by the name of their module.
+    experts: BTreeMap<String, Arc<dyn ExpertSource<B>>>,
+}
 
 impl<B: Backend> Default for Tensors<B> {
     fn default() -> Self {
-        Tensors(BTreeMap::new())
+        Tensors { tensors: BTreeMap::new(), experts: BTreeMap::new() }
     }
 }
 
 impl<B: Backend> Tensors<B> {
     pub fn insert(&mut self, name: String, tensor: Tensor<B>) {
-        self.0.insert(name, tensor);
+        self.tensors.insert(name, tensor);
+    }
+
+    /// Names the source of the routed experts of `module`, such as `model.layers.3.mlp.experts`.
+    pub fn insert_experts(&mut self, module: String, source: Arc<dyn ExpertSource<B>>) {
+        self.experts.insert(module, source);
     }
 
     pub fn extend(&mut self, other: Tensors<B>) {
-        self.0.extend(other.0);
+        self.tensors.extend(other.tensors);
+        self.experts.extend(other.experts);
     }
 
     /// A view of all tensors.
@@ -52,9 +63,14 @@ impl<B: Backend> TensorView<'_, B> {
         TensorView { tensors: self.tensors, prefix: format!("{}{module}.", self.prefix) }
     }
 
+    /// The source of the routed experts of this module; `None` if it has tensors.
+    pub fn experts(&self) -> Option<Arc<dyn ExpertSource<B>>> {
+        self.tensors.experts.get(self.prefix.trim_end_matches('.')).cloned()
+    }
+
     fn get(&self, name: &str, shape: &[usize]) -> Result<&Tensor<B>, WeightError> {
         let tensor = self.full_name(name);
-        match self.tensors.0.get(&tensor) {
+        match self.tensors.tensors.get(&tensor) {
             None => Err(WeightError::Missing { tensor }),
             Some(found) if found.shape != shape => Err(WeightError::Shape {
                 tensor,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use checkpoint::{Checkpoint, Fill, SynthRequest, SynthSource, synth};
 use engine::{BLOCK_TOKENS, Batch, BlockId, LoadError, LoadRequest, Loaded, SequenceSpan, load};
 use placement::{
-    DeviceMapMode, DtypeChoice, Host, KvDtype, Limits, Machine, MaxMemory, Plan, plan,
+    DeviceMapMode, DtypeChoice, Host, KvDtype, Limits, Machine, MaxMemory, Plan, Tier, plan,
 };
 use tempfile::TempDir;
 use watch::Watch;
@@ -73,6 +73,8 @@ pub struct TestLoad {
     pub concurrency: usize,
     pub threads: usize,
     pub machine: Machine,
+    /// Bytes for the cache of routed experts on disk; `None`: those of the plan.
+    pub expert_cache_bytes: Option<u64>,
 }
 
 impl Default for TestLoad {
@@ -88,6 +90,7 @@ impl Default for TestLoad {
                 host: Host { total_bytes: 8 << 30, ..Host::default() },
                 ..Machine::default()
             },
+            expert_cache_bytes: None,
         }
     }
 }
@@ -119,7 +122,12 @@ impl TestLoad {
         change: impl FnOnce(&mut LoadRequest),
     ) -> Result<Loaded, LoadError> {
         let checkpoint = Checkpoint::open(path).expect("open the checkpoint");
-        let plan = self.plan(&checkpoint);
+        let mut plan = self.plan(&checkpoint);
+        if let Some(bytes) = self.expert_cache_bytes {
+            plan.tiers.iter_mut().filter(|tier| tier.tier == Tier::Cpu).for_each(|tier| {
+                tier.expert_cache_bytes = bytes;
+            });
+        }
         let watch = Watch::silent();
         let mut request = LoadRequest {
             threads: Some(self.threads),

@@ -8,11 +8,16 @@
 //! GPUs, these GPUs hold as many of the first layers as possible and the other GPUs as many of the
 //! last, so that the run in between is the smallest. If layers differ in size, `pack` searches for
 //! orders that leave fewer bytes off the GPUs.
+//!
+//! Routed experts are on the tier of their layer if all fits on the GPUs. Otherwise all other
+//! modules go onto GPUs before any experts: the search then counts layers without their experts. If
+//! GPUs can hold experts, `pack` fills with them what is left.
 use super::cover::{Cover, LayerRun};
 use super::gpu_classes::{GpuClasses, PrefixSums};
+use super::layers::{ExpertsAre, LayerProblem};
 use super::{Assigned, OnGpus, pack, sequence, split};
 use crate::problem::Problem;
-use crate::score::{HOP_NS, PlacementScore, item_ns, score};
+use crate::score::{HOP_NS, OffBytes, PlacementScore, item_ns, score};
 use crate::{Shortage, Tier};
 use std::ops::Range;
 
@@ -42,6 +47,40 @@ struct SingleModules {
 /// # Errors
 /// The shortage, if no placement fits.
 pub(super) fn best(problem: &Problem) -> Result<Assigned, Box<Shortage>> {
+    if !problem.has_experts() || problem.gpus.is_empty() {
+        return best_runs(&LayerProblem::new(problem, ExpertsAre::OffGpus));
+    }
+    let off_bytes = |found: &Result<Assigned, Box<Shortage>>| match found {
+        Ok(assigned) => score(problem, &assigned.tiers).off_bytes,
+        Err(_) => OffBytes::MAX,
+    };
+    let holders = problem.gpus.iter().filter(|gpu| gpu.holds_experts).count();
+    if holders == problem.gpus.len() {
+        let whole = best_runs(&LayerProblem::new(problem, ExpertsAre::WithLayer));
+        if off_bytes(&whole) == OffBytes::NONE {
+            return whole;
+        }
+    }
+    let mut best = best_runs(&LayerProblem::new(problem, ExpertsAre::OffGpus));
+    if holders > 0 {
+        // Host memory may be too small for all experts.
+        let whole = best_runs(&LayerProblem::on_holders(problem));
+        if off_bytes(&whole) < off_bytes(&best) {
+            best = whole;
+        }
+    }
+    if holders > 0
+        && let Some(packed) = pack::pack(problem, off_bytes(&best))
+        && let Ok(tiers) = split::least(problem, &packed, false)
+    {
+        return Ok(Assigned { tiers, notes: vec![pack::EXPERTS_NOTE.to_owned()] });
+    }
+    best
+}
+
+/// The best placement with at most one run of layers per GPU and one off the GPUs.
+fn best_runs(layers: &LayerProblem) -> Result<Assigned, Box<Shortage>> {
+    let problem = &layers.problem;
     let sums = PrefixSums::new(problem);
     let singles = singles(problem);
     let mut candidates = Vec::new();
@@ -50,37 +89,40 @@ pub(super) fn best(problem: &Problem) -> Result<Assigned, Box<Shortage>> {
     }
     candidates.sort_by_key(|candidate| candidate.off_bytes);
     let least_off = candidates.first().map_or(u64::MAX, |candidate| candidate.off_bytes);
+    let off = OffBytes { rest: least_off, experts: 0 };
     if least_off > 0
-        && let Some(packed) = pack::pack(problem, least_off)
-        && let Ok(tiers) = split::least(problem, &packed, false)
+        && !pack::is_needless(problem, least_off)
+        && let Some(packed) = pack::pack(problem, off)
+        && let Ok(tiers) = split::least(layers.full, &layers.expand(&packed), false)
     {
         return Ok(Assigned { tiers, notes: vec![pack::NOTE.to_owned()] });
     }
     if candidates.is_empty() {
-        return split::least(problem, &sequence::sequential(problem), false).map(Assigned::plain);
+        let on_gpus = layers.expand(&sequence::sequential(problem));
+        return split::least(layers.full, &on_gpus, false).map(Assigned::plain);
     }
     for group in candidates.chunk_by(|a, b| a.off_bytes == b.off_bytes) {
-        if let Some((_, tiers)) = best_of(problem, &sums, &singles, group) {
+        if let Some((_, tiers)) = best_of(layers, &sums, &singles, group) {
             return Ok(Assigned::plain(in_gpus_order(problem, tiers)));
         }
     }
-    let nearest = candidates.first().map(|candidate| on_gpus(problem, &sums, &singles, candidate));
+    let nearest = candidates.first().map(|candidate| on_gpus(layers, &sums, &singles, candidate));
     let nearest = nearest.flatten().unwrap_or_else(|| vec![None; problem.items.len()]);
-    Err(Box::new(split::shortage(problem, &nearest)))
+    Err(Box::new(split::shortage(layers.full, &layers.expand(&nearest))))
 }
 
 fn best_of(
-    problem: &Problem,
+    layers: &LayerProblem,
     sums: &PrefixSums,
     singles: &[SingleModules],
     group: &[PlacementCandidate],
 ) -> Option<(PlacementScore, Vec<Tier>)> {
-    let bound = if group[0].off_bytes == 0 { lower_bound(problem) } else { None };
+    let bound = if group[0].off_bytes == 0 { lower_bound(layers) } else { None };
     let mut best: Option<(PlacementScore, Vec<Tier>)> = None;
     for candidate in group {
-        let Some(on_gpus) = on_gpus(problem, sums, singles, candidate) else { continue };
-        for tiers in split::splits(problem, &on_gpus, false) {
-            let found = score(problem, &tiers);
+        let Some(on_gpus) = on_gpus(layers, sums, singles, candidate) else { continue };
+        for tiers in split::splits(layers.full, &layers.expand(&on_gpus), false) {
+            let found = score(layers.full, &tiers);
             if best.as_ref().is_none_or(|(known, _)| found < *known) {
                 best = Some((found, tiers));
             }
@@ -171,11 +213,12 @@ fn candidates_of(
 /// The GPU of each module under a candidate, with the best runs of layers; `None` if the GPUs
 /// cannot hold the runs.
 fn on_gpus(
-    problem: &Problem,
+    layers: &LayerProblem,
     sums: &PrefixSums,
     singles: &[SingleModules],
     candidate: &PlacementCandidate,
 ) -> Option<OnGpus> {
+    let problem = &layers.problem;
     let SingleModules { placed, kinds } = &singles[candidate.single];
     let kind_at = |item: usize| {
         placed.iter().find(|(at, _)| *at == item).and_then(|(_, gpu)| kinds.of_gpu(*gpu))
@@ -246,15 +289,25 @@ fn in_gpus_order(problem: &Problem, mut tiers: Vec<Tier>) -> Vec<Tier> {
     tiers
 }
 
-/// A lower bound of the score of placements with all modules on GPUs: the time of the fastest GPU
-/// for every module, and the cuts between the fewest GPUs that can hold all weights.
-fn lower_bound(problem: &Problem) -> Option<PlacementScore> {
+/// A lower bound of the score of placements with all modules on GPUs, but for routed experts that
+/// are off them: the time of the fastest GPU for every module, and the cuts between the fewest GPUs
+/// that can hold all weights.
+fn lower_bound(layers: &LayerProblem) -> Option<PlacementScore> {
+    let problem = layers.full;
     let fastest = (0..problem.gpus.len()).max_by_key(|gpu| problem.gpus[*gpu].rate)?;
-    let time: u64 =
-        (0..problem.items.len()).map(|item| item_ns(problem, item, Tier::Gpu(fastest))).sum();
+    let is_off =
+        |item: usize| problem.items[item].is_experts() && layers.experts == ExpertsAre::OffGpus;
+    let item_time = |item: usize| {
+        if is_off(item) {
+            item_ns(problem, item, Tier::Cpu).min(item_ns(problem, item, Tier::Disk))
+        } else {
+            item_ns(problem, item, Tier::Gpu(fastest))
+        }
+    };
+    let time: u64 = (0..problem.items.len()).map(item_time).sum();
     let mut rooms: Vec<u64> = problem.gpus.iter().map(|gpu| gpu.budget.min(gpu.space())).collect();
     rooms.sort_unstable_by(|a, b| b.cmp(a));
-    let mut left: u64 = problem.items.iter().map(|item| item.weights).sum();
+    let mut left: u64 = layers.problem.items.iter().map(|item| item.weights).sum();
     let mut gpus = 0;
     for room in rooms {
         if left == 0 {
@@ -263,6 +316,9 @@ fn lower_bound(problem: &Problem) -> Option<PlacementScore> {
         left = left.saturating_sub(room);
         gpus += 1u64;
     }
-    let cuts = gpus.saturating_sub(1);
-    Some(PlacementScore { off_bytes: 0, time_ns: time + cuts * HOP_NS, cuts })
+    // The hidden states go to experts off the GPUs and come back.
+    let away = (0..problem.items.len()).filter(|item| is_off(*item)).count() as u64;
+    let cuts = gpus.saturating_sub(1) + 2 * away;
+    let off_bytes = OffBytes::of(problem, is_off);
+    Some(PlacementScore { off_bytes, time_ns: time + cuts * HOP_NS, cuts })
 }

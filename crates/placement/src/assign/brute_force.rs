@@ -1,7 +1,7 @@
 //! Compares `auto` with brute force over every placement of small models on small machines.
 use super::{Assigned, assign};
 use crate::problem::{FixedBytes, GpuBudget, HostBudget, ModuleBytes, Problem};
-use crate::score::{PlacementScore, score};
+use crate::score::{OffBytes, PlacementScore, score};
 use crate::{DeviceMapMode, Tier};
 use checkpoint::ModuleKind;
 use proptest::prelude::*;
@@ -14,8 +14,13 @@ fn every_placement(problem: &Problem) -> Vec<Vec<Tier>> {
         tiers.push(Tier::Disk);
     }
     let free = if problem.tied { problem.items.len() - 1 } else { problem.items.len() };
+    let may = |index: usize, tier: &Tier| match tier {
+        Tier::Gpu(gpu) => problem.gpus[*gpu].holds_experts || !is_experts(problem, index),
+        _ => true,
+    };
     let mut all: Vec<Vec<Tier>> = vec![Vec::new()];
-    for _ in 0..free {
+    for index in 0..free {
+        let tiers: Vec<Tier> = tiers.iter().copied().filter(|tier| may(index, tier)).collect();
         all = all
             .into_iter()
             .flat_map(|p| tiers.iter().map(move |t| [p.as_slice(), &[*t]].concat()))
@@ -25,6 +30,10 @@ fn every_placement(problem: &Problem) -> Vec<Vec<Tier>> {
         all.iter_mut().for_each(|placement| placement.push(placement[0]));
     }
     all
+}
+
+fn is_experts(problem: &Problem, index: usize) -> bool {
+    matches!(problem.items.get(index), Some(item) if matches!(item.kind, ModuleKind::Experts(_)))
 }
 
 /// Whether a placement fits, with the bytes counted independently of the planner.
@@ -39,64 +48,94 @@ fn fits(problem: &Problem, tiers: &[Tier]) -> bool {
     let norm = problem.items.len() - 2;
     let multiplied =
         |i: &usize| *i != norm && (*i != 0 || problem.tied) && problem.items[*i].weights > 0;
-    let streamed =
-        on(Tier::Disk).filter(multiplied).map(|i| problem.items[i].weights).max().unwrap_or(0);
+    // Of routed experts, those of one token are in memory.
+    let whole = |i: &usize| !is_experts(problem, *i);
+    let bytes = |i: usize| problem.items[i].weights;
+    let streamed = on(Tier::Disk).filter(multiplied).filter(whole).map(bytes).max().unwrap_or(0);
+    let cache = on(Tier::Disk).filter(|i| !whole(i)).map(|i| problem.items[i].active).max();
     let computes = on(Tier::Cpu).chain(on(Tier::Disk)).any(|i| multiplied(&i));
     let host = &problem.host;
     let fixed = host.fixed.staging + host.fixed.reserve + host.activations(computes);
-    let total = weights(Tier::Cpu) + kv(Tier::Cpu) + kv(Tier::Disk) + 2 * streamed + fixed;
+    let buffers = 2 * streamed + cache.unwrap_or(0);
+    let total = weights(Tier::Cpu) + kv(Tier::Cpu) + kv(Tier::Disk) + buffers + fixed;
     gpus && tiers[norm] != Tier::Disk
         && weights(Tier::Disk) <= problem.disk_budget
         && weights(Tier::Cpu) <= host.budget
         && total <= host.usable
 }
 
-/// Whether the layers of each tier form one contiguous run, and all layers off the GPUs do as well.
+/// Whether the layers of each tier form one contiguous run, all layers off the GPUs do as well, and
+/// the routed experts are on the tiers of their layers, or all off the GPUs and on disk before any
+/// layer is.
 fn in_runs(problem: &Problem, tiers: &[Tier]) -> bool {
-    let layers = &tiers[1..=problem.layers()];
-    let one_run = |is: &dyn Fn(&Tier) -> bool| {
-        let starts = layers
+    let on = |experts: bool| -> Vec<Tier> {
+        let of = |i: &usize| is_experts(problem, *i) == experts;
+        (1..problem.norm()).filter(of).map(|i| tiers[i]).collect()
+    };
+    let (layers, experts) = (on(false), on(true));
+    let one_run = |tiers: &[Tier], is: &dyn Fn(&Tier) -> bool| {
+        let starts = tiers
             .iter()
             .enumerate()
-            .filter(|(i, t)| is(t) && (*i == 0 || !is(&layers[i - 1])))
+            .filter(|(i, t)| is(t) && (*i == 0 || !is(&tiers[i - 1])))
             .count();
         starts <= 1
     };
-    let gpus = (0..problem.gpus.len()).all(|gpu| one_run(&|t| *t == Tier::Gpu(gpu)));
-    gpus && one_run(&|t| *t == Tier::Cpu)
-        && one_run(&|t| *t == Tier::Disk)
-        && one_run(&|t| !t.is_gpu())
+    let on_cpu_and_disk = |tiers: &[Tier]| {
+        one_run(tiers, &|t| *t == Tier::Cpu) && one_run(tiers, &|t| *t == Tier::Disk)
+    };
+    let all_hold = problem.gpus.iter().all(|gpu| gpu.holds_experts);
+    let together = (1..problem.norm())
+        .all(|i| !is_experts(problem, i) || (tiers[i] == tiers[i - 1] && tiers[i].is_gpu()));
+    let apart = experts.iter().all(|t| !t.is_gpu())
+        && on_cpu_and_disk(&experts)
+        && (!layers.contains(&Tier::Disk) || !experts.contains(&Tier::Cpu));
+    let gpus = (0..problem.gpus.len()).all(|gpu| one_run(&layers, &|t| *t == Tier::Gpu(gpu)));
+    gpus && on_cpu_and_disk(&layers)
+        && one_run(&layers, &|t| !t.is_gpu())
+        && ((together && all_hold) || apart)
 }
 
 fn item(kind: ModuleKind, weights: u64, kv: u64) -> ModuleBytes {
-    ModuleBytes { kind, weights, kv, active: weights }
+    ModuleBytes { kind, weights, kv, active: weights, cache_min: 0, cache_max: 0 }
 }
 
 #[derive(Debug, Clone)]
-struct ProofCase {
-    layers: Vec<u64>,
-    kv: u64,
-    singles: (u64, u64, u64),
-    tied: bool,
+pub(super) struct ProofCase {
+    pub layers: Vec<u64>,
+    /// Bytes of the routed experts of each layer; 0 or none: the layer has no experts. A token
+    /// reads a third of them.
+    pub experts: Vec<u64>,
+    /// Whether each GPU may hold experts; none: no GPU may.
+    pub holds_experts: Vec<bool>,
+    pub kv: u64,
+    pub singles: (u64, u64, u64),
+    pub tied: bool,
     /// Per GPU: bytes of the budget for weights, bytes above the budget, fixed bytes, and whether
     /// the GPU is twice as fast.
-    gpus: Vec<(u64, u64, u64, bool)>,
-    host: (u64, u64),
-    disk: u64,
+    pub gpus: Vec<(u64, u64, u64, bool)>,
+    pub host: (u64, u64),
+    pub disk: u64,
 }
 
-fn problem(case: &ProofCase) -> Problem {
+pub(super) fn problem(case: &ProofCase) -> Problem {
     let (embedding, norm, head) = case.singles;
     let mut items = vec![item(ModuleKind::Embedding, embedding, 0)];
-    items.extend(
-        case.layers.iter().enumerate().map(|(i, w)| item(ModuleKind::Layer(i), *w, case.kv)),
-    );
+    for (i, weights) in case.layers.iter().enumerate() {
+        items.push(item(ModuleKind::Layer(i), *weights, case.kv));
+        let experts = case.experts.get(i).copied().unwrap_or(0);
+        if experts > 0 {
+            let active = experts / 3;
+            let item = item(ModuleKind::Experts(i), experts, 0);
+            items.push(ModuleBytes { active, cache_min: active, cache_max: experts, ..item });
+        }
+    }
     items.push(item(ModuleKind::FinalNorm, norm, 0));
     items.push(item(ModuleKind::Head, if case.tied { 0 } else { head }, 0));
     if !case.tied {
         items[0].active = 1;
     }
-    let gpu = |(budget, above, fixed, fast): &(u64, u64, u64, bool)| GpuBudget {
+    let gpu = |(index, (budget, above, fixed, fast)): (usize, &(u64, u64, u64, bool))| GpuBudget {
         name: "gpu".to_owned(),
         budget: *budget,
         budget_name: "a budget".to_owned(),
@@ -104,13 +143,14 @@ fn problem(case: &ProofCase) -> Problem {
         fixed: FixedBytes { activations: *fixed, staging: 0, reserve: 0 },
         rate: if *fast { 2_000_000 } else { 1_000_000 },
         is_virtual: false,
+        holds_experts: case.holds_experts.get(index).copied().unwrap_or(false),
     };
     let (usable, budget) = case.host;
     Problem {
         logits: 0,
         items,
         tied: case.tied,
-        gpus: case.gpus.iter().map(gpu).collect(),
+        gpus: case.gpus.iter().enumerate().map(gpu).collect(),
         host: HostBudget {
             limit: "a limit".to_owned(),
             available: usable,
@@ -131,7 +171,7 @@ fn check(case: &ProofCase) -> Result<(), TestCaseError> {
     let names: Vec<String> = (0..problem.items.len()).map(|i| format!("m{i}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let found = assign(&problem, &DeviceMapMode::Auto, &names);
-    let (mut best, mut least_off): (Option<PlacementScore>, Option<u64>) = (None, None);
+    let (mut best, mut least_off): (Option<PlacementScore>, Option<OffBytes>) = (None, None);
     for tiers in every_placement(&problem).iter().filter(|tiers| fits(&problem, tiers)) {
         let found = score(&problem, tiers);
         least_off = Some(least_off.map_or(found.off_bytes, |least| least.min(found.off_bytes)));
@@ -140,19 +180,30 @@ fn check(case: &ProofCase) -> Result<(), TestCaseError> {
         }
     }
     let Ok(Assigned { tiers, .. }) = found else {
-        prop_assert!(best.is_none() && least_off != Some(0), "a placement exists: {best:?}");
+        prop_assert!(
+            best.is_none() && least_off != Some(OffBytes::NONE),
+            "a placement exists: {best:?}"
+        );
         return Ok(());
     };
     prop_assert!(fits(&problem, &tiers), "does not fit: {tiers:?}");
     let found = score(&problem, &tiers);
     // If the host has enough memory, no placement leaves fewer bytes off the GPUs. If a placement
     // leaves none off them, the host's memory does not matter.
-    if case.host == PLENTY || least_off == Some(0) {
+    if case.host == PLENTY || least_off == Some(OffBytes::NONE) {
         prop_assert_eq!(Some(found.off_bytes), least_off, "{:?}", tiers);
     }
     // If only an order with several runs per GPU leaves so few bytes off the GPUs, time and cuts
     // are not compared.
     if best.is_none_or(|best| found.off_bytes < best.off_bytes) {
+        return Ok(());
+    }
+    // Where GPUs hold a part of the experts, or some GPUs none, their order is not searched for
+    // time and cuts.
+    let holding = problem.gpus.iter().filter(|gpu| gpu.holds_experts).count();
+    let all_or_none = holding == 0 || holding == problem.gpus.len();
+    let is_whole = found.off_bytes == OffBytes::NONE && all_or_none;
+    if problem.has_experts() && holding > 0 && !is_whole {
         return Ok(());
     }
     prop_assert_eq!(Some(found), best, "{:?}", tiers);
@@ -161,7 +212,7 @@ fn check(case: &ProofCase) -> Result<(), TestCaseError> {
 }
 
 /// Usable bytes and budget of a host that can hold any model of these tests.
-const PLENTY: (u64, u64) = (10_000, 10_000);
+pub(super) const PLENTY: (u64, u64) = (10_000, 10_000);
 
 fn case(
     gpus: std::ops::RangeInclusive<usize>,
@@ -186,6 +237,8 @@ fn case(
     )
         .prop_map(|(layers, kv, singles, tied, gpus, host, disk)| ProofCase {
             layers,
+            experts: Vec::new(),
+            holds_experts: Vec::new(),
             kv,
             singles,
             tied,
@@ -193,6 +246,21 @@ fn case(
             host,
             disk,
         })
+}
+
+/// The same with routed experts in some of the layers, which some or none of the GPUs may hold.
+fn split_case(
+    gpus: std::ops::RangeInclusive<usize>,
+    layers: std::ops::RangeInclusive<usize>,
+    disk: bool,
+) -> impl Strategy<Value = ProofCase> {
+    let most = *layers.end();
+    let equal = (3u64..20).prop_map(move |bytes| vec![bytes; most]);
+    let unequal = prop::collection::vec(prop_oneof![Just(0), 3u64..20], most);
+    let holds =
+        prop_oneof![Just(Vec::new()), Just(vec![true; 3]), prop::collection::vec(any::<bool>(), 3)];
+    (case(gpus, layers, disk), prop_oneof![equal, unequal], holds)
+        .prop_map(|(case, experts, holds_experts)| ProofCase { experts, holds_experts, ..case })
 }
 
 proptest! {
@@ -214,7 +282,17 @@ proptest! {
     }
 
     #[test]
-    fn every_mode_gives_what_fits_or_refuses(case in case(0..=3, 1..=6, true)) {
+    fn split_layers_on_two_gpus_and_the_host(case in split_case(0..=2, 1..=3, false)) {
+        check(&case)?;
+    }
+
+    #[test]
+    fn split_layers_on_a_gpu_host_and_disk(case in split_case(0..=1, 1..=3, true)) {
+        check(&case)?;
+    }
+
+    #[test]
+    fn every_mode_gives_what_fits_or_refuses(case in prop_oneof![case(0..=3, 1..=6, true), split_case(0..=3, 1..=4, true)]) {
         let problem = problem(&case);
         for mode in [DeviceMapMode::Auto, DeviceMapMode::Sequential, DeviceMapMode::Balanced, DeviceMapMode::BalancedLow0,
                      DeviceMapMode::Cpu, DeviceMapMode::Disk] {
@@ -233,153 +311,4 @@ proptest! {
             }
         }
     }
-}
-
-#[test]
-fn a_scattered_order_avoids_a_spill() {
-    // Layers of 7 + 3 and of 6 + 4 bytes fill two GPUs of 10 bytes exactly; contiguous runs cannot.
-    let case = ProofCase {
-        layers: vec![7, 6, 3, 4],
-        kv: 0,
-        singles: (1, 1, 1),
-        tied: false,
-        gpus: vec![(10, 0, 0, false), (10, 0, 0, false), (3, 0, 0, false)],
-        host: (80, 80),
-        disk: 0,
-    };
-    let problem = problem(&case);
-    let assigned = assign(&problem, &DeviceMapMode::Auto, &[]).expect("fits");
-    assert_eq!(score(&problem, &assigned.tiers).off_bytes, 0);
-    assert_eq!(assigned.notes.len(), 1);
-}
-
-#[test]
-fn a_scattered_order_leaves_fewer_bytes_off() {
-    // With one contiguous run, a GPU of 9 bytes holds the layer of 7 bytes and the norm; the layers
-    // of 6 and 3 bytes fill it.
-    let case = ProofCase {
-        layers: vec![6, 7, 3],
-        kv: 0,
-        singles: (20, 1, 20),
-        tied: false,
-        gpus: vec![(9, 0, 0, false)],
-        host: PLENTY,
-        disk: 0,
-    };
-    let problem = problem(&case);
-    let assigned = assign(&problem, &DeviceMapMode::Auto, &[]).expect("fits");
-    let (gpu, cpu) = (Tier::Gpu(0), Tier::Cpu);
-    assert_eq!(assigned.tiers, [cpu, gpu, cpu, gpu, cpu, cpu]);
-}
-
-#[test]
-fn a_score_is_bytes_then_time_then_cuts() {
-    let case = ProofCase {
-        layers: vec![10, 20],
-        kv: 5,
-        singles: (4, 1, 8),
-        tied: false,
-        gpus: vec![(100, 0, 0, false), (100, 0, 0, true)],
-        host: PLENTY,
-        disk: 100,
-    };
-    let problem = problem(&case);
-    let tiers = [Tier::Cpu, Tier::Gpu(0), Tier::Disk, Tier::Cpu, Tier::Gpu(1)];
-    // Reads: one row of the embedding (1 byte) and the norm (1 byte) at 200 kB/s, layers of 10
-    // bytes at 1 MB/s and of 20 bytes at 10 kB/s, the head (8 bytes) at 2 MB/s.
-    let reads_ns = 5_000 + 10_000 + 2_000_000 + 5_000 + 4_000;
-    let expected = PlacementScore {
-        off_bytes: 4 + 20 + 1,
-        time_ns: reads_ns + 4 * crate::score::HOP_NS,
-        cuts: 4,
-    };
-    assert_eq!(score(&problem, &tiers), expected);
-    let mut scores = [
-        PlacementScore { off_bytes: 1, time_ns: 1, cuts: 1 },
-        PlacementScore { off_bytes: 0, time_ns: 2, cuts: 1 },
-        PlacementScore { off_bytes: 0, time_ns: 1, cuts: 2 },
-        PlacementScore { off_bytes: 0, time_ns: 1, cuts: 1 },
-    ];
-    scores.sort();
-    let ordered: Vec<(u64, u64, u64)> =
-        scores.iter().map(|s| (s.off_bytes, s.time_ns, s.cuts)).collect();
-    assert_eq!(ordered, [(0, 1, 1), (0, 1, 2), (0, 2, 1), (1, 1, 1)]);
-}
-
-#[test]
-fn max_memory_bounds_weights_and_the_rest_of_the_gpu_bounds_all() {
-    let on_gpu = |budget: u64, above: u64| {
-        // Bytes: embedding 2, four layers of 10 with 3 of keys and values each, norm 1, head 2,
-        // activations 4.
-        let case = ProofCase {
-            layers: vec![10; 4],
-            kv: 3,
-            singles: (2, 1, 2),
-            tied: false,
-            gpus: vec![(budget, above, 4, false)],
-            host: PLENTY,
-            disk: 0,
-        };
-        let problem = problem(&case);
-        let tiers = assign(&problem, &DeviceMapMode::Auto, &[]).expect("fits").tiers;
-        tiers
-            .iter()
-            .zip(&problem.items)
-            .filter(|(tier, _)| tier.is_gpu())
-            .map(|(_, item)| item.weights)
-            .sum::<u64>()
-    };
-    // Weights of 45 bytes fit into a budget of 45. The 12 bytes of keys and values use the rest of
-    // the GPU's memory, which the budget does not limit.
-    assert_eq!(on_gpu(45, 12), 45);
-    assert_eq!(on_gpu(44, 13), 44, "the budget is one short: the norm is off");
-    assert_eq!(on_gpu(45, 11), 44, "the GPU is one short");
-    assert_eq!(on_gpu(60, 0), 45, "a larger budget takes from the same GPU");
-}
-
-#[test]
-fn balanced_that_would_spill_in_its_order_takes_what_auto_found() {
-    // In module order the head does not fit after the norm; `auto` puts it on the first GPU.
-    let case = ProofCase {
-        layers: vec![10; 4],
-        kv: 0,
-        singles: (1, 1, 9),
-        tied: false,
-        gpus: vec![(30, 0, 0, false), (21, 0, 0, false)],
-        host: PLENTY,
-        disk: 0,
-    };
-    let problem = problem(&case);
-    for mode in [DeviceMapMode::Balanced, DeviceMapMode::BalancedLow0] {
-        let assigned = assign(&problem, &mode, &[]).expect("fits");
-        assert!(assigned.tiers.iter().all(|tier| tier.is_gpu()), "{:?}", assigned.tiers);
-        assert!(assigned.notes[0].contains(mode.name()), "{:?}", assigned.notes);
-    }
-    let sequential = assign(&problem, &DeviceMapMode::Sequential, &[]).expect("fits");
-    assert_eq!(sequential.tiers.last(), Some(&Tier::Cpu));
-}
-
-#[test]
-fn balanced_spreads_and_low_0_spares_the_first() {
-    let case = ProofCase {
-        layers: vec![10; 8],
-        kv: 1,
-        singles: (4, 1, 4),
-        tied: false,
-        gpus: vec![(70, 20, 0, false); 3],
-        host: (10, 10),
-        disk: 0,
-    };
-    let problem = problem(&case);
-    let weights = |mode: DeviceMapMode| -> Vec<u64> {
-        let assigned = assign(&problem, &mode, &[]).expect("fits");
-        let on =
-            |gpu| (0..problem.items.len()).filter(move |i| assigned.tiers[*i] == Tier::Gpu(gpu));
-        let on: Vec<Vec<usize>> = (0..3).map(|gpu| on.clone()(gpu).collect()).collect();
-        on.iter().map(|items| items.iter().map(|i| problem.items[*i].weights).sum()).collect()
-    };
-    assert_eq!(weights(DeviceMapMode::Balanced), [34, 30, 25]);
-    assert_eq!(weights(DeviceMapMode::BalancedLow0)[0], 0);
-    assert_eq!(weights(DeviceMapMode::Sequential), [64, 25, 0]);
-    assert_eq!(weights(DeviceMapMode::Auto), [64, 25, 0]);
 }

@@ -123,7 +123,7 @@ impl Cover<'_> {
     fn times(&self) -> Vec<Vec<u64>> {
         let times = |kind: usize| {
             let rate = self.problem.gpus[self.first_gpu(kind)].rate;
-            let layers = &self.problem.items[1..=self.problem.layers()];
+            let layers = &self.problem.items[1..self.problem.norm()];
             let sums = layers.iter().scan(0u64, |sum, item| {
                 *sum += read_ns(item.active, rate);
                 Some(*sum)

@@ -30,6 +30,7 @@ pub(super) fn explicit(
         };
         assigned.tiers.push(tier);
     }
+    check_experts(problem, &assigned.tiers, names).map_err(AssignError::Wrong)?;
     let norm = problem.norm();
     if assigned.tiers[norm] == Tier::Disk {
         assigned.tiers[norm] = Tier::Cpu;
@@ -42,6 +43,20 @@ pub(super) fn explicit(
         Some(shortage) => Err(AssignError::Short(Box::new(shortage))),
         None => Ok(assigned),
     }
+}
+
+/// Refuses routed experts on a GPU that does not compute them.
+fn check_experts(problem: &Problem, tiers: &[Tier], names: &[&str]) -> Result<(), PlanError> {
+    let refused = |(index, tier): (usize, &Tier)| {
+        matches!(tier, Tier::Gpu(gpu) if !problem.may_be_on(index, *gpu)).then(|| {
+            PlanError::DeviceMap {
+                module: names[index].to_owned(),
+                expected: "cpu or disk, since no GPU kernel computes routed experts".to_owned(),
+                found: format!("{tier}; give this module a tier of its own in the map"),
+            }
+        })
+    };
+    tiers.iter().enumerate().find_map(refused).map_or(Ok(()), Err)
 }
 
 fn missing(name: &str) -> PlanError {
@@ -71,8 +86,11 @@ fn check_keys(problem: &Problem, map: &[(String, Tier)], names: &[&str]) -> Resu
         let wrong = |expected: &str, found: String| {
             Err(PlanError::DeviceMap { module: key.clone(), expected: expected.to_owned(), found })
         };
-        if let Some(layer) = names.iter().find(|name| covers(name, key) && *name != key) {
-            return wrong("whole layers", format!("a part of {layer}; give {layer} a tier"));
+        let is_part = |name: &&&str| covers(name, key) && !names.contains(&key.as_str());
+        if let Some(layer) = names.iter().find(is_part) {
+            let experts = names.iter().find(|name| covers(layer, name) && *name != layer);
+            let other = experts.map_or_else(String::new, |name| format!(" or {name}"));
+            return wrong("whole layers", format!("a part of {layer}; give {layer}{other} a tier"));
         }
         if !names.iter().any(|name| covers(key, name)) {
             return wrong("a module of the model", format!("no such module; {}", hint(key, names)));
@@ -93,12 +111,16 @@ fn hint(key: &str, names: &[&str]) -> String {
     let alike = || names.iter().copied().find(|name| last(name) == last(key));
     match closest_word(key, names.iter().copied()).or_else(alike) {
         Some(name) => format!("did you mean {name}?"),
-        None => format!(
-            "the modules are {}, layers up to {}, {}",
-            names[0],
-            names[names.len() - 3],
-            names[names.len() - 2..].join(", ")
-        ),
+        None => {
+            let is_layer =
+                |name: &&&str| last(name).is_some_and(|part| part.parse::<u32>().is_ok());
+            format!(
+                "the modules are {}, layers up to {}, {}",
+                names[0],
+                names.iter().rfind(is_layer).unwrap_or(&"none"),
+                names[names.len() - 2..].join(", ")
+            )
+        }
     }
 }
 

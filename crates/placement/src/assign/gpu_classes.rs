@@ -99,7 +99,7 @@ pub(super) struct PrefixSums {
 impl PrefixSums {
     pub fn new(problem: &Problem) -> PrefixSums {
         let (mut weights, mut all) = (vec![0u64], vec![0u64]);
-        for item in &problem.items[1..=problem.layers()] {
+        for item in &problem.items[1..problem.norm()] {
             weights.push(weights[weights.len() - 1].saturating_add(item.weights));
             all.push(all[all.len() - 1].saturating_add(item.weights).saturating_add(item.kv));
         }

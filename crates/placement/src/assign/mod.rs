@@ -3,18 +3,22 @@ mod auto;
 mod cover;
 mod explicit;
 mod gpu_classes;
+mod layers;
 mod pack;
 mod sequence;
 mod split;
 
 #[cfg(test)]
 mod brute_force;
+#[cfg(test)]
+mod examples;
 
 pub(crate) use split::HostNeed;
 
 use crate::problem::Problem;
-use crate::score::score;
+use crate::score::{OffBytes, score};
 use crate::{DeviceMapMode, PlanError, Shortage, Tier};
+use layers::LayerProblem;
 
 /// A tier for each module, in the order of the modules, and notes about the search for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,14 +55,18 @@ pub(crate) fn assign(
     let short = |on_gpus: OnGpus| {
         split::least(problem, &on_gpus, false).map_err(AssignError::Short).map(Assigned::plain)
     };
+    let layers = LayerProblem::whole_if_possible(problem);
+    let in_sequence = |on_gpus: OnGpus| short(layers.expand(&on_gpus));
     match mode {
         DeviceMapMode::Auto => auto::best(problem).map_err(AssignError::Short),
-        DeviceMapMode::Sequential => short(sequence::sequential(problem)),
+        DeviceMapMode::Sequential => in_sequence(sequence::sequential(&layers.problem)),
         DeviceMapMode::Balanced => {
-            unless_auto_keeps_more(problem, short(sequence::balanced(problem, 0)), mode)
+            let balanced = in_sequence(sequence::balanced(&layers.problem, 0));
+            unless_auto_keeps_more(problem, balanced, mode)
         }
         DeviceMapMode::BalancedLow0 => {
-            unless_auto_keeps_more(problem, short(sequence::balanced(problem, 1)), mode)
+            let balanced = in_sequence(sequence::balanced(&layers.problem, 1));
+            unless_auto_keeps_more(problem, balanced, mode)
         }
         DeviceMapMode::Cpu => short(off()),
         DeviceMapMode::Disk => {
@@ -76,8 +84,8 @@ fn unless_auto_keeps_more(
     mode: &DeviceMapMode,
 ) -> Result<Assigned, AssignError> {
     let off = |assigned: &Assigned| score(problem, &assigned.tiers).off_bytes;
-    let balanced_off = balanced.as_ref().map_or(u64::MAX, off);
-    if balanced_off == 0 {
+    let balanced_off = balanced.as_ref().map_or(OffBytes::MAX, off);
+    if balanced_off == OffBytes::NONE {
         return balanced;
     }
     match auto::best(problem) {

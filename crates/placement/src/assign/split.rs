@@ -1,8 +1,9 @@
 //! Divides the modules off the GPUs between host memory and disk.
 //!
 //! Of the layers off the GPUs, the first or the last ones stay on disk, as few as possible;
-//! embedding and head may stay on disk too. Host memory holds the keys and values of the layers on
-//! disk, and two buffers of the size of the largest streamed module.
+//! embedding and head may stay on disk too. Routed experts stay on disk before any layer does,
+//! since a token reads only a few of them. Host memory holds the keys and values of the layers on
+//! disk, two buffers of the size of the largest streamed module, and a cache of routed experts.
 use super::OnGpus;
 use crate::problem::Problem;
 use crate::score::score;
@@ -20,12 +21,11 @@ struct DiskSplit {
 /// The tiers of all modules for every division that fits. Modules on GPUs keep their GPU. With
 /// `all_on_disk`, all layers off the GPUs are on disk.
 pub(super) fn splits(problem: &Problem, on_gpus: &OnGpus, all_on_disk: bool) -> Vec<Vec<Tier>> {
-    let off_layers: Vec<usize> = (1..=problem.layers()).filter(|i| on_gpus[*i].is_none()).collect();
     let mut found: Vec<Vec<Tier>> = Vec::new();
     for split in candidates(problem, on_gpus) {
-        let counts =
-            if all_on_disk { off_layers.len()..=off_layers.len() } else { 0..=off_layers.len() };
-        if let Some(tiers) = fewest_on_disk(problem, on_gpus, &off_layers, split, counts)
+        let queue = disk_queue(problem, on_gpus, split.from_front);
+        let counts = if all_on_disk { queue.len()..=queue.len() } else { 0..=queue.len() };
+        if let Some(tiers) = fewest_on_disk(problem, on_gpus, &queue, split, counts)
             && !found.contains(&tiers)
         {
             found.push(tiers);
@@ -66,36 +66,41 @@ fn candidates(problem: &Problem, on_gpus: &OnGpus) -> Vec<DiskSplit> {
     splits
 }
 
+/// The layers and routed experts off the GPUs, in the order in which they stay on disk: experts
+/// before layers.
+fn disk_queue(problem: &Problem, on_gpus: &OnGpus, from_front: bool) -> Vec<usize> {
+    let off = |experts: bool| {
+        (1..problem.norm()).filter(move |index| {
+            on_gpus[*index].is_none() && problem.items[*index].is_experts() == experts
+        })
+    };
+    if from_front {
+        off(true).chain(off(false)).collect()
+    } else {
+        off(true).rev().chain(off(false).rev()).collect()
+    }
+}
+
 fn fewest_on_disk(
     problem: &Problem,
     on_gpus: &OnGpus,
-    off_layers: &[usize],
+    queue: &[usize],
     split: DiskSplit,
     counts: std::ops::RangeInclusive<usize>,
 ) -> Option<Vec<Tier>> {
     let base = tiers(problem, on_gpus, split);
     let mut need = HostNeed::of(problem, &base);
     let enough_disk = |need: &HostNeed| need.disk_weights <= problem.disk_budget;
-    for count in 0..=off_layers.len() {
+    for count in 0..=queue.len() {
         if counts.contains(&count) && need.fits(problem) && enough_disk(&need) {
             let mut tiers = base;
-            let on_disk = if split.from_front {
-                &off_layers[..count]
-            } else {
-                &off_layers[off_layers.len() - count..]
-            };
-            on_disk.iter().for_each(|&layer| tiers[layer] = Tier::Disk);
+            queue[..count].iter().for_each(|&index| tiers[index] = Tier::Disk);
             return Some(tiers);
         }
-        let next = if split.from_front {
-            off_layers.get(count)
-        } else {
-            off_layers.iter().rev().nth(count)
-        };
         if !problem.may_stream(1) {
             return None;
         }
-        need.move_to_disk(problem, *next?);
+        need.move_to_disk(problem, *queue.get(count)?);
     }
     None
 }
@@ -118,8 +123,14 @@ pub(crate) struct HostNeed {
     pub kv: u64,
     /// Weights that stay on disk, in bytes.
     pub disk_weights: u64,
-    /// Weights of the largest streamed module, in bytes.
+    /// Weights of the largest streamed module, in bytes. Routed experts are not streamed.
     pub streamed_max: u64,
+    /// Routed experts on disk, in bytes.
+    pub experts_on_disk: u64,
+    /// The least cache of routed experts, in bytes.
+    pub cache_min: u64,
+    /// A cache of all routed experts on disk, in bytes.
+    pub cache_max: u64,
     /// Whether the CPU computes matrix multiplications.
     pub computes: bool,
 }
@@ -141,11 +152,15 @@ impl HostNeed {
 
     /// Moves the weights of a module from host memory to disk.
     fn move_to_disk(&mut self, problem: &Problem, index: usize) {
-        let weights = problem.items[index].weights;
-        self.weights -= weights;
-        self.disk_weights += weights;
-        if problem.is_computed(index) {
-            self.streamed_max = self.streamed_max.max(weights);
+        let item = &problem.items[index];
+        self.weights -= item.weights;
+        self.disk_weights += item.weights;
+        if item.is_experts() {
+            self.experts_on_disk += item.weights;
+            self.cache_min = self.cache_min.max(item.cache_min);
+            self.cache_max = self.cache_max.saturating_add(item.cache_max);
+        } else if problem.is_computed(index) {
+            self.streamed_max = self.streamed_max.max(item.weights);
         }
     }
 
@@ -154,13 +169,24 @@ impl HostNeed {
         self.streamed_max.saturating_mul(2)
     }
 
-    /// Total host memory that the placement needs, in bytes.
+    /// Total host memory that the placement needs, in bytes, with the least cache of experts.
     pub fn total(&self, problem: &Problem) -> u64 {
         let fixed = problem.host.fixed;
         let activations = problem.host.activations(self.computes);
-        [self.weights, self.kv, self.stream_buffers(), activations, fixed.staging, fixed.reserve]
+        let weights = [self.weights, self.cache_min, self.stream_buffers()];
+        weights
             .into_iter()
+            .chain([self.kv, activations, fixed.staging, fixed.reserve])
             .fold(0u64, u64::saturating_add)
+    }
+
+    /// Bytes of a cache of the routed experts on disk: what host memory and the budget for weights
+    /// have left, but no more than all of these experts need.
+    pub fn expert_cache(&self, problem: &Problem) -> u64 {
+        let host = &problem.host;
+        let left = host.usable.saturating_sub(self.total(problem)).saturating_add(self.cache_min);
+        let budget = host.budget.saturating_sub(self.weights);
+        left.min(budget).min(self.cache_max).max(self.cache_min)
     }
 
     pub fn fits(&self, problem: &Problem) -> bool {
@@ -200,13 +226,13 @@ impl HostNeed {
 
 /// The smallest shortage among the divisions with none or all of the layers off the GPUs on disk.
 pub(super) fn shortage(problem: &Problem, on_gpus: &OnGpus) -> Shortage {
-    let off_layers: Vec<usize> = (1..=problem.layers()).filter(|i| on_gpus[*i].is_none()).collect();
     let mut least: Option<Shortage> = None;
     for split in candidates(problem, on_gpus) {
         for all in [false, true] {
             let mut tiers = tiers(problem, on_gpus, split);
             if all && problem.may_stream(1) {
-                off_layers.iter().for_each(|&layer| tiers[layer] = Tier::Disk);
+                let queue = disk_queue(problem, on_gpus, split.from_front);
+                queue.into_iter().for_each(|index| tiers[index] = Tier::Disk);
             }
             let what = if on_gpus.iter().any(Option::is_some) {
                 "what the GPUs do not hold"

@@ -4,6 +4,10 @@ use checkpoint::{
     Dtype, Inventory, ModelConfig, ModuleKind, Requirement, expected_tensors, modules,
 };
 
+/// Padding of an expert in a cache, at most: each of its matrices is aligned as in its file, to a
+/// page of up to 16 KiB, and gate and up, and down, take whole pages.
+const EXPERT_PADDING_BYTES: u64 = 80 << 10;
+
 /// The weights of one module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleWeights {
@@ -29,6 +33,10 @@ pub struct Weights {
     pub stored_bytes: u64,
     /// Whether `--dtype int8` would change the dtype of any tensor.
     pub can_be_int8: bool,
+    /// Number of routed experts in a layer.
+    pub experts: usize,
+    /// Number of routed experts that a token uses in a layer.
+    pub experts_per_token: usize,
 }
 
 impl Weights {
@@ -41,7 +49,6 @@ impl Weights {
             active_bytes: 0,
         };
         let mut modules: Vec<ModuleWeights> = modules(config).into_iter().map(named).collect();
-        let mut expert_bytes = vec![0u64; modules.len()];
         let (mut stored_bytes, mut can_be_int8) = (0u64, false);
         let needed =
             expected_tensors(config).into_iter().filter(|t| t.requirement != Requirement::Tied);
@@ -50,32 +57,48 @@ impl Weights {
             let kept = choice.kept_of(tensor.dtype, &expected);
             let bytes = bytes_as(kept, &tensor.shape).unwrap_or(tensor.bytes);
             modules[expected.module].bytes += bytes;
-            if expected.name.contains(".experts.") {
-                expert_bytes[expected.module] += bytes;
-            }
             stored_bytes += tensor.bytes;
             can_be_int8 |=
                 DtypeChoice::Int8.kept_of(kept, &expected) == Dtype::Q8_0 && kept != Dtype::Q8_0;
         }
-        let mut weights =
-            Weights { modules, tied: config.tie_word_embeddings, stored_bytes, can_be_int8 };
-        weights.count_active(config, &expert_bytes);
+        let mut weights = Weights {
+            modules,
+            tied: config.tie_word_embeddings,
+            stored_bytes,
+            can_be_int8,
+            experts: config.moe.as_ref().map_or(0, |moe| moe.experts),
+            experts_per_token: config.moe.as_ref().map_or(0, |moe| moe.experts_per_token),
+        };
+        weights.count_active(config);
         weights
     }
 
-    fn count_active(&mut self, config: &ModelConfig, expert_bytes: &[u64]) {
+    fn count_active(&mut self, config: &ModelConfig) {
         let share = config
             .moe
             .as_ref()
             .map_or((1, 1), |moe| (moe.experts_per_token as u64, moe.experts.max(1) as u64));
-        for (module, experts) in self.modules.iter_mut().zip(expert_bytes) {
-            let visited = experts / share.1 * share.0;
+        for module in &mut self.modules {
             module.active_bytes = match module.kind {
                 ModuleKind::Embedding if !self.tied => {
                     module.bytes / config.vocab_size.max(1) as u64
                 }
-                _ => module.bytes - experts + visited,
+                ModuleKind::Experts(_) => module.bytes / share.1 * share.0,
+                _ => module.bytes,
             };
+        }
+    }
+
+    /// Bytes of a cache for the routed experts of one layer: for those that a token uses, and for
+    /// all of them. 0 for other modules.
+    pub fn expert_cache_bytes(&self, module: &ModuleWeights) -> [u64; 2] {
+        let padding = |experts: usize| experts as u64 * EXPERT_PADDING_BYTES;
+        match module.kind {
+            ModuleKind::Experts(_) => [
+                module.active_bytes + padding(self.experts_per_token),
+                module.bytes + padding(self.experts),
+            ],
+            _ => [0, 0],
         }
     }
 

@@ -4,12 +4,13 @@ use super::super::linear::LinearJobs;
 use super::super::{Cpu, PackedActivations, expect};
 use super::ExpertRoutes;
 use crate::DeviceError;
-use crate::backend::ExpertProduct;
+use crate::backend::{ExpertOperand, ExpertProduct, ExpertWeights};
 
 impl Cpu {
     /// Multiplies the slots of every expert with that expert's weights: all products in one fork
     /// and join, divided into parts of equal bytes. Reads the weights of the chosen experts only,
-    /// and each of them once. Resizes the outputs to [slots, out_features].
+    /// and each of them once. Resizes the outputs to [slots, out_features]. With the weights of some
+    /// experts only their slots are written.
     ///
     /// # Errors
     /// [`DeviceError::Shape`] and those of [`Cpu::linear`].
@@ -23,17 +24,21 @@ impl Cpu {
         expect("experts: groups of slots", routes.groups.len(), inputs.groups(self.set).count())?;
         let mut bytes = 0;
         for product in products.iter_mut() {
-            expect("experts: weights", routes.experts, product.weights.len())?;
-            if !product.biases.is_empty() {
-                expect("experts: biases", routes.experts, product.biases.len())?;
+            expect("experts: weights", routes.experts, product.weights.experts())?;
+            if let ExpertWeights::All { weights, biases } = &product.weights
+                && !biases.is_empty()
+            {
+                expect("experts: biases", weights.len(), biases.len())?;
             }
-            let rows = product.weights.first().map_or(0, |weight| weight.rows);
-            for group in &routes.groups {
-                let weight = &product.weights[group.expert];
-                expect("experts: rows of an expert's weights", rows, weight.rows)?;
-                bytes += weight.bytes();
+            let mut rows = None;
+            for operand in routes.groups.iter().filter_map(|g| product.weights.get(g.expert)) {
+                let rows = *rows.get_or_insert(operand.weight.rows);
+                expect("experts: rows of an expert's weights", rows, operand.weight.rows)?;
+                bytes += operand.weight.bytes();
             }
-            product.out.resize(routes.len() * rows);
+            if let Some(rows) = rows {
+                product.out.resize(routes.len() * rows);
+            }
         }
         let count = routes.groups.len() * products.len();
         let mut jobs = LinearJobs::new(self, bytes, inputs.tokens(), count);
@@ -41,12 +46,12 @@ impl Cpu {
         for (group, view) in routes.groups.iter().zip(inputs.groups(self.set)) {
             expect("experts: slots of an expert", group.slots.len(), view.tokens())?;
             for (product, out) in products.iter().zip(&outputs) {
-                let weight = &product.weights[group.expert];
-                let bias = product.biases.get(group.expert).map(Vec::as_slice);
+                let Some(operand) = product.weights.get(group.expert) else { continue };
+                let ExpertOperand { weight, bias, .. } = operand;
                 let out = out.wrapping_add(group.slots.start * weight.rows);
                 // SAFETY: `out` is the place of the group's slots in the output, which has `rows`
                 // elements for each of all slots; the groups' slots are disjoint.
-                unsafe { jobs.push(view, weight, bias, out)? };
+                unsafe { jobs.push(view, weight, bias.map(Vec::as_slice), out)? };
             }
         }
         jobs.run()

@@ -71,6 +71,11 @@ impl ExpertRoutes {
         self.groups.len()
     }
 
+    /// The experts that any row uses, ascending, and the number of rows that use each.
+    pub fn uses(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.groups.iter().map(|group| (group.expert, group.slots.len()))
+    }
+
     /// Number of slots: `rows * per_row`.
     fn len(&self) -> usize {
         self.slot_rows.len()

@@ -4,7 +4,8 @@ use checkpoint::{ClampedSwiglu, Routing};
 
 use super::*;
 use crate::backend::{
-    Epilogue, ExpertActivation, ExpertProduct, Precision, Product, RouterOptions, SharedOutput,
+    Epilogue, ExpertActivation, ExpertOperand, ExpertProduct, ExpertWeights, Precision, Product,
+    RouterOptions, SharedOutput,
 };
 use crate::cpu::{ActivationDtypes, ExpertRoutes, HostBuffer, PackedActivations};
 
@@ -39,9 +40,20 @@ fn slots_have_the_bits_of_single_linear_layers() {
                     let epilogue = Epilogue { packed: &mut packed, rows, cols: HIDDEN, dtypes };
                     cpu.pack_for_experts(&x, &routes, epilogue).unwrap();
                     let mut out = HostBuffer::default();
-                    let product =
-                        ExpertProduct { weights: &weights, biases: &biases, out: &mut out };
+                    let all = ExpertWeights::All { weights: &weights, biases: &biases };
+                    let product = ExpertProduct { weights: all, out: &mut out };
                     cpu.expert_linear(&packed, &routes, &mut [product]).unwrap();
+                    let mut in_parts = HostBuffer::new(out.len());
+                    for part in [[1, 4].as_slice(), &[0, 2, 3, 6], &[5]] {
+                        let of = part.iter().map(|&expert| {
+                            let (weight, bias) = (&weights[expert], Some(&biases[expert]));
+                            ExpertOperand { expert, weight, bias }
+                        });
+                        let some = ExpertWeights::Some { experts: EXPERTS, of: of.collect() };
+                        let product = ExpertProduct { weights: some, out: &mut in_parts };
+                        cpu.expert_linear(&packed, &routes, &mut [product]).unwrap();
+                    }
+                    same_bits(&in_parts, &out, &format!("{dtype:?} in parts"));
                     let mut found = vec![0.0; rows * PER_TOKEN * WIDTH];
                     let mut expected = Vec::new();
                     for row in 0..rows {
