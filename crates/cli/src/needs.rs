@@ -41,8 +41,8 @@ pub fn needs(config: &Config, jobs: usize, site: &Site) -> Vec<Need> {
     names.map(|name| need(config, name, jobs, site, &search).0).collect()
 }
 
-/// [`needs`], and where each model fits: on this machine, and on those of the machine files `files`,
-/// by their names.
+/// [`needs`], and where each model fits: on this machine, and on those of the machine files
+/// `files`, by their names.
 ///
 /// # Errors
 /// `Unavailable` if this machine cannot be probed.

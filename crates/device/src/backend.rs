@@ -366,8 +366,8 @@ pub enum ExpertWeights<'a, B: Backend> {
         /// `[out_features]` of each expert, or none at all.
         biases: &'a [B::Vector],
     },
-    /// Those of some experts, for a part of a multiplication: the other experts' slots of the output
-    /// keep their values.
+    /// Those of some experts, for a part of a multiplication: the other experts' slots of the
+    /// output keep their values.
     Some {
         /// Number of experts of the layer.
         experts: usize,

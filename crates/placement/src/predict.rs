@@ -167,8 +167,8 @@ fn token_s(problem: &Problem, machine: &Machine, tiers: &[Tier], kv_share: f64) 
     Some(seconds + cuts as f64 * HOP_NS as f64 / 1e9)
 }
 
-/// The share of the routed experts on disk that their cache holds: the share of the bytes found in it
-/// if tokens use all experts alike.
+/// The share of the routed experts on disk that their cache holds: the share of the bytes found in
+/// it if tokens use all experts alike.
 fn cached_share(problem: &Problem, tiers: &[Tier]) -> f64 {
     let need = HostNeed::of(problem, tiers);
     let share = need.expert_cache(problem) as f64 / need.experts_on_disk.max(1) as f64;

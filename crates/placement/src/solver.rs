@@ -67,8 +67,8 @@ impl<'a> Solver<'a> {
     }
 }
 
-/// Leaves the routed experts of all layers in host memory to the cache, if those of any layer are on
-/// disk and the disk may hold them: a cache for all layers keeps the most used experts of each.
+/// Leaves the routed experts of all layers in host memory to the cache, if those of any layer are
+/// on disk and the disk may hold them: a cache for all layers keeps the most used experts of each.
 fn share_cache(problem: &Problem, tiers: &mut [Tier]) {
     let is_experts = |index: &usize| problem.items[*index].is_experts();
     let on_disk =

@@ -29,8 +29,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Claims the run in `folder`, which must exist. `owner_file`: a file with the owner's identity,
-    /// to which the claim is linked where that is possible.
+    /// Claims the run in `folder`, which must exist. `owner_file`: a file with the owner's
+    /// identity, to which the claim is linked where that is possible.
     pub(crate) fn take(
         folder: &Path,
         owner: &Owner,
@@ -93,8 +93,8 @@ impl Drop for Claim {
     }
 }
 
-/// Hard-links the owner's file, or else a temporary file, to `path`, so that no reader sees a partial
-/// claim. Returns `false` if a claim exists.
+/// Hard-links the owner's file, or else a temporary file, to `path`, so that no reader sees a
+/// partial claim. Returns `false` if a claim exists.
 fn create(path: &Path, owner: &Owner, owner_file: Option<&Path>) -> Result<bool, ResultsError> {
     match owner_file.map(|file| fs::hard_link(file, path)) {
         Some(Ok(())) => return Ok(true),
@@ -154,8 +154,8 @@ fn holder(path: &Path, here: &Owner) -> Result<ClaimState, ResultsError> {
     })
 }
 
-/// Whether the process that the claim or owner's file at `path` names has ended or has not refreshed
-/// it.
+/// Whether the process that the claim or owner's file at `path` names has ended or has not
+/// refreshed it.
 pub(crate) fn is_stale(path: &Path, here: &Owner) -> bool {
     matches!(holder(path, here), Ok(ClaimState::Stale(_)))
 }

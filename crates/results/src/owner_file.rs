@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 const FOLDER: &str = "processes";
 
 /// A file with the identity of one store's process, removed when dropped. Claims are hard links to
-/// it: a claim then creates and deletes no inode. ext4 skips recently deleted inodes one by one when
-/// it creates a file, which a thousand short runs with claims of their own would pay for.
+/// it: a claim then creates and deletes no inode. ext4 skips recently deleted inodes one by one
+/// when it creates a file, which a thousand short runs with claims of their own would pay for.
 #[derive(Debug)]
 pub(crate) struct OwnerFile(PathBuf);
 

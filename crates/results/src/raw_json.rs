@@ -118,7 +118,7 @@ mod tests {
         let odd = "\u{2028}\u{2029}\u{feff}\u{10ffff}\u{1f600}<>&'/";
         let texts = [String::new(), "\"".into(), all.clone(), odd.into(), all.repeat(9) + odd];
         for text in &texts {
-            // Each length and alignment, so that the ends of vectors are met at each character.
+            // Each length and alignment, so that every character is at the end of a vector once.
             for (at, _) in text.char_indices().take(300) {
                 for part in [&text[at..], &text[..at]] {
                     let written = serde_json::to_string(&EscapedText(part)).unwrap();

@@ -51,8 +51,8 @@ struct NoiseChunk {
     bytes: usize,
 }
 
-/// Fills the tensors for which `fills` holds with random weights. `progress` receives the number of bytes of each write and
-/// returns whether to continue.
+/// Fills the tensors for which `fills` holds with random weights. `progress` receives the number of
+/// bytes of each write and returns whether to continue.
 pub(super) fn fill(
     files: &[ShardFile],
     seed: u64,

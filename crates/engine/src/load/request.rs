@@ -34,8 +34,8 @@ pub struct LoadRequest<'a> {
     pub gpu_ordinals: Vec<usize>,
     /// Limit on the duration of the smoke test, in seconds.
     pub smoke_limit_s: f64,
-    /// Limit on a forward pass's wait for a layer or an expert of the disk tier. It protects callers
-    /// without a supervisor, whose stall limit is shorter.
+    /// Limit on a forward pass's wait for a layer or an expert of the disk tier. It protects
+    /// callers without a supervisor, whose stall limit is shorter.
     pub disk_limit: Duration,
 }
 

@@ -27,8 +27,8 @@ struct Class {
     items: Vec<usize>,
 }
 
-/// Bytes on GPUs, compared from left to right: those of all modules but routed experts, and those of
-/// routed experts.
+/// Bytes on GPUs, compared from left to right: those of all modules but routed experts, and those
+/// of routed experts.
 type Held = (u64, u64);
 
 /// The maximum bytes of the remaining modules that the GPUs from one index on can hold, and the
@@ -124,8 +124,8 @@ impl PackSearch<'_> {
         held
     }
 
-    /// All maximal combinations of at most `left` modules that fit on one GPU, as numbers of modules per class: no
-    /// further module would fit.
+    /// All maximal combinations of at most `left` modules that fit on one GPU, as numbers of
+    /// modules per class: no further module would fit.
     fn fillings(
         &mut self,
         left: &[usize],

@@ -9,8 +9,8 @@ use crate::backend::{ExpertOperand, ExpertProduct, ExpertWeights};
 impl Cpu {
     /// Multiplies the slots of every expert with that expert's weights: all products in one fork
     /// and join, divided into parts of equal bytes. Reads the weights of the chosen experts only,
-    /// and each of them once. Resizes the outputs to [slots, out_features]. With the weights of some
-    /// experts only their slots are written.
+    /// and each of them once. Resizes the outputs to [slots, out_features]. With the weights of
+    /// some experts only their slots are written.
     ///
     /// # Errors
     /// [`DeviceError::Shape`] and those of [`Cpu::linear`].

@@ -276,8 +276,8 @@ unsafe fn by_quarters<S: SimdInt, F: BlockFormat, const BYTES: usize, const T: u
             // Partial sums, [token][half of the block][group of four rows]. Halves with one scale
             // accumulate into the same sums.
             let mut sums = [[[S::splat_i(0); 4]; 2]; T];
-            // The quarters of a vector hold rows q, 4 + q, 8 + q and 12 + q, so that the sums are in
-            // row order.
+            // The quarters of a vector hold rows q, 4 + q, 8 + q and 12 + q, so that the sums are
+            // in row order.
             for q in 0..4 {
                 let codes = F::codes::<S>(from.add(q * stride), 4 * stride, sub);
                 for t in 0..T {

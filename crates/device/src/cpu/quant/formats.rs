@@ -20,11 +20,11 @@ pub(super) trait BlockFormat {
     const MIN: bool;
     /// Whether the scales are stored apart: one byte for each stored block, in a matrix of its own.
     const APART: bool = false;
-    /// Offset in bytes of the 128 bytes of nibbles in a stored block of 256 weights, for formats for
-    /// which [`Self::word_codes`] is right.
+    /// Offset in bytes of the 128 bytes of nibbles in a stored block of 256 weights, for formats
+    /// for which [`Self::word_codes`] is right.
     const NIBBLES: Option<usize> = None;
-    /// The quantization blocks of the low and the high nibbles of the first and of the last 32 bytes
-    /// of each half of a stored block, counted from the first one of the half.
+    /// The quantization blocks of the low and the high nibbles of the first and of the last 32
+    /// bytes of each half of a stored block, counted from the first one of the half.
     const SUBS_OF_EIGHT: [[usize; 2]; 2] = [[0, 1], [2, 3]];
 
     /// Codes of one quantization block of each of four rows: a vector of the first 16 codes and one

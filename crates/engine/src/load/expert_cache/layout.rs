@@ -1,4 +1,4 @@
-//! [`ExpertLayout`]: the tensors of each routed expert of a layer, as they lie in the shards.
+//! [`ExpertLayout`]: the tensors of each routed expert of a layer, as stored in the shards.
 
 use std::collections::BTreeMap;
 

@@ -132,8 +132,8 @@ mod tests {
     const EXPERTS: usize = 32;
     const PER_TOKEN: usize = 4;
 
-    /// The experts of a token in a layer, distinct. The chance of an expert falls with its rank, and
-    /// each layer has another order of ranks.
+    /// The experts of a token in a layer, distinct. The chance of an expert falls with its rank,
+    /// and each layer has another order of ranks.
     fn choose(rng: &mut SplitMix64, layer: usize, skew: f64) -> Vec<usize> {
         let weight = |rank: usize| ((rank + 1) as f64).powf(-skew);
         let total: f64 = (0..EXPERTS).map(weight).sum();
