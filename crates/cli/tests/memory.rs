@@ -19,6 +19,14 @@ const CONFIG: &str = r#"{
     "num_key_value_heads": 4, "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
     "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
 }"#;
+/// A mixture of experts of 0.3 GB, of which 0.28 GB are routed experts.
+const EXPERTS_CONFIG: &str = r#"{
+    "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "hidden_act": "silu", "dtype": "bfloat16",
+    "vocab_size": 4000, "hidden_size": 512, "intermediate_size": 1536, "moe_intermediate_size": 768, "num_experts": 30,
+    "num_experts_per_tok": 4, "norm_topk_prob": true, "num_hidden_layers": 4, "num_attention_heads": 8,
+    "num_key_value_heads": 4, "head_dim": 64, "max_position_embeddings": 512, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+    "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2
+}"#;
 const MIB: u64 = 1 << 20;
 /// Tolerated difference between peak memory and plan.
 const SLACK_BYTES: u64 = 64 * MIB;
@@ -30,9 +38,13 @@ struct TestBench {
 
 impl TestBench {
     fn new() -> Self {
+        Self::of(CONFIG)
+    }
+
+    fn of(config_text: &str) -> Self {
         let bench = TestBench { folder: tempfile::tempdir().expect("a folder") };
         let config = bench.path("shape.json");
-        std::fs::write(&config, CONFIG).expect("a file");
+        std::fs::write(&config, config_text).expect("a file");
         let mut synth = Command::new(env!("CARGO_BIN_EXE_vendomini"));
         synth
             .args(["synth", "--like"])
@@ -108,6 +120,24 @@ fn peak_memory_is_at_most_as_planned() {
         // The reported peak must be measured: it is plausible and differs from the planned value.
         assert!(peak > 32 * MIB && peak != planned, "{options:?}: {peak}");
     }
+}
+
+/// A cache of experts on disk takes the limit on host memory and no more, and is used.
+#[test]
+fn a_cache_of_experts_is_as_large_as_planned() {
+    let bench = TestBench::of(EXPERTS_CONFIG);
+    let options = ["--device-map", "disk", "--max-memory", "cpu=100MiB"];
+    let load = document(&bench.load(&options).output().expect("the program starts"));
+    let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("{load}"));
+    let cache = &load["expert_cache"];
+    let (planned, used) = (number(&cache["planned_bytes"]), number(&cache["used_bytes"]));
+    // The norm stays in memory, so the cache has a kilobyte less than the limit.
+    assert!(planned <= 100 * MIB && planned > 99 * MIB, "{load}");
+    assert!(used <= planned && used > planned * 9 / 10, "{load}");
+    let rate = cache["hit_rate"].as_f64().expect("a rate");
+    assert!(rate > 0.0 && rate < 1.0, "{load}");
+    let peak = number(&load["peak_resident_bytes"]);
+    assert!(peak <= number(&load["planned_resident_bytes"]) + SLACK_BYTES, "{load}");
 }
 
 #[test]

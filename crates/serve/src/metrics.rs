@@ -133,3 +133,28 @@ impl MetricsPage {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_of_experts_has_rates_once_it_was_used() {
+        let mut cache = ExpertCacheStats { capacity_bytes: 1000, ..ExpertCacheStats::default() };
+        let mut page = MetricsPage::default();
+        page.expert_cache(&cache);
+        assert!(page.0.contains("\nvendomini_expert_cache_bytes 1000\n"), "{}", page.0);
+        assert!(!page.0.contains("hit_rate"), "{}", page.0);
+        (cache.tokens, cache.requested_bytes, cache.read_bytes) = (10, 800, 200);
+        let mut page = MetricsPage::default();
+        page.expert_cache(&cache);
+        for line in [
+            "# TYPE vendomini_expert_bytes_read_total counter",
+            "vendomini_expert_bytes_read_total 200",
+            "vendomini_expert_cache_hit_rate 0.75",
+            "vendomini_expert_read_bytes_per_token 20",
+        ] {
+            assert!(page.0.contains(&format!("{line}\n")), "{line}: {}", page.0);
+        }
+    }
+}
