@@ -207,7 +207,7 @@ fn logits_on_a_gpu_do_not_depend_on_batch_or_chunks() {
 /// shared experts, a gate of those, biases, and experts in MXFP4.
 const MIXTURES: [&str; 5] = ["qwen3-moe", "qwen2-moe", "mixtral", "olmoe", "gpt-oss"];
 
-/// Attention, routers and shared experts are on two GPUs, the routed experts on the CPU.
+/// Attention, routers and shared experts are on two GPUs, the routed experts on the CPU or on disk.
 #[test]
 fn logits_with_experts_on_the_cpu_do_not_depend_on_batch_or_chunks() {
     on_fake_gpus("logits_with_experts_on_the_cpu_do_not_depend_on_batch_or_chunks", &GPUS, || {
@@ -235,6 +235,26 @@ fn logits_with_experts_on_the_cpu_do_not_depend_on_batch_or_chunks() {
                     "{name}, {dtype:?}: other sequences of the batch change bits"
                 );
                 assert!(loaded.scratch.experts_read() > 0, "{name}");
+                for tier in &loaded.report.tiers {
+                    let slack = tier.activations_planned_bytes / 20;
+                    assert!(
+                        tier.weights_bytes >= tier.weights_planned_bytes
+                            && tier.kv_bytes == tier.kv_planned_bytes
+                            && tier.activations_bytes <= tier.activations_planned_bytes + slack,
+                        "{name}, {dtype:?}: {tier:?}"
+                    );
+                }
+                // Experts on disk give the same bits.
+                let mut on_disk = map.clone();
+                on_disk.iter_mut().filter(|(_, tier)| *tier == "cpu").for_each(|(_, tier)| {
+                    *tier = "disk";
+                });
+                let mut on_disk = load(mapped(&on_disk)).load(&golden(name)).expect("load");
+                assert!(
+                    bits(&logits_in_chunks(&mut on_disk, &texts[1], &[7, 33])) == expected[1],
+                    "{name}, {dtype:?}: experts on disk give other bits"
+                );
+                assert!(on_disk.model.expert_cache().is_some_and(|stats| stats.read_bytes > 0));
                 // In other dtypes than f32 rounding may choose other experts.
                 if dtype == DtypeChoice::F32 {
                     let mut on_cpu = load(TestLoad::default()).load(&golden(name)).expect("load");

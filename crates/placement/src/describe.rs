@@ -1,28 +1,8 @@
 //! Formats a plan as text: in full (memory per device, device map with reasons, predictions,
 //! suggestions), or as a summary of a few lines.
 
+use crate::module_range::{ModuleRange, append, continues, range_of, ranges_text};
 use crate::{Plan, RateSource, Spill, Tier, TierPlan, both_units, bytes_text, short_text};
-
-/// A range of consecutive layers, the routed experts of a range of layers, or one other module.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct ModuleRange {
-    stem: String,
-    /// Indices of the first and the last layer; `None` for a module that is not a layer.
-    numbers: Option<(usize, usize)>,
-    /// What follows the index of a layer: `.mlp.experts`, or nothing.
-    part: String,
-}
-
-impl std::fmt::Display for ModuleRange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let ModuleRange { stem, numbers, part } = self;
-        match numbers {
-            Some((first, last)) if first == last => write!(f, "{stem}.{first}{part}"),
-            Some((first, last)) => write!(f, "{stem}.{first}-{last}{part}"),
-            None => f.write_str(stem),
-        }
-    }
-}
 
 /// Modules on one tier that have the same reason.
 struct ModuleGroup<'a> {
@@ -131,7 +111,7 @@ impl Plan {
     /// The device map with routed experts that have a tier of their own at the end, so that layers
     /// form ranges.
     fn experts_last(&self) -> impl Iterator<Item = (&str, Tier)> {
-        let is_experts = |name: &str| !range_of(name).part.is_empty();
+        let is_experts = |name: &str| range_of(name).is_part();
         let all = || self.device_map.iter().map(|(name, tier)| (name.as_str(), *tier));
         let rest = all().filter(move |(name, _)| !is_experts(name));
         rest.chain(all().filter(move |(name, _)| is_experts(name)))
@@ -312,40 +292,6 @@ impl Plan {
         };
         groups.iter().map(text).collect::<Vec<_>>().join("; ")
     }
-}
-
-fn range_of(name: &str) -> ModuleRange {
-    let parts: Vec<&str> = name.split('.').collect();
-    let number = parts.iter().position(|part| part.parse::<usize>().is_ok());
-    let numbered = number.and_then(|at| Some((at, parts[at].parse::<usize>().ok()?)));
-    match numbered {
-        Some((at, number)) => {
-            let part = parts[at + 1..].iter().map(|part| format!(".{part}")).collect();
-            ModuleRange { stem: parts[..at].join("."), numbers: Some((number, number)), part }
-        }
-        None => ModuleRange { stem: name.to_owned(), numbers: None, part: String::new() },
-    }
-}
-
-/// Whether the module `name` follows a range of layers, or of the routed experts of layers.
-fn continues(range: &ModuleRange, name: &str) -> bool {
-    let next = range_of(name);
-    let same = range.stem == next.stem && range.part == next.part;
-    matches!((range.numbers, next.numbers), (Some((_, last)), Some((first, _))) if same && first == last + 1)
-}
-
-/// Adds a module to the last range if it is the next layer; otherwise starts a new range.
-fn append(ranges: &mut Vec<ModuleRange>, name: &str) {
-    match ranges.last_mut() {
-        Some(range) if continues(range, name) => {
-            range.numbers = range.numbers.map(|(first, last)| (first, last + 1))
-        }
-        _ => ranges.push(range_of(name)),
-    }
-}
-
-fn ranges_text(ranges: &[ModuleRange]) -> String {
-    ranges.iter().map(ModuleRange::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn count_text(modules: usize) -> String {

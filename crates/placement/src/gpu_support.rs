@@ -4,9 +4,6 @@ use crate::{DeviceMapMode, Limits, Machine, PlanError, Tier};
 use checkpoint::ModelConfig;
 use std::borrow::Cow;
 
-/// Whether GPU kernels compute routed experts.
-pub(crate) const GPUS_COMPUTE_EXPERTS: bool = false;
-
 /// What a GPU has no kernel for in a model, routed experts aside; `None`: GPUs compute all layers
 /// but for their routed experts.
 pub fn without_gpu_kernel(config: &ModelConfig) -> Option<&'static str> {

@@ -21,6 +21,7 @@ mod gpu_support;
 mod ladder;
 mod limits;
 mod machine;
+mod module_range;
 mod plan;
 mod planner;
 mod predict;

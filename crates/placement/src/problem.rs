@@ -3,7 +3,6 @@ use crate::footprint::{
     DRIVER_BYTES, Footprint, GPU_PINNED_BYTES, GPU_STAGING_BYTES, PINNED_RING_BYTES, PROGRAM_BYTES,
     READERS_MAX, STAGING_PER_READER_BYTES, Weights,
 };
-use crate::gpu_support::GPUS_COMPUTE_EXPERTS;
 use crate::machine::DefaultRates;
 use crate::{GpuSpec, Limits, Machine, Tier};
 use checkpoint::ModuleKind;
@@ -236,8 +235,8 @@ fn gpu(index: usize, machine: &Machine, footprint: &Footprint, limits: &Limits) 
         fixed,
         rate: rate.unwrap_or(ordinary).max(1),
         is_virtual: gpu.is_virtual,
-        // The CPU computes what is on a virtual GPU.
-        holds_experts: gpu.is_virtual || GPUS_COMPUTE_EXPERTS,
+        // No GPU kernel computes routed experts; the CPU computes what is on a virtual GPU.
+        holds_experts: gpu.is_virtual,
     }
 }
 

@@ -10,6 +10,8 @@ mod split;
 
 #[cfg(test)]
 mod brute_force;
+#[cfg(test)]
+mod examples;
 
 pub(crate) use split::HostNeed;
 
