@@ -101,6 +101,37 @@ fn plans_are_made_for_the_gpus_that_are_found() {
 }
 
 #[test]
+fn routed_experts_stay_on_the_cpu_and_a_load_follows_the_plan() {
+    let model = model().replace("llama-gqa", "qwen3-moe");
+    let gpu = [("FAKE_GPUS", "2GiB")];
+    let document = |arguments: &[&str]| -> Value {
+        let output = vendomini(&gpu, arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", output_text(&output));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let plan = document(&["plan", &model, "--json"]);
+    let map = &plan["device_map"];
+    assert_eq!(
+        (&map["model.layers.1"], &map["model.layers.1.mlp.experts"]),
+        (&Value::from(0), &Value::from("cpu")),
+        "{plan}"
+    );
+    let load = document(&["load", &model, "--json"]);
+    assert_eq!(&load["device_map"], map, "{load}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let map = folder.path().join("map.json");
+    std::fs::write(&map, r#"{"": 0}"#).expect("a file");
+    let map = map.to_str().expect("UTF-8");
+    let output = vendomini(&gpu, &["load", &model, "--device-map", map]);
+    let words = output_text(&output);
+    assert_eq!(output.status.code(), Some(2), "{words}");
+    assert!(
+        words.contains("model.layers.0.mlp.experts") && words.contains("no GPU kernel computes"),
+        "{words}"
+    );
+}
+
+#[test]
 fn a_driver_that_never_starts_is_ended_by_name() {
     let started = Instant::now();
     let arguments = ["load", &model(), "--stall-timeout", "2"];
