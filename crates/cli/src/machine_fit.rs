@@ -6,7 +6,7 @@ use crate::session;
 use checkpoint::Checkpoint;
 use experiment::Config;
 use experiment::slurm::TaskResources;
-use placement::{Machine, Plan, Tier, bytes_text, short_text};
+use placement::{Machine, Plan, Tier, short_text};
 use serde::Serialize;
 
 /// How a model fits a machine.
@@ -34,7 +34,7 @@ pub struct MachineFit {
     /// The resources of one task: the fewest GPUs that hold the whole model, or all.
     #[serde(flatten)]
     pub resources: TaskResources,
-    /// Bytes of weights off the GPUs because these are too small, and bytes on disk.
+    /// Bytes of weights off the GPUs where GPUs are used, and bytes on disk.
     pub off_gpus_bytes: u64,
     pub on_disk_bytes: u64,
     /// What the planner notes, such as the part of a model that no GPU kernel computes.
@@ -71,14 +71,16 @@ impl MachineFit {
 
     fn take(&mut self, resources: TaskResources, plan: &Plan) {
         self.resources = resources;
-        self.off_gpus_bytes = plan.spill.as_ref().map_or(0, |spill| spill.bytes);
-        let on_disk = plan.tiers.iter().filter(|tier| tier.tier == Tier::Disk);
-        self.on_disk_bytes = on_disk.map(|tier| tier.weights_bytes).sum();
+        let weights = |on: fn(Tier) -> bool| -> u64 {
+            let tiers = plan.tiers.iter().filter(|tier| on(tier.tier));
+            tiers.map(|tier| tier.weights_bytes).sum()
+        };
+        let in_host = weights(|tier| tier == Tier::Cpu);
+        self.on_disk_bytes = weights(|tier| tier == Tier::Disk);
         self.notes.clone_from(&plan.warnings);
-        let on_gpus = plan.tiers.iter().any(|tier| tier.tier.is_gpu() && tier.weights_bytes > 0);
-        let in_host =
-            plan.tiers.iter().any(|tier| tier.tier == Tier::Cpu && tier.weights_bytes > 0);
-        self.fit = match (on_gpus, in_host, self.on_disk_bytes > 0) {
+        let on_gpus = weights(|tier| tier.is_gpu()) > 0;
+        self.off_gpus_bytes = if on_gpus { in_host + self.on_disk_bytes } else { 0 };
+        self.fit = match (on_gpus, in_host > 0, self.on_disk_bytes > 0) {
             (true, false, false) => Fit::Gpus,
             (true, _, _) => Fit::Spills,
             (false, _, true) => Fit::Disk,
@@ -136,7 +138,7 @@ impl std::fmt::Display for MachineFit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let TaskResources { gpus, host_bytes } = self.resources;
         let gpus = format!("{gpus} GPU{}", if gpus == 1 { "" } else { "s" });
-        let host = bytes_text(host_bytes);
+        let host = short_text(host_bytes);
         write!(f, "{}: ", self.machine)?;
         match self.fit {
             Fit::Gpus => write!(f, "fits on {gpus}, with {host} of host memory")?,
