@@ -124,9 +124,16 @@ fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 /// `Unavailable` if the machine cannot be probed.
 pub fn probed(checkpoint: &Checkpoint) -> Result<Machine, Failure> {
     let shard = largest_shard(checkpoint);
-    let here = || std::env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned());
-    let place = if shard.exists() { shard.to_owned() } else { here() };
-    Ok(probe(&Roots::system(), &place, &DeviceSpec::Found)?)
+    if shard.exists() { Ok(probe(&Roots::system(), shard, &DeviceSpec::Found)?) } else { here() }
+}
+
+/// Probes this machine and the disk that holds the current folder.
+///
+/// # Errors
+/// `Unavailable` if the machine cannot be probed.
+pub fn here() -> Result<Machine, Failure> {
+    let folder = std::env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned());
+    Ok(probe(&Roots::system(), &folder, &DeviceSpec::Found)?)
 }
 
 /// Probes this machine, and measures the rates of its memory, the checkpoint's disk and the GPUs'

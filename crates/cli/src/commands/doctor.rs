@@ -9,7 +9,6 @@ use crate::needs::{self, Need};
 use crate::output;
 use checkpoint::{Checkpoint, SearchPaths};
 use device::cpu::KernelSet;
-use device::probe::{DeviceSpec, Roots, probe};
 use experiment::Config;
 use placement::{GpuSpec, Machine, bytes_text};
 use serde::Serialize;
@@ -41,13 +40,11 @@ pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
         let _stage = watch.enter(Stage::Headers);
         Checkpoint::open(&checkpoint::locate(model, &search)?)
     });
-    let here = || std::env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned());
     let (mut machine, problem) = match found {
         Some(Ok(checkpoint)) => (machine::measured(&checkpoint, watch)?, None),
         found => {
             let _stage = watch.enter(Stage::Probe);
-            let machine = probe(&Roots::system(), &here(), &DeviceSpec::Found)?;
-            (machine, found.and_then(Result::err).map(Failure::from))
+            (machine::here()?, found.and_then(Result::err).map(Failure::from))
         }
     };
     let (host_available_bytes, host_limited_by) = machine.host.really_available();
