@@ -2,15 +2,19 @@
 """Fits simulated studies of the control operators with lifelines: the known effect is found, and no
 other.
 
-usage: controls.py FOLDER STUDIES
+usage: controls.py fit TABLE ESTIMATES
+       controls.py check FOLDER STUDIES
 
-FOLDER has fragile.parquet, null.parquet and random.parquet: the table `intervals` of the
-configurations in configs/controls, with STUDIES times 20 worlds each. Twenty successive worlds are
-one study.
+fit: TABLE (fragile.parquet, null.parquet or random.parquet) is the table `intervals` of a
+configuration in configs/controls; twenty successive worlds are one study. Their estimates are
+appended to ESTIMATES, one row a study.
+
+check: FOLDER has fragile.csv, null.csv and random.csv, the estimates of STUDIES studies each.
 """
 import sys
 import warnings
 from multiprocessing import Pool
+from pathlib import Path
 
 import pandas as pd
 from lifelines import CoxTimeVaryingFitter
@@ -56,38 +60,53 @@ def coverage_limits(count):
     return low, high
 
 
-def main():
-    folder, count = sys.argv[1], int(sys.argv[2])
-    failures = []
+def fit_all(path, estimates):
+    """Appends the estimates of the studies of one table."""
     with Pool() as pool:
-        for name, covariate in COVARIATES.items():
-            fits = pd.DataFrame(
-                pool.map(fit, studies(f"{folder}/{name}.parquet", covariate), chunksize=4),
-                columns=["coef", "se", "entered", "events"],
-            )
-            if len(fits) != count:
-                failures.append(f"{name}: expected {count} studies, found {len(fits)}")
-            uninformative = (fits["entered"] < ENTERED_MIN) | (fits["events"] < EVENTS_MIN)
-            if uninformative.any():
-                failures.append(f"{name}: {uninformative.sum()} studies are uninformative")
-            truth = BETA if name == "fragile" else 0.0
-            covered = ((fits["coef"] - truth).abs() <= 1.959964 * fits["se"]).mean()
-            low, high = coverage_limits(count)
-            print(
-                f"{name}: {len(fits)} studies, {fits['entered'].mean():.0f} runs entered (least {fits['entered'].min()}), "
-                f"{fits['events'].mean():.0f} events (least {fits['events'].min()}); mean coefficient of {covariate} "
-                f"{fits['coef'].mean():.5f} (true {truth}), mean se {fits['se'].mean():.5f}, sd {fits['coef'].std():.5f}; "
-                f"95% limits cover in {100 * covered:.1f}% (expected {100 * low:.0f} to {100 * high:.0f})"
-            )
-            if not low <= covered <= high:
-                failures.append(f"{name}: coverage {covered}")
-            mean_error = abs(fits["coef"].mean() - truth)
-            chance = 3.3 * fits["coef"].std() / len(fits) ** 0.5 if count < 1000 else 0.0
-            if name == "fragile" and mean_error > max(0.05 * BETA, chance):
-                failures.append(f"fragile: mean estimate {fits['coef'].mean()} is not within 5% of {BETA}")
-    for failure in failures:
-        print(f"FAILED {failure}")
-    sys.exit(bool(failures))
+        fits = pool.map(fit, studies(path, COVARIATES[path.stem]), chunksize=4)
+    rows = pd.DataFrame(fits, columns=["coef", "se", "entered", "events"])
+    rows.to_csv(estimates, mode="a", header=not estimates.exists(), index=False)
+
+
+def check(folder, count):
+    """Prints the figures of each control; returns what is outside its limits."""
+    failures = []
+    for name, covariate in COVARIATES.items():
+        fits = pd.read_csv(folder / f"{name}.csv")
+        if len(fits) != count:
+            failures.append(f"{name}: expected {count} studies, found {len(fits)}")
+        uninformative = (fits["entered"] < ENTERED_MIN) | (fits["events"] < EVENTS_MIN)
+        if uninformative.any():
+            failures.append(f"{name}: {uninformative.sum()} studies are uninformative")
+        truth = BETA if name == "fragile" else 0.0
+        covered = ((fits["coef"] - truth).abs() <= 1.959964 * fits["se"]).mean()
+        low, high = coverage_limits(count)
+        print(
+            f"{name}: {len(fits)} studies, {fits['entered'].mean():.0f} runs entered (least {fits['entered'].min()}), "
+            f"{fits['events'].mean():.0f} events (least {fits['events'].min()}); mean coefficient of {covariate} "
+            f"{fits['coef'].mean():.5f} (true {truth}), mean se {fits['se'].mean():.5f}, sd {fits['coef'].std():.5f}; "
+            f"95% limits cover in {100 * covered:.1f}% (expected {100 * low:.0f} to {100 * high:.0f})"
+        )
+        if not low <= covered <= high:
+            failures.append(f"{name}: coverage {covered}")
+        mean_error = abs(fits["coef"].mean() - truth)
+        chance = 3.3 * fits["coef"].std() / len(fits) ** 0.5 if count < 1000 else 0.0
+        if name == "fragile" and mean_error > max(0.05 * BETA, chance):
+            failures.append(f"fragile: mean estimate {fits['coef'].mean()} is not within 5% of {BETA}")
+    return failures
+
+
+def main():
+    match sys.argv[1:]:
+        case ["fit", table, estimates]:
+            fit_all(Path(table), Path(estimates))
+        case ["check", folder, count]:
+            failures = check(Path(folder), int(count))
+            for failure in failures:
+                print(f"FAILED {failure}")
+            sys.exit(bool(failures))
+        case _:
+            sys.exit(__doc__)
 
 
 if __name__ == "__main__":
