@@ -7,7 +7,7 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::super::dispatch::kernel;
-use super::super::simd::{LANES, SimdInt};
+use super::super::simd::{LANES, LINE, Simd, SimdInt};
 use super::formats::{BlockFormat, with_format};
 use super::panel::RowGroup;
 use super::{BLOCK, CodeView};
@@ -26,6 +26,22 @@ pub(super) struct DirectJob<'a> {
     /// [tokens, out_stride], from the column of the first row.
     pub out: *mut f32,
     pub out_stride: usize,
+    /// Address of the 16 rows to prefetch, which need not be readable.
+    pub next: *const u8,
+}
+
+impl DirectJob<'_> {
+    /// Prefetches one of `parts` equal parts of the next rows that belong to stored block `stored`:
+    /// together as many bytes as one stored block of 16 rows, in memory order, which gives the
+    /// highest bandwidth.
+    #[inline(always)]
+    unsafe fn prefetch<S: Simd, F: BlockFormat>(&self, stored: usize, part: usize, parts: usize) {
+        let bytes = LANES * F::BYTES / parts;
+        let from = stored * LANES * F::BYTES + part * bytes;
+        for line in (from..from + bytes).step_by(LINE) {
+            S::prefetch_far(self.next.wrapping_add(line));
+        }
+    }
 }
 
 kernel! {
@@ -195,7 +211,7 @@ unsafe fn eight_words<
 ) {
     let (group, x) = (&job.group, &job.x);
     // A quarter at a time: more prefetches at once than the core tracks would stall it.
-    group.prefetch::<S, F>(stored, 2 * half + E, 4);
+    job.prefetch::<S, F>(stored, 2 * half + E, 4);
     let nibbles = F::NIBBLES.unwrap_or(0) + 64 * half + 32 * E;
     let words = S::load_columns(group.first.add(stored * F::BYTES + nibbles), group.row_bytes);
     // Codes of the token, and distances to those of a block, of a token and of the other byte.
@@ -269,7 +285,7 @@ unsafe fn by_quarters<S: SimdInt, F: BlockFormat, const BYTES: usize, const T: u
     let mut acc = [S::splat(0.0); T];
     for stored in 0..group.blocks / F::SUBS {
         let from = group.first.add(stored * F::BYTES);
-        group.prefetch::<S, F>(stored, 0, 1);
+        job.prefetch::<S, F>(stored, 0, 1);
         factors.read::<S, F>(group, stored);
         for sub in 0..F::SUBS {
             let block = stored * F::SUBS + sub;

@@ -4,7 +4,7 @@
 use checkpoint::Dtype;
 
 use super::super::dispatch::kernel;
-use super::super::simd::{LANES, LINE, Simd, SimdInt};
+use super::super::simd::{LANES, SimdInt};
 use super::BLOCK;
 use super::formats::{BlockFormat, with_format};
 use crate::memory::Scratch;
@@ -76,8 +76,6 @@ pub(super) struct RowGroup {
     pub scales: *const u8,
     /// Bytes of scales of a row.
     pub scale_bytes: usize,
-    /// Address of the 16 rows to prefetch, which need not be readable.
-    pub next: *const u8,
 }
 
 impl RowGroup {
@@ -88,23 +86,6 @@ impl RowGroup {
             (self.scales.add(stored), self.scale_bytes)
         } else {
             (self.first.add(stored * F::BYTES), self.row_bytes)
-        }
-    }
-
-    /// Prefetches one of `parts` equal parts of the next rows that belong to stored block `stored`:
-    /// together as many bytes as one stored block of 16 rows, in memory order, which gives the
-    /// highest bandwidth.
-    #[inline(always)]
-    pub(super) unsafe fn prefetch<S: Simd, F: BlockFormat>(
-        &self,
-        stored: usize,
-        part: usize,
-        parts: usize,
-    ) {
-        let bytes = LANES * F::BYTES / parts;
-        let from = stored * LANES * F::BYTES + part * bytes;
-        for line in (from..from + bytes).step_by(LINE) {
-            S::prefetch_far(self.next.wrapping_add(line));
         }
     }
 }
@@ -131,7 +112,6 @@ unsafe fn fill_format<S: SimdInt, F: BlockFormat>(group: &RowGroup, panel: &mut 
     for stored in 0..group.blocks / F::SUBS {
         let block = group.first.add(stored * F::BYTES);
         let at = stored * F::SUBS;
-        group.prefetch::<S, F>(stored, 0, 1);
         let (from, scales_stride) = group.scales_of::<F>(stored);
         F::scales::<S>(
             from,

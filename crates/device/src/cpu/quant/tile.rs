@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::super::dispatch::kernel;
-use super::super::simd::{LANES, SimdInt};
+use super::super::simd::{LANES, LINE, SimdInt};
 use super::super::{KernelSet, Matrix};
 use super::direct::{DIRECT_TOKENS_MAX, DirectJob, multiply_direct};
 use super::panel::{PanelPointers, RowGroup, fill};
@@ -14,6 +14,9 @@ use crate::memory::Scratch;
 
 /// Rows per tile: two panels.
 pub(in crate::cpu) const GROUP_ROWS: usize = 2 * LANES;
+
+/// Maximum tokens of a tile.
+const TOKENS_MAX: usize = 6;
 
 /// Minimum distance in bytes from the rows that are multiplied without packing to those prefetched
 /// meanwhile.
@@ -42,6 +45,10 @@ struct PanelTile<'a> {
     bias: *const f32,
     out: *mut f32,
     out_stride: usize,
+    /// Address of the weights to prefetch meanwhile.
+    next: *const u8,
+    /// Bytes to prefetch for each token.
+    token_bytes: usize,
 }
 
 /// Per-thread buffers.
@@ -88,13 +95,14 @@ unsafe fn multiply_unpacked(
         let count = (rows.end - first).min(LANES);
         let next = job.next(&rows, first + ahead);
         let direct = DirectJob {
-            group: sixteen_rows(job, shape, first..first + count, next, [padded, padded_scales]),
+            group: sixteen_rows(job, shape, first..first + count, [padded, padded_scales]),
             rows: count,
             x: job.x,
             bias: job.bias_from(first),
             // SAFETY: `first` is a row of the matrix, hence inside the outputs of the first token.
             out: unsafe { job.out.add(first) },
             out_stride: job.weight.rows,
+            next,
         };
         // SAFETY: the group has 16 rows; the caller guarantees access to the outputs.
         unsafe { multiply_direct(set, &direct) };
@@ -112,11 +120,9 @@ unsafe fn multiply_panels(
     panels.iter_mut().for_each(|panel| panel.resize(shape));
     for first in rows.clone().step_by(GROUP_ROWS) {
         let count = (rows.end - first).min(GROUP_ROWS);
-        let next = job.next(&rows, first + GROUP_ROWS);
         for (panel, from) in panels.iter_mut().zip([0, LANES]).filter(|(_, from)| *from < count) {
             let of_panel = first + from..first + from + (count - from).min(LANES);
-            let next = next.wrapping_add(from * job.weight.row_bytes());
-            let group = sixteen_rows(job, shape, of_panel, next, [padded, padded_scales]);
+            let group = sixteen_rows(job, shape, of_panel, [padded, padded_scales]);
             // SAFETY: the group has 16 rows; the panel was resized.
             unsafe { fill(set, &group, panel) };
         }
@@ -130,6 +136,8 @@ unsafe fn multiply_panels(
             // SAFETY: `first` is a row of the matrix, hence inside the outputs of the first token.
             out: unsafe { job.out.add(first) },
             out_stride: job.weight.rows,
+            next: job.next(&rows, first + GROUP_ROWS),
+            token_bytes: count * job.weight.row_bytes() / job.x.tokens,
         };
         // SAFETY: the panels are filled; the caller guarantees access to the outputs.
         unsafe { multiply_group(set, &tile) };
@@ -154,12 +162,11 @@ impl QuantJob<'_> {
 }
 
 /// The 16-row group of the weight rows `rows`. Fewer than 16 rows are copied to `padded`, whose
-/// remaining rows are arbitrary. `next` need not be readable, since it is only prefetched.
+/// remaining rows are arbitrary.
 fn sixteen_rows(
     job: &QuantJob,
     shape: PanelShape,
     rows: Range<usize>,
-    next: *const u8,
     [padded, padded_scales]: [&mut Scratch<u8>; 2],
 ) -> RowGroup {
     let (row_bytes, scale_bytes) = (job.weight.row_bytes(), job.weight.scale_bytes());
@@ -169,7 +176,7 @@ fn sixteen_rows(
         Some(scales) => readable_rows(scales, scale_bytes, &rows, padded_scales),
     };
     let (dtype, blocks) = (job.weight.dtype, shape.blocks);
-    RowGroup { dtype, first, row_bytes, blocks, scales, scale_bytes, next }
+    RowGroup { dtype, first, row_bytes, blocks, scales, scale_bytes }
 }
 
 /// The first of 16 readable rows, of which `rows` are those of `data`: fewer than 16 are copied to
@@ -224,8 +231,8 @@ unsafe fn all_tokens<
     let mut tile = *tile;
     while tile.first_token < tile.x.tokens {
         let left = tile.x.tokens - tile.first_token;
-        // Tiles of equal size, of at most 6 tokens (2 where registers are few).
-        let tokens_max = if S::WIDE { 6 } else { 2 };
+        // Tiles of equal size; 2 tokens where registers are few.
+        let tokens_max = if S::WIDE { TOKENS_MAX } else { 2 };
         let now = left.div_ceil(left.div_ceil(tokens_max));
         // Larger tiles are instantiated only for sets with enough registers.
         if now == 1 {
@@ -242,6 +249,7 @@ unsafe fn all_tokens<
             }
         }
         tile.first_token += now;
+        tile.next = tile.next.wrapping_add(tile.token_bytes * now);
     }
 }
 
@@ -262,7 +270,15 @@ unsafe fn one_tile<
     let codes_x: [*const i8; T] =
         std::array::from_fn(|t| x.codes.as_ptr().add((tile.first_token + t) * x.code_stride));
     let block_of = |t: usize| (tile.first_token + t) * x.blocks;
+    let mut prefetched = 0;
     for block in 0..tile.shape.blocks {
+        // In the same pace as the products: a burst of prefetches while panels are packed would
+        // leave the memory idle while they are multiplied.
+        let end = T * tile.token_bytes * (block + 1) / tile.shape.blocks;
+        while prefetched < end {
+            S::prefetch_far(tile.next.wrapping_add(prefetched));
+            prefetched += LINE;
+        }
         for half in 0..SCALES {
             let dot = block_dots::<S, BYTES, P, T, SCALES, MIN>(tile, &codes_x, block, half);
             let scales: [S::F; P] = std::array::from_fn(|p| {
