@@ -32,7 +32,7 @@ struct MeasuredLimits {
 fn main() -> Result<(), DeviceError> {
     let filter = std::env::args().nth(1).unwrap_or_default();
     let threads = std::env::var("THREADS").ok().and_then(|t| t.parse().ok());
-    let cpu = Cpu::new(&PoolOptions { threads, ..PoolOptions::default() })?;
+    let cpu = Cpu::new(&PoolOptions { threads })?;
     let mut memory = ReadMemory::new()?;
     let limits = MeasuredLimits {
         read: memory.best_rate(&cpu, 384)?,

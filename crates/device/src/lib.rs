@@ -13,6 +13,7 @@ pub mod cpu;
 pub mod cuda;
 mod error;
 pub mod memory;
+mod numa;
 pub mod pool;
 pub mod probe;
 

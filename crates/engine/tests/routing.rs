@@ -13,7 +13,7 @@ const PLAIN: Routing =
     Routing { softmax_after_choice: false, normalize: false, scale: 1.0, groups: None };
 
 fn cpu() -> Cpu {
-    Cpu::new(&PoolOptions { threads: Some(2), cores: Vec::new() }).expect("start a thread pool")
+    Cpu::new(&PoolOptions { threads: Some(2) }).expect("start a thread pool")
 }
 
 fn numbers(value: &Value) -> Vec<f64> {

@@ -101,8 +101,7 @@ mod tests {
         let bytes =
             to.bytes_for(elements as u64).expect("a whole number of quantization blocks") as usize;
         let (mut values, mut target) = (vec![0.0; elements], vec![0; bytes]);
-        let cpu = Cpu::new(&PoolOptions { threads: Some(1), cores: Vec::new() })
-            .expect("start a thread pool");
+        let cpu = Cpu::new(&PoolOptions { threads: Some(1) }).expect("start a thread pool");
         DtypeConversion { from, to }
             .convert(&cpu, source, &mut values, &mut target)
             .expect("lengths match");

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::mapping::{Mapping, page_bytes};
 use super::{Bytes, Region, Zeroed};
 use crate::DeviceError;
+use crate::numa::NumaLayout;
 
 /// Size of huge pages, in bytes (x86-64 and most of aarch64).
 pub const HUGE_PAGE_BYTES: usize = 2 << 20;
@@ -36,7 +37,9 @@ impl Arena {
     pub fn new(limit_bytes: usize) -> Result<Self, DeviceError> {
         let refused = |source| DeviceError::MemoryRefused { bytes: limit_bytes, source };
         let mapping = Mapping::anonymous(limit_bytes).map_err(refused)?;
+        // Both only affect speed, and have to precede the first touch of the pages.
         let huge_pages = advise_huge_pages(&mapping);
+        NumaLayout::system().interleave(mapping.start(), mapping.len());
         let mapping = Arc::new(mapping);
         Ok(Self { mapping, used: Arc::default(), limit_bytes, huge_pages, cleared: false })
     }

@@ -6,7 +6,6 @@
 #![allow(unsafe_code)]
 
 mod gate;
-mod pin;
 mod worker;
 
 use base::unpoisoned;
@@ -18,16 +17,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::DeviceError;
+use crate::numa::NumaLayout;
 use gate::PoolState;
 
 /// Options of a [`Pool`].
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct PoolOptions {
     /// Number of threads, including the caller's. Default: the cores available to the process.
     pub threads: Option<usize>,
-    /// Cores to which the helper threads are pinned, in order (on a NUMA machine: the cores of one
-    /// node). Empty: unpinned.
-    pub cores: Vec<usize>,
 }
 
 /// Maximum time that dropping a pool waits for its idle helpers.
@@ -52,10 +49,11 @@ impl Pool {
     /// # Errors
     /// [`DeviceError::ThreadRefused`].
     pub fn new(threads: usize) -> Result<Self, DeviceError> {
-        Self::with(&PoolOptions { threads: Some(threads), cores: Vec::new() })
+        Self::with(&PoolOptions { threads: Some(threads) })
     }
 
-    /// A pool with `options`.
+    /// A pool with `options`. On a machine with several NUMA nodes, its helper threads are confined
+    /// to the nodes by turns.
     ///
     /// # Errors
     /// [`DeviceError::ThreadRefused`].
@@ -67,8 +65,8 @@ impl Pool {
             helpers: Vec::new(),
         };
         for index in 1..threads {
-            let core = options.cores.get(index - 1).copied();
-            let helper = worker::spawn(pool.state.clone(), index, core);
+            let cores = NumaLayout::system().cores_of_thread(index);
+            let helper = worker::spawn(pool.state.clone(), index, cores);
             let refused = |source| DeviceError::ThreadRefused { index, threads, source };
             // On an error, dropping the pool ends the helpers that were started.
             pool.helpers.push(helper.map_err(refused)?);

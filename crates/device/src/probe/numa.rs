@@ -3,18 +3,11 @@
 use placement::NumaNode;
 
 use super::roots::{Roots, field, list_len};
+use crate::numa::node_numbers;
 
 /// All nodes with memory, by number.
 pub(super) fn nodes(roots: &Roots) -> Vec<NumaNode> {
-    let folder = roots.sys.join("devices/system/node");
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let number = |entry: std::fs::DirEntry| {
-        entry.file_name().to_str()?.strip_prefix("node")?.parse::<usize>().ok()
-    };
-    let mut nodes: Vec<NumaNode> =
-        entries.filter_map(number).filter_map(|number| node(roots, number)).collect();
-    nodes.sort_by_key(|node| node.node);
-    nodes
+    node_numbers(&roots.sys).into_iter().filter_map(|number| node(roots, number)).collect()
 }
 
 fn node(roots: &Roots, node: usize) -> Option<NumaNode> {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::numa::list_ranges;
+
 /// Root folders and environment variables of the probed machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roots {
@@ -63,10 +65,5 @@ pub(super) fn field(text: &str, key: &str) -> Option<u64> {
 
 /// Number of elements of a list such as `0-3,8`.
 pub(super) fn list_len(list: &str) -> usize {
-    let range = |part: &str| {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-        (last + 1).checked_sub(first)
-    };
-    list.trim().split(',').filter_map(range).sum()
+    list_ranges(list).map(|range| range.len()).sum()
 }

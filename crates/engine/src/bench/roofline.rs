@@ -78,7 +78,7 @@ impl MeasuredDevices {
             progress.at(Stage::Bench, "memory bandwidth and dot product", 0);
             cpu = Some(MeasuredCpu {
                 weights_bytes: total - on_gpus,
-                cpu: Cpu::new(&PoolOptions { threads, ..PoolOptions::default() })?,
+                cpu: Cpu::new(&PoolOptions { threads })?,
                 memory: ReadMemory::new()?,
                 dot,
             });

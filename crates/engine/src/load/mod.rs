@@ -138,7 +138,7 @@ impl StageLog<'_> {
 }
 
 fn open_cpu(request: &LoadRequest) -> Result<Cpu, LoadError> {
-    let options = PoolOptions { threads: request.threads, cores: Vec::new() };
+    let options = PoolOptions { threads: request.threads };
     let cpu = match request.kernel_set {
         None => Cpu::new(&options),
         Some(set) => Pool::with(&options).and_then(|pool| Cpu::with(set, Arc::new(pool))),
