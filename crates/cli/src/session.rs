@@ -269,7 +269,8 @@ fn may_map_files(machine: &Machine, ladder: &Ladder, inventory: &Inventory) -> b
     let (available, _) = host.really_available();
     let limited = host.limits.iter().any(|limit| limit.bytes < host.total_bytes);
     let huge_pages = matches!(host.huge_pages.transparent.as_str(), "always" | "madvise");
-    let is_quantized = |dtype: Dtype| dtype.is_quantized() || dtype == Dtype::F4;
+    // The 4-bit floats of gpt-oss are stored as bytes.
+    let is_quantized = |dtype: Dtype| !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16);
     let quantized = inventory.tensors.iter().any(|tensor| is_quantized(tensor.dtype));
     !machine.disk.network
         && !limited
