@@ -39,7 +39,7 @@ pub use checks::{
     ReplayReport, SearchedDesign, WORLDS_MIN, audit, estimate, paired_replies, play_cells, power,
     qualification, qualification_name, qualifying_config, replay, replay_all, rerun_detectors,
 };
-pub use config::{Cell, Config, GridCounts, PlannedRun, describe_keys};
+pub use config::{Cell, Config, GridCounts, PlannedRun, config_schema, describe_keys};
 pub use error::{ConfigProblem, ExperimentError, SourceLocation};
 pub use measures::{Calibration, CalibrationBin};
 pub use provider::remote::RemoteProvider;

@@ -4,6 +4,7 @@ mod analysis;
 mod experiment;
 mod model;
 mod power;
+mod shell;
 mod survival;
 
 pub use analysis::{AnalysisArgs, CompareArgs, ReportArgs};
@@ -16,6 +17,7 @@ pub use model::{
     ScoreArgs, SelftestArgs, ServeArgs, SynthArgs, TemplateArgs, TimeArgs,
 };
 pub use power::PowerArgs;
+pub use shell::{CompletionsArgs, ManArgs};
 pub use survival::{RobustKind, SurvivalArgs, SurvivalModel, TiesKind, TimeFunction};
 
 use clap::{Parser, Subcommand};
@@ -93,4 +95,10 @@ pub enum Command {
     Power(PowerArgs),
     /// Show an experiment's progress
     Status(StatusArgs),
+    /// Print the JSON Schema of configurations, with which editors complete and check them
+    Schema,
+    /// Print a script with which a shell completes command lines: bash, zsh, fish, ...
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    Man(ManArgs),
 }

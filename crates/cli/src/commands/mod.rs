@@ -3,6 +3,7 @@
 mod audit;
 mod bench;
 mod columns;
+mod completions;
 mod detect;
 mod doctor;
 mod export;
@@ -10,12 +11,14 @@ mod fetch;
 mod generate;
 mod grid;
 mod load;
+mod man;
 mod plan;
 mod power;
 mod qualify;
 mod replay;
 mod report;
 mod run;
+mod schema;
 mod score;
 mod selftest;
 mod serve;
@@ -60,5 +63,8 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Power(args) => power::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Survival(args) => survival::run(&args),
+        Command::Schema => schema::run(),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }

@@ -29,7 +29,7 @@ pub(crate) enum ValueKind {
 }
 
 /// Maximum of a count of [`ValueKind::CountsByLevel`].
-const COUNT_MAX: i64 = 100_000;
+pub(super) const COUNT_MAX: i64 = 100_000;
 
 impl ValueKind {
     /// Checks a value and returns its canonical form, in which numbers have the key's type.
