@@ -207,3 +207,34 @@ fn limits_bound_the_cache() {
     let plan = planned("qwen3-30b-a3b", "host: {memory: 96GiB, cores: 8}\n", |_| ()).unwrap();
     assert_eq!(plan.expert_cache_bytes(), 0);
 }
+
+/// Eight GPUs that all differ, and experts that host memory cannot hold: whether what is off the
+/// GPUs fits is asked once for each of its kinds, not for each of 190,000 candidates.
+#[test]
+fn many_different_gpus_are_planned_soon() {
+    let gpu =
+        |gib: u32, rate: u32| format!("  - {{name: G, memory: {gib}GiB, read: {rate}GB/s}}\n");
+    let gpus: String =
+        [(24, 900), (24, 800), (12, 500), (12, 450), (8, 300), (8, 250), (6, 200), (4, 100)]
+            .map(|(gib, rate)| gpu(gib, rate))
+            .concat();
+    let text = |host: u32| {
+        format!(
+            "gpus:\n{gpus}host: {{memory: {host}GiB, cores: 16, read: 60GB/s}}\ndisk: {{free: 1TiB, read: 2GB/s}}\n"
+        )
+    };
+    for (model, host, disk) in [
+        ("qwen3-30b-a3b", 32, true),
+        ("qwen3-30b-a3b", 32, false),
+        ("gpt-oss-20b", 6, true),
+        ("gpt-oss-20b", 6, false),
+        ("qwen3-32b", 8, true),
+        ("qwen3-32b", 8, false),
+    ] {
+        let begun = std::time::Instant::now();
+        let planned = planned(model, &text(host), |limits| limits.disk = disk);
+        let seconds = begun.elapsed().as_secs_f64();
+        assert!(planned.is_ok() || !disk, "{model}: {planned:?}");
+        assert!(seconds < 20.0, "{model}, {host} GiB: {seconds} s");
+    }
+}

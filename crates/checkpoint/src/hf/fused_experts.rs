@@ -11,7 +11,7 @@ use std::path::Path;
 /// Replaces fused tensors by the entries of their experts.
 ///
 /// # Errors
-/// A [`Defect`] for a fused tensor of another shape.
+/// A [`Defect`] for a fused tensor of another shape, or an expert that is stored in both forms.
 pub(crate) fn split_fused_experts(config: &ModelConfig, inventory: &mut Inventory) -> Result<()> {
     let Some(moe) = config.moe.filter(|moe| moe.storage == ExpertStorage::Separate) else {
         return Ok(());
@@ -39,7 +39,17 @@ pub(crate) fn split_fused_experts(config: &ModelConfig, inventory: &mut Inventor
         }
     }
     *inventory = Inventory::new(std::mem::take(&mut inventory.shards), tensors);
-    Ok(())
+    refuse_experts_stored_twice(inventory)
+}
+
+/// Both forms of an expert in one checkpoint: it is unknown which is right.
+fn refuse_experts_stored_twice(inventory: &Inventory) -> Result<()> {
+    let twice = inventory.tensors.windows(2).find(|pair| pair[0].name == pair[1].name);
+    let Some([first, second]) = twice else { return Ok(()) };
+    let file = inventory.shards.get(second.shard).map_or(Path::new(""), |shard| &shard.path);
+    let expected = "each expert once, in a tensor of its own or in one of all experts of its layer";
+    let found = format!("both, {} {:?} and {} {:?}", first.dtype, first.shape, second.dtype, second.shape);
+    Err(Defect::new(DefectKind::TensorUnexpected, file, expected, found).tensor(&first.name).into())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

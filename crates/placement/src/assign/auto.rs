@@ -7,7 +7,8 @@
 //! embedding, norm and head, and for each set of GPUs that hold the layers before the run off the
 //! GPUs, these GPUs hold as many of the first layers as possible and the other GPUs as many of the
 //! last, so that the run in between is the smallest. If layers differ in size, `pack` searches for
-//! orders that leave fewer bytes off the GPUs.
+//! orders that leave fewer bytes off the GPUs. With more than about five different GPUs the search
+//! is cut short in the time a token (`cover::EXACT_MAX`, [`VISITS_MAX`]), never in the bytes.
 //!
 //! Routed experts are on the tier of their layer if all fits on the GPUs. Otherwise all other
 //! modules go onto GPUs before any experts: the search then counts layers without their experts. If
@@ -19,11 +20,18 @@ use super::{Assigned, OnGpus, pack, sequence, split};
 use crate::problem::Problem;
 use crate::score::{HOP_NS, OffBytes, PlacementScore, item_ns, score};
 use crate::{Shortage, Tier};
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Assignments of embedding, norm and head that leave more sets of GPUs than this are not searched.
 /// If none remains, the GPUs are filled in their own order. Eight different GPUs form 256 sets.
 const SETS_MAX: usize = 1024;
+
+/// States of divisions into runs after which no further candidates of the same bytes off the GPUs
+/// are tried, if one fits: they differ in time a token alone. A second or two; only more than five
+/// different GPUs need so many.
+const VISITS_MAX: usize = 500_000;
 
 /// An assignment of embedding, norm and head, and the run of layers that stays off the GPUs.
 struct PlacementCandidate {
@@ -101,12 +109,25 @@ fn best_runs(layers: &LayerProblem) -> Result<Assigned, Box<Shortage>> {
         let on_gpus = layers.expand(&sequence::sequential(problem));
         return split::least(layers.full, &on_gpus, false).map(Assigned::plain);
     }
+    // Whether host memory and disk hold what is off the GPUs does not depend on the GPU of any other
+    // module, so that few candidates have to be asked.
+    let mut known = BTreeMap::new();
+    let mut fits = |candidate: &PlacementCandidate| {
+        let off = off_gpus(problem, &singles[candidate.single], candidate);
+        *known.entry(off).or_insert_with_key(|off| {
+            let on_gpus = off.iter().map(|off| (!off).then_some(0)).collect();
+            split::may_fit(layers.full, &layers.expand(&on_gpus))
+        })
+    };
     for group in candidates.chunk_by(|a, b| a.off_bytes == b.off_bytes) {
-        if let Some((_, tiers)) = best_of(layers, &sums, &singles, group) {
+        let fitting: Vec<&PlacementCandidate> = group.iter().filter(|c| fits(c)).collect();
+        if let Some((_, tiers)) = best_of(layers, &sums, &singles, &fitting) {
             return Ok(Assigned::plain(in_gpus_order(problem, tiers)));
         }
     }
-    let nearest = candidates.first().map(|candidate| on_gpus(layers, &sums, &singles, candidate));
+    let visits = Cell::new(0);
+    let nearest =
+        candidates.first().map(|candidate| on_gpus(layers, &sums, &singles, candidate, &visits));
     let nearest = nearest.flatten().unwrap_or_else(|| vec![None; problem.items.len()]);
     Err(Box::new(split::shortage(layers.full, &layers.expand(&nearest))))
 }
@@ -115,12 +136,16 @@ fn best_of(
     layers: &LayerProblem,
     sums: &PrefixSums,
     singles: &[SingleModules],
-    group: &[PlacementCandidate],
+    group: &[&PlacementCandidate],
 ) -> Option<(PlacementScore, Vec<Tier>)> {
-    let bound = if group[0].off_bytes == 0 { lower_bound(layers) } else { None };
+    let bound = if group.first()?.off_bytes == 0 { lower_bound(layers) } else { None };
     let mut best: Option<(PlacementScore, Vec<Tier>)> = None;
+    let visits = Cell::new(0);
     for candidate in group {
-        let Some(on_gpus) = on_gpus(layers, sums, singles, candidate) else { continue };
+        if best.is_some() && visits.get() > VISITS_MAX {
+            break;
+        }
+        let Some(on_gpus) = on_gpus(layers, sums, singles, candidate, &visits) else { continue };
         for tiers in split::splits(layers.full, &layers.expand(&on_gpus), false) {
             let found = score(layers.full, &tiers);
             if best.as_ref().is_none_or(|(known, _)| found < *known) {
@@ -132,6 +157,21 @@ fn best_of(
         }
     }
     best
+}
+
+/// Whether each module is off the GPUs under a candidate.
+fn off_gpus(
+    problem: &Problem,
+    single: &SingleModules,
+    candidate: &PlacementCandidate,
+) -> Vec<bool> {
+    let is_placed = |item: usize| single.placed.iter().any(|(placed, _)| *placed == item);
+    let is_off = |item: usize| match item {
+        item if problem.tied && item == problem.head() => !is_placed(0),
+        item if item == 0 || item >= problem.norm() => !is_placed(item),
+        item => candidate.off.contains(&(item - 1)),
+    };
+    (0..problem.items.len()).map(is_off).collect()
 }
 
 /// All assignments of embedding, norm and head to GPUs or off them. Among identical GPUs that have
@@ -217,6 +257,7 @@ fn on_gpus(
     sums: &PrefixSums,
     singles: &[SingleModules],
     candidate: &PlacementCandidate,
+    visits: &Cell<usize>,
 ) -> Option<OnGpus> {
     let problem = &layers.problem;
     let SingleModules { placed, kinds } = &singles[candidate.single];
@@ -224,7 +265,7 @@ fn on_gpus(
         placed.iter().find(|(at, _)| *at == item).and_then(|(_, gpu)| kinds.of_gpu(*gpu))
     };
     let cover = |range: Range<usize>, set: usize, before: Option<usize>, after: Option<usize>| {
-        Cover { problem, kinds, sums, range, set, before, after }.best()
+        Cover { problem, kinds, sums, range, set, before, after, visits }.best()
     };
     let (embedding, norm) = (kind_at(0), kind_at(problem.norm()));
     let runs = if candidate.off.is_empty() {

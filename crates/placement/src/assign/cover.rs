@@ -3,8 +3,15 @@
 use super::gpu_classes::{GpuClasses, PrefixSums};
 use crate::problem::Problem;
 use crate::score::{HOP_NS, read_ns};
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
+
+/// Sets of GPUs times layers times classes up to which every length of every run is tried. Beyond
+/// it all runs but one are as long as their GPUs allow: with layers of one size, a second shorter
+/// run only moves layers from a faster GPU to a slower one.
+const EXACT_MAX: usize = 16_384;
 
 /// A contiguous run of layers, `from..to`, and the class of its GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +32,8 @@ pub(super) struct Cover<'a> {
     /// The class of the GPU that holds the module before (or after) the range, if any.
     pub before: Option<usize>,
     pub after: Option<usize>,
+    /// Counts the states that are visited.
+    pub visits: &'a Cell<usize>,
 }
 
 /// Cost of a division, compared from left to right: nanoseconds including hops, number of cuts, and
@@ -36,48 +45,48 @@ struct CoverState {
     set: usize,
     at: usize,
     last: Option<usize>,
+    /// Whether a run is shorter than its GPU allows, if only one may be.
+    shorter: bool,
 }
 
 impl Cover<'_> {
-    /// The best runs, in the order of the layers; `None` if the GPUs cannot hold the range.
+    /// The best runs, in the order of the layers; `None` if the GPUs cannot hold the range. States
+    /// are visited in the order of the least cost that a division through them can have, so the
+    /// first that covers the range is the best.
     pub fn best(&self) -> Option<Vec<LayerRun>> {
         let times = self.times();
-        let start = CoverState { set: 0, at: self.range.start, last: self.before };
+        let available = |kind: &usize| self.kinds.count(self.set, *kind) > 0;
+        let fastest = (0..times.len()).filter(available).min_by_key(|kind| times[*kind].last());
+        let least = |state: &CoverState, cost: Cost| {
+            if state.at == self.range.end {
+                let hop = u64::from(state.last != self.after || self.after.is_none());
+                return (cost.0 + hop * HOP_NS, cost.1 + hop, cost.2);
+            }
+            let left =
+                fastest.map_or(0, |kind| times[kind][self.range.end] - times[kind][state.at]);
+            (cost.0 + left, cost.1, cost.2)
+        };
+        let start = CoverState { set: 0, at: self.range.start, last: self.before, shorter: false };
         let mut reached: BTreeMap<CoverState, (Cost, Option<(CoverState, LayerRun)>)> =
             BTreeMap::from([(start, ((0, 0, 0), None))]);
-        let mut best: Option<(Cost, CoverState)> = None;
-        // States are visited in ascending order of their set, and each step increases the set's
-        // number. The cost of a state is therefore final when the state is visited.
-        let mut next = Some(start);
-        while let Some(place) = next {
-            let (cost, _) = reached[&place];
-            if place.at == self.range.end {
-                let hop = u64::from(place.last != self.after || self.after.is_none());
-                let whole = (cost.0 + hop * HOP_NS, cost.1 + hop, cost.2);
-                if best.is_none_or(|(least, _)| whole < least) {
-                    best = Some((whole, place));
-                }
-            } else {
-                for (to, to_cost, run) in self.steps(&times, place, cost) {
-                    let better = reached.get(&to).is_none_or(|(known, _)| to_cost < *known);
-                    if better {
-                        reached.insert(to, (to_cost, Some((place, run))));
-                    }
+        let mut open = BinaryHeap::from([Reverse((least(&start, (0, 0, 0)), start))]);
+        while let Some(Reverse((bound, state))) = open.pop() {
+            let (cost, _) = reached[&state];
+            if bound > least(&state, cost) {
+                continue; // It was reached at less cost since.
+            }
+            self.visits.set(self.visits.get() + 1);
+            if state.at == self.range.end {
+                return Some(runs_to(&reached, state));
+            }
+            for (to, to_cost, run) in self.steps(&times, state, cost) {
+                if reached.get(&to).is_none_or(|(known, _)| to_cost < *known) {
+                    reached.insert(to, (to_cost, Some((state, run))));
+                    open.push(Reverse((least(&to, to_cost), to)));
                 }
             }
-            next = reached
-                .range((std::ops::Bound::Excluded(place), std::ops::Bound::Unbounded))
-                .next()
-                .map(|(at, _)| *at);
         }
-        let mut runs = Vec::new();
-        let mut place = best?.1;
-        while let Some((before, run)) = reached[&place].1 {
-            runs.push(run);
-            place = before;
-        }
-        runs.reverse();
-        Some(runs)
+        None
     }
 
     fn steps(
@@ -87,13 +96,15 @@ impl Cover<'_> {
         cost: Cost,
     ) -> Vec<(CoverState, Cost, LayerRun)> {
         let mut steps = Vec::new();
+        let exact = self.kinds.sets() * self.sums.layers() * self.kinds.kinds.len() <= EXACT_MAX;
         for (kind, of) in self.kinds.kinds.iter().enumerate() {
             if self.kinds.count(place.set, kind) >= self.kinds.count(self.set, kind) {
                 continue;
             }
             let reach = self.sums.reach(of, place.at).min(self.range.end);
             // If all GPUs are equally fast, a shorter run is never better.
-            let shortest = if self.one_rate() { reach } else { place.at + 1 };
+            let longest_only = self.one_rate() || (place.shorter && !exact);
+            let shortest = if longest_only { reach } else { place.at + 1 };
             for to in shortest.max(place.at + 1)..=reach {
                 // A further run of the same class is on another GPU and costs a hop. Only the first
                 // run can share a GPU with the module before the range.
@@ -103,8 +114,12 @@ impl Cover<'_> {
                 );
                 let time = cost.0 + times[kind][to] - times[kind][place.at] + hop * HOP_NS;
                 let run = LayerRun { kind, from: place.at, to };
-                let place =
-                    CoverState { set: self.kinds.with(place.set, kind), at: to, last: Some(kind) };
+                let place = CoverState {
+                    set: self.kinds.with(place.set, kind),
+                    at: to,
+                    last: Some(kind),
+                    shorter: !exact && (place.shorter || to < reach),
+                };
                 steps.push((place, (time, cost.1 + hop, cost.2 + back), run));
             }
         }
@@ -132,4 +147,18 @@ impl Cover<'_> {
         };
         (0..self.kinds.kinds.len()).map(times).collect()
     }
+}
+
+/// The runs that lead to a state.
+fn runs_to(
+    reached: &BTreeMap<CoverState, (Cost, Option<(CoverState, LayerRun)>)>,
+    mut state: CoverState,
+) -> Vec<LayerRun> {
+    let mut runs = Vec::new();
+    while let Some((before, run)) = reached[&state].1 {
+        runs.push(run);
+        state = before;
+    }
+    runs.reverse();
+    runs
 }
