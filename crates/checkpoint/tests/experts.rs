@@ -5,7 +5,7 @@ mod support;
 
 use checkpoint::{CheckpointError, DefectKind};
 use serde_json::{Value, json};
-use support::{Model, llama_config};
+use support::{Model, llama_config, read_shard, shard_bytes};
 
 fn with(class: &str, kind: &str, more: &Value) -> Value {
     let mut config = llama_config();
@@ -116,13 +116,60 @@ fn scales_of_the_wrong_size_are_refused() {
 }
 
 #[test]
+fn experts_in_both_forms_are_refused() {
+    let model = Model::of(&qwen3(), 1);
+    let (header, mut data) = read_shard(&shard(&model));
+    let mut header = header.as_object().unwrap().clone();
+    let (first, bytes) = (data.len(), 4 * 32 * 16 * 2);
+    data.extend(vec![0; bytes]);
+    let fused =
+        json!({ "dtype": "BF16", "shape": [4, 32, 16], "data_offsets": [first, first + bytes] });
+    header.insert("model.layers.1.mlp.experts.down_proj".into(), fused);
+    let text = serde_json::to_string(&header).unwrap();
+    std::fs::write(shard(&model), shard_bytes(&text, &data)).unwrap();
+    let (kind, text) = refused(&model);
+    assert_eq!(kind, DefectKind::TensorUnexpected);
+    contains(&text, &["model.layers.1.mlp.experts.0.down_proj.weight", "once", "[32, 16]"]);
+}
+
+#[test]
+fn settings_beside_a_quantization_are_refused() {
+    for (key, value) in [
+        ("quantization", json!({ "bits": 4, "group_size": 64 })),
+        ("compression_config", json!({ "quant_method": "fp8", "weight_block_size": [128, 128] })),
+        ("compression_config", json!({ "quant_method": "mxfp4" })),
+    ] {
+        let model = Model::of(&gpt_oss(), 1);
+        model.config(|config| _ = config.insert(key.into(), value));
+        let (kind, text) = refused(&model);
+        assert_eq!(kind, DefectKind::Quantized);
+        contains(&text, &[key, "quantization_config"]);
+    }
+    for (name, value) in [("weight_block_size", json!([128, 128])), ("block_size", json!(16))] {
+        let model = Model::of(&gpt_oss(), 1);
+        model.config(|config| {
+            config["quantization_config"][name] = value;
+        });
+        let (kind, text) = refused(&model);
+        assert_eq!(kind, DefectKind::Quantized);
+        contains(&text, &[name, "quantization_config", "MXFP4"]);
+    }
+    let model = Model::of(&gpt_oss(), 1);
+    model.config(|config| {
+        config["quantization_config"]["modules_to_not_convert"] = json!(["lm_head"]);
+    });
+    model.open().unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
 fn unknown_and_second_quantizations_are_refused() {
     for (key, method) in [("quantization_config", "awq"), ("compression_config", "other")] {
         let model = Model::of(&gpt_oss(), 1);
         model.config(|config| _ = config.insert(key.into(), json!({ "quant_method": method })));
         let (kind, text) = refused(&model);
         assert_eq!(kind, DefectKind::Quantized);
-        contains(&text, &[key, "MXFP4"]);
+        let expected = if key == "quantization_config" { "MXFP4" } else { "second quantization" };
+        contains(&text, &[key, expected]);
     }
 }
 

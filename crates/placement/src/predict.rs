@@ -1,6 +1,6 @@
 //! Predicts load time and tokens per second from measured, described or data-sheet bandwidths.
 use crate::assign::HostNeed;
-use crate::problem::Problem;
+use crate::problem::{ModuleBytes, Problem};
 use crate::score::{DISK_ROW_NS, HOP_NS, cuts};
 use crate::{Machine, Rate, Tier, TierRate, short_text};
 
@@ -70,15 +70,22 @@ fn rates(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> (Vec<TierRate>
 /// the time to send its weights to a GPU instead.
 fn off_the_gpus(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option<String> {
     let real = |tier: &Tier| matches!(tier, Tier::Gpu(gpu) if !machine.gpus[*gpu].is_virtual);
-    let bytes_on = |tier: Tier| -> u64 {
-        let read = |at: &usize| tiers[*at] == tier && problem.is_computed(*at);
-        let bytes = |at: usize| match tier {
-            Tier::Disk => problem.items[at].read_from_disk(),
-            _ => problem.items[at].active,
-        };
-        (0..tiers.len()).filter(read).map(bytes).sum()
-    };
-    let (on_cpu, on_disk) = (bytes_on(Tier::Cpu), bytes_on(Tier::Disk));
+    let cached = cached_share(problem, tiers);
+    let (mut on_cpu, mut on_disk) = (0, 0);
+    for at in (0..tiers.len()).filter(|at| problem.is_computed(*at)) {
+        let item = &problem.items[at];
+        // The cache holds a share of the routed experts on disk.
+        let hit_bytes = |item: &ModuleBytes| (item.active as f64 * cached) as u64;
+        match tiers[at] {
+            Tier::Gpu(_) => {}
+            Tier::Disk if item.is_experts() => {
+                on_cpu += hit_bytes(item);
+                on_disk += item.active - hit_bytes(item);
+            }
+            Tier::Disk => on_disk += item.read_from_disk(),
+            Tier::Cpu => on_cpu += item.active,
+        }
+    }
     if on_cpu + on_disk == 0 || !tiers.iter().any(real) {
         return None;
     }

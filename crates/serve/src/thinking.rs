@@ -38,6 +38,10 @@ const EFFORTS: [&str; 5] = ["minimal", "low", "medium", "high", "xhigh"];
 /// Those that templates know.
 const TEMPLATE_EFFORTS: [&str; 3] = ["low", "medium", "high"];
 
+/// Variables of templates that follow from the request's other fields and from the model.
+const OWN_VARIABLES: [&str; 5] =
+    ["messages", "tools", "add_generation_prompt", "bos_token", "eos_token"];
+
 impl ThinkingParams<'_> {
     /// Resolves the fields for a template. `model`: its name, for errors.
     pub fn resolve(&self, template: &ChatTemplate, model: &str) -> Result<ThinkingPlan, ApiError> {
@@ -50,6 +54,14 @@ impl ThinkingParams<'_> {
             match value {
                 Value::Bool(on) if ThinkingSyntax::is_switch(name) => {
                     asked.switch(VARIABLES, *on)?;
+                }
+                _ if ThinkingSyntax::is_switch(name) => {
+                    let text = format!("{name}: expected true or false, found {value}");
+                    return Err(ApiError::field(VARIABLES, text));
+                }
+                _ if OWN_VARIABLES.contains(&name.as_str()) => {
+                    let text = format!("{name}: expected no variable that the server sets itself");
+                    return Err(ApiError::field(VARIABLES, text));
                 }
                 Value::String(text) if name == EFFORT && effort.is_none() => {
                     effort = Some((VARIABLES, text));
@@ -241,6 +253,13 @@ mod tests {
             (PLAIN, json!({"thinking_budget": 5}), "leave thinking_budget out"),
             (PLAIN, json!({"chat_template_kwargs": {"color": 1}}), "color: expected variables"),
             (PLAIN, json!({"chat_template_kwargs": {"messages": []}}), "messages: expected"),
+            (SWITCHED, json!({"chat_template_kwargs": {"enable_thinking": "no"}}), "found \"no\""),
+            (SWITCHED, json!({"chat_template_kwargs": {"enable_thinking": 0}}), "true or false"),
+            (
+                SWITCHED,
+                json!({"chat_template_kwargs": {"add_generation_prompt": false}}),
+                "add_generation_prompt: expected no variable",
+            ),
             (PLAIN, json!({"reasoning_effort": "much"}), "found \"much\""),
             (EFFORTS, json!({"reasoning_effort": "xhigh"}), "expected none, low, medium, high"),
             (EFFORTS, json!({"reasoning_effort": "much"}), "found \"much\""),

@@ -48,7 +48,8 @@ fn refuse_experts_stored_twice(inventory: &Inventory) -> Result<()> {
     let Some([first, second]) = twice else { return Ok(()) };
     let file = inventory.shards.get(second.shard).map_or(Path::new(""), |shard| &shard.path);
     let expected = "each expert once, in a tensor of its own or in one of all experts of its layer";
-    let found = format!("both, {} {:?} and {} {:?}", first.dtype, first.shape, second.dtype, second.shape);
+    let found =
+        format!("both, {} {:?} and {} {:?}", first.dtype, first.shape, second.dtype, second.shape);
     Err(Defect::new(DefectKind::TensorUnexpected, file, expected, found).tensor(&first.name).into())
 }
 

@@ -8,10 +8,24 @@ use serde_json::Value;
 
 /// Returns an error for a quantization method that is not supported.
 pub(super) fn refuse(keys: &ConfigKeys, family: Family) -> Result<(), CheckpointError> {
-    for key in ["quantization_config", "compression_config"] {
+    // MLX writes `quantization`, beside a copy under the name that transformers reads.
+    let mut first: Option<&str> = None;
+    for key in ["quantization_config", "compression_config", "quantization"] {
         let Some(settings) = keys.get(key) else { continue };
         let method = method(key, settings);
-        if method == "mxfp4" && family == Family::GptOss {
+        if let Some(first) = first.replace(key) {
+            let expected = format!("no second quantization beside {first}");
+            return Err(Defect::new(
+                DefectKind::Quantized,
+                keys.file,
+                expected,
+                label(&method, settings),
+            )
+            .key(key)
+            .into());
+        }
+        if method == "mxfp4" && family == Family::GptOss && key == "quantization_config" {
+            check_mxfp4(keys, key, settings)?;
             continue;
         }
         if method == "fp8" && settings.get("weight_block_size").is_some() {
@@ -43,6 +57,21 @@ pub(super) fn is_block_fp8(keys: &ConfigKeys) -> bool {
         method("quantization_config", settings) == "fp8"
             && settings.get("weight_block_size").is_some()
     })
+}
+
+/// Checks that an MXFP4 configuration has no setting that changes what the weights mean.
+fn check_mxfp4(keys: &ConfigKeys, key: &str, settings: &Value) -> Result<(), CheckpointError> {
+    const KNOWN: [&str; 3] = ["quant_method", "modules_to_not_convert", "dequantize"];
+    let mut others = settings.as_object().into_iter().flatten();
+    match others.find(|(name, _)| !KNOWN.contains(&name.as_str())) {
+        None => Ok(()),
+        Some((name, value)) => {
+            let (expected, found) = ("no setting but those of MXFP4", format!("{name}: {value}"));
+            Err(Defect::new(DefectKind::Quantized, keys.file, expected, found)
+                .key(&format!("{key}.{name}"))
+                .into())
+        }
+    }
 }
 
 /// Checks that a block FP8 configuration has no setting that changes what the weights mean.
