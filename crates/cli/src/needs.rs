@@ -4,10 +4,11 @@
 use crate::failure::Failure;
 use crate::machine;
 use crate::machine_fit::{self, MachineFit};
+use crate::provider::thinking_marks;
 use checkpoint::{Checkpoint, SearchPaths};
 use error_kind::ErrorKind;
-use experiment::Config;
 use experiment::slurm::{Site, TaskResources};
+use experiment::{Config, ModelSettings};
 use placement::{Machine, bytes_text};
 use serde::Serialize;
 use std::path::Path;
@@ -141,7 +142,8 @@ fn check(
         need.available = true;
         return Ok(());
     }
-    let checkpoint = found.insert(find(need, site, search)?);
+    let settings = config.model_settings(&need.model, jobs);
+    let checkpoint = found.insert(find(need, &settings, site, search)?);
     need.available = true;
     let machine = match &site.machine {
         Some(file) => machine::described(Path::new(file))?,
@@ -151,12 +153,18 @@ fn check(
     Ok(())
 }
 
-/// Finds a model in the caches and checks its headers, tokenizer and chat template.
-fn find(need: &mut Need, site: &Site, search: &SearchPaths) -> Result<Checkpoint, Failure> {
+/// Finds a model in the caches and checks its headers, tokenizer and chat template, and that it
+/// thinks if a cell does.
+fn find(
+    need: &mut Need,
+    settings: &ModelSettings,
+    site: &Site,
+    search: &SearchPaths,
+) -> Result<Checkpoint, Failure> {
     let model = need.model.clone();
     let with_remedy = |failure: Failure| {
-        if failure.kind == ErrorKind::Io {
-            // Fetching a model again does not open a closed cache.
+        // Fetching a model again does not open a closed cache, and a folder is not on the hub.
+        if failure.kind == ErrorKind::Io || Path::new(&model).exists() {
             return failure;
         }
         let home = site.hf_home.as_ref().map_or(String::new(), |home| format!("HF_HOME={home} "));
@@ -173,8 +181,14 @@ fn find(need: &mut Need, site: &Site, search: &SearchPaths) -> Result<Checkpoint
         let text = format!("{}: expected a {what}, found none", path.display());
         with_remedy(Failure::new(ErrorKind::NotFound, text))
     };
-    Tokenizer::from_checkpoint(&checkpoint)?.ok_or_else(|| missing("tokenizer"))?;
-    ChatTemplate::from_checkpoint(&checkpoint)?.ok_or_else(|| missing("chat template"))?;
+    let tokenizer = Tokenizer::from_checkpoint(&checkpoint)?.ok_or_else(|| missing("tokenizer"))?;
+    let template = match &settings.chat_template {
+        Some(file) => ChatTemplate::from_file(Path::new(file), &checkpoint)?,
+        None => {
+            ChatTemplate::from_checkpoint(&checkpoint)?.ok_or_else(|| missing("chat template"))?
+        }
+    };
+    thinking_marks(settings, &template, &tokenizer)?;
     Ok(checkpoint)
 }
 

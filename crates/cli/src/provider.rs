@@ -173,7 +173,7 @@ fn dtype_label(dtype: &str, kv_dtype: &str, checkpoint: &Checkpoint) -> Result<S
 ///
 /// # Errors
 /// A cell thinks and the model does not.
-fn thinking_marks(
+pub fn thinking_marks(
     model: &ModelSettings,
     template: &ChatTemplate,
     tokenizer: &Tokenizer,

@@ -236,3 +236,40 @@ fn a_schema_beyond_the_limits_is_refused() {
     assert_code(&generate(1_001), 2, "1000 deep");
     assert_code(&generate(100_000), 2, "1000 deep");
 }
+
+/// `doctor --for` says what `run` would refuse: a model that cannot think, or has no template.
+#[test]
+fn doctor_checks_the_template_that_a_configuration_names() {
+    let model = Model::new();
+    let doctor = |keys: &str| {
+        let config = format!(
+            "model: {{name: {}, context_length: 128, max_tokens_per_call: 8{keys}}}\n",
+            model.0.path().display()
+        );
+        let file = model.write("experiment.yaml", &config);
+        let output = Command::new(env!("CARGO_BIN_EXE_vendomini"))
+            .args(["doctor", "--for", &file])
+            .output()
+            .expect("the program starts");
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        (output.status.code(), text)
+    };
+    assert_eq!(doctor("").0, Some(0), "{}", doctor("").1);
+    for thinking in ["on", "{budget: 5}"] {
+        let (code, text) = doctor(&format!(", thinking: {thinking}"));
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains("model.thinking of") && text.contains("expected off"), "{text}");
+        assert!(!text.contains("vendomini fetch"), "a folder is not on the hub: {text}");
+    }
+    std::fs::remove_file(model.file("chat_template.jinja")).expect("removed");
+    let (code, text) = doctor("");
+    assert_eq!(code, Some(66), "{text}");
+    assert!(text.contains("expected a chat template"), "{text}");
+    let template = model.write("own.jinja", TEMPLATE);
+    let (code, text) = doctor(&format!(", chat_template: {template}"));
+    assert_eq!(code, Some(0), "{text}");
+}
