@@ -191,6 +191,7 @@ impl Drop for Cluster {
     }
 }
 
+/// Scripted runs in release take a second for 30,000 steps, and the tests interrupt some of them.
 fn write_experiment(file: &Path, replications: usize, steps: usize, agent: &str) {
     let text = format!(
         "experiment: {{name: slurm_test, replications: {replications}, seed: 3}}\n{agent}\ncrash_detector: \
@@ -232,7 +233,7 @@ fn twelve_tasks_in_arrays_of_five_do_each_run_once() {
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
 fn a_signaled_task_requeues_itself_and_a_killed_one_resumes() {
     let Some(cluster) = Cluster::start("requeue", 1001) else { return };
-    let config = cluster.experiment(4, 20_000);
+    let config = cluster.experiment(4, 60_000);
     let ids = cluster.submitted(&config, "", &["--tasks", "2"]);
     cluster.wait_until_in_the_middle();
     cluster.stdout_of("scancel", &["--batch", "--signal=USR1", &format!("{}_0", ids[0])]);
@@ -249,7 +250,7 @@ fn a_signaled_task_requeues_itself_and_a_killed_one_resumes() {
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
 fn a_canceled_array_stays_canceled_until_submitted_again() {
     let Some(cluster) = Cluster::start("scancel", 1001) else { return };
-    let config = cluster.experiment(4, 20_000);
+    let config = cluster.experiment(4, 60_000);
     let ids = cluster.submitted(&config, "", &[]);
     cluster.wait_until_in_the_middle();
     cluster.stdout_of("scancel", &[&ids[0]]);
@@ -268,7 +269,7 @@ fn a_canceled_array_stays_canceled_until_submitted_again() {
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
 fn a_task_that_runs_out_of_time_requeues_itself() {
     let Some(cluster) = Cluster::start("time", 1001) else { return };
-    let config = cluster.experiment(6, 20_000);
+    let config = cluster.experiment(6, 60_000);
     // The job's time limit is one minute, of which 2 s are left for runs.
     let ids =
         cluster.submitted(&config, "hours_max: 0.016\nsignal_lead_s: 58\n", &["--tasks", "1"]);
@@ -290,7 +291,7 @@ fn a_task_that_runs_out_of_time_requeues_itself() {
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
 fn a_node_failure_loses_no_rows_and_a_second_submission_is_harmless() {
     let Some(cluster) = Cluster::start("node down", 1001) else { return };
-    let config = cluster.experiment(4, 20_000);
+    let config = cluster.experiment(4, 60_000);
     cluster.submitted(&config, "", &["--tasks", "2"]);
     cluster.wait_until_in_the_middle();
     let node = cluster.stdout_of("sinfo", &["-h", "-o", "%n"]);
@@ -316,7 +317,7 @@ fn a_node_failure_loses_no_rows_and_a_second_submission_is_harmless() {
 #[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
 fn where_requeueing_is_forbidden_a_successor_resumes() {
     let Some(cluster) = Cluster::start("successor", 1001) else { return };
-    let config = cluster.experiment(4, 20_000);
+    let config = cluster.experiment(4, 60_000);
     let ids = cluster.submitted(&config, "requeue: false\n", &["--tasks", "1"]);
     cluster.wait_until_in_the_middle();
     cluster.stdout_of("scancel", &["--batch", "--signal=USR1", &format!("{}_0", ids[0])]);
