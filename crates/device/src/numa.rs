@@ -79,7 +79,7 @@ impl NumaLayout {
             mask[node.number / 64] |= 1 << (node.number % 64);
         }
         // SAFETY: the mask is readable for NODES_MAX bits, and the kernel reads one bit fewer than
-        // it is told. The policy of a mapping does not change what is stored in it.
+        // it is told. The policy of a mapping does not change its contents.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_mbind,

@@ -29,8 +29,8 @@ use std::ops::Range;
 const SETS_MAX: usize = 1024;
 
 /// States of divisions into runs after which no further candidates of the same bytes off the GPUs
-/// are tried, if one fits: they differ in time a token alone. A second or two; only more than five
-/// different GPUs need so many.
+/// are tried, if one fits: they differ in time a token alone. Reached with more than five different
+/// GPUs, after a second or two.
 const VISITS_MAX: usize = 500_000;
 
 /// An assignment of embedding, norm and head, and the run of layers that stays off the GPUs.
@@ -109,8 +109,8 @@ fn best_runs(layers: &LayerProblem) -> Result<Assigned, Box<Shortage>> {
         let on_gpus = layers.expand(&sequence::sequential(problem));
         return split::least(layers.full, &on_gpus, false).map(Assigned::plain);
     }
-    // Whether host memory and disk hold what is off the GPUs does not depend on the GPU of any other
-    // module, so that few candidates have to be asked.
+    // Whether host memory and disk hold the modules off the GPUs does not depend on which GPU holds
+    // which of the others, so the answer is the same for most candidates.
     let mut known = BTreeMap::new();
     let mut fits = |candidate: &PlacementCandidate| {
         let off = off_gpus(problem, &singles[candidate.single], candidate);
