@@ -40,6 +40,9 @@ pub(super) struct Cover<'a> {
 /// number of changes to a class whose first GPU has a lower index.
 type Cost = (u64, u64, u64);
 
+/// The least cost of each state that was reached, and the state and the run before it.
+type ReachedStates = BTreeMap<CoverState, (Cost, Option<(CoverState, LayerRun)>)>;
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct CoverState {
     set: usize,
@@ -67,8 +70,7 @@ impl Cover<'_> {
             (cost.0 + left, cost.1, cost.2)
         };
         let start = CoverState { set: 0, at: self.range.start, last: self.before, shorter: false };
-        let mut reached: BTreeMap<CoverState, (Cost, Option<(CoverState, LayerRun)>)> =
-            BTreeMap::from([(start, ((0, 0, 0), None))]);
+        let mut reached: ReachedStates = BTreeMap::from([(start, ((0, 0, 0), None))]);
         let mut open = BinaryHeap::from([Reverse((least(&start, (0, 0, 0)), start))]);
         while let Some(Reverse((bound, state))) = open.pop() {
             let (cost, _) = reached[&state];
@@ -150,10 +152,7 @@ impl Cover<'_> {
 }
 
 /// The runs that lead to a state.
-fn runs_to(
-    reached: &BTreeMap<CoverState, (Cost, Option<(CoverState, LayerRun)>)>,
-    mut state: CoverState,
-) -> Vec<LayerRun> {
+fn runs_to(reached: &ReachedStates, mut state: CoverState) -> Vec<LayerRun> {
     let mut runs = Vec::new();
     while let Some((before, run)) = reached[&state].1 {
         runs.push(run);
