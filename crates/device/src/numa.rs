@@ -78,8 +78,8 @@ impl NumaLayout {
         for node in &self.nodes {
             mask[node.number / 64] |= 1 << (node.number % 64);
         }
-        // SAFETY: the mask is readable for NODES_MAX bits, and the kernel reads one bit fewer than
-        // it is told. The policy of a mapping does not change its contents.
+        // SAFETY: the mask is readable for NODES_MAX bits; the kernel reads one bit fewer than the
+        // number passed. The policy of a mapping does not change its contents.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_mbind,

@@ -15,14 +15,7 @@ pub(super) fn refuse(keys: &ConfigKeys, family: Family) -> Result<(), Checkpoint
         let method = method(key, settings);
         if let Some(first) = first.replace(key) {
             let expected = format!("no second quantization beside {first}");
-            return Err(Defect::new(
-                DefectKind::Quantized,
-                keys.file,
-                expected,
-                label(&method, settings),
-            )
-            .key(key)
-            .into());
+            return Err(quantized(keys, key, expected, label(&method, settings)));
         }
         if method == "mxfp4" && family == Family::GptOss && key == "quantization_config" {
             check_mxfp4(keys, key, settings)?;
@@ -33,16 +26,18 @@ pub(super) fn refuse(keys: &ConfigKeys, family: Family) -> Result<(), Checkpoint
             continue;
         }
         let expected = "weights in bf16, f16 or f32, block FP8, or gpt-oss's MXFP4 experts";
-        return Err(Defect::new(
-            DefectKind::Quantized,
-            keys.file,
-            expected,
-            label(&method, settings),
-        )
-        .key(key)
-        .into());
+        return Err(quantized(keys, key, expected, label(&method, settings)));
     }
     Ok(())
+}
+
+fn quantized(
+    keys: &ConfigKeys,
+    key: &str,
+    expected: impl Into<String>,
+    found: impl std::fmt::Display,
+) -> CheckpointError {
+    Defect::new(DefectKind::Quantized, keys.file, expected, found).key(key).into()
 }
 
 /// Whether the experts are stored in MXFP4.
@@ -67,9 +62,7 @@ fn check_mxfp4(keys: &ConfigKeys, key: &str, settings: &Value) -> Result<(), Che
         None => Ok(()),
         Some((name, value)) => {
             let (expected, found) = ("no setting but those of MXFP4", format!("{name}: {value}"));
-            Err(Defect::new(DefectKind::Quantized, keys.file, expected, found)
-                .key(&format!("{key}.{name}"))
-                .into())
+            Err(quantized(keys, &format!("{key}.{name}"), expected, found))
         }
     }
 }
@@ -98,9 +91,7 @@ fn check_block_fp8(keys: &ConfigKeys, key: &str, settings: &Value) -> Result<(),
             _ => "no setting but those of block FP8",
         };
         let found = format!("{name}: {text}");
-        return Err(Defect::new(DefectKind::Quantized, keys.file, expected, found)
-            .key(&format!("{key}.{name}"))
-            .into());
+        return Err(quantized(keys, &format!("{key}.{name}"), expected, found));
     }
     Ok(())
 }
