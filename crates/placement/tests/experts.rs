@@ -235,6 +235,6 @@ fn many_different_gpus_are_planned_soon() {
         let planned = planned(model, &text(host), |limits| limits.disk = disk);
         let seconds = begun.elapsed().as_secs_f64();
         assert!(planned.is_ok() || !disk, "{model}: {planned:?}");
-        assert!(seconds < 20.0, "{model}, {host} GiB: {seconds} s");
+        assert!(seconds < 60.0, "{model}, {host} GiB: {seconds} s");
     }
 }
