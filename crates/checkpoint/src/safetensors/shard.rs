@@ -38,7 +38,11 @@ pub(super) fn read_shards(paths: &[PathBuf]) -> Result<Vec<ReadShard>, Checkpoin
         }
     };
     let readers = READERS_MAX.min(paths.len());
-    std::thread::scope(|scope| (0..readers).for_each(|_| drop(scope.spawn(work))));
+    std::thread::scope(|scope| {
+        // A thread that the system refuses is left out: this one reads all that is left.
+        (1..readers).for_each(|_| drop(std::thread::Builder::new().spawn_scoped(scope, work)));
+        work();
+    });
     let unread = |path: &PathBuf| {
         CheckpointError::io(path, "read its header", 0, std::io::Error::other("the reader ended"))
     };

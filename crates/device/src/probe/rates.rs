@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use crate::DeviceError;
@@ -72,11 +73,14 @@ pub fn measure_memory(threads: usize, bytes_max: u64, limit: Duration) -> ReadRa
     let threads = threads.max(1);
     let each = (bytes_max / threads as u64).clamp(THREAD_BYTES_MIN, THREAD_BYTES_MAX) as usize / 8;
     let parts: Vec<(u64, f64)> = std::thread::scope(|scope| {
-        let workers: Vec<_> =
-            (0..threads).map(|_| scope.spawn(move || read_memory(each, limit))).collect();
+        // A thread that the system refuses, as under a limit on address space, is left out.
+        let spawn = |_| Builder::new().spawn_scoped(scope, move || read_memory(each, limit)).ok();
+        let workers: Vec<_> = (1..threads).filter_map(spawn).collect();
+        let own = read_memory(each, limit);
         // Each thread ends at its own time limit.
         #[allow(clippy::disallowed_methods)]
-        workers.into_iter().filter_map(|worker| worker.join().ok()).collect()
+        let others = workers.into_iter().filter_map(|worker| worker.join().ok());
+        std::iter::once(own).chain(others).collect()
     });
     let rate: f64 = parts.iter().map(|(bytes, seconds)| *bytes as f64 / seconds).sum();
     let bytes: u64 = parts.iter().map(|(bytes, _)| bytes).sum();
