@@ -74,13 +74,12 @@ fn off_the_gpus(problem: &Problem, machine: &Machine, tiers: &[Tier]) -> Option<
     let (mut on_cpu, mut on_disk) = (0, 0);
     for at in (0..tiers.len()).filter(|at| problem.is_computed(*at)) {
         let item = &problem.items[at];
-        // The cache holds a share of the routed experts on disk.
-        let hit_bytes = |item: &ModuleBytes| (item.active as f64 * cached) as u64;
         match tiers[at] {
             Tier::Gpu(_) => {}
             Tier::Disk if item.is_experts() => {
-                on_cpu += hit_bytes(item);
-                on_disk += item.active - hit_bytes(item);
+                let hit_bytes = hit_bytes(item, cached) as u64;
+                on_cpu += hit_bytes;
+                on_disk += item.active - hit_bytes;
             }
             Tier::Disk => on_disk += item.read_from_disk(),
             Tier::Cpu => on_cpu += item.active,
@@ -159,7 +158,7 @@ fn token_s(problem: &Problem, machine: &Machine, tiers: &[Tier], kv_share: f64) 
         }
         seconds += match tier {
             Tier::Disk if item.is_experts() => {
-                let hit_bytes = item.active as f64 * cached;
+                let hit_bytes = hit_bytes(item, cached);
                 hit_bytes / rate(Tier::Cpu)? + (item.active as f64 - hit_bytes) / rate(Tier::Disk)?
             }
             Tier::Disk if problem.is_computed(index) => {
@@ -180,6 +179,11 @@ fn cached_share(problem: &Problem, tiers: &[Tier]) -> f64 {
     let need = HostNeed::of(problem, tiers);
     let share = need.expert_cache(problem) as f64 / need.experts_on_disk.max(1) as f64;
     share.min(1.0)
+}
+
+/// The bytes of routed experts on disk that a token finds in their cache.
+fn hit_bytes(item: &ModuleBytes, cached: f64) -> f64 {
+    item.active as f64 * cached
 }
 
 /// The tier that computes a module. The CPU computes modules on disk.

@@ -116,7 +116,7 @@ fn best_runs(layers: &LayerProblem) -> Result<Assigned, Box<Shortage>> {
         let off = off_gpus(problem, &singles[candidate.single], candidate);
         *known.entry(off).or_insert_with_key(|off| {
             let on_gpus = off.iter().map(|off| (!off).then_some(0)).collect();
-            split::may_fit(layers.full, &layers.expand(&on_gpus))
+            !split::splits(layers.full, &layers.expand(&on_gpus), false).is_empty()
         })
     };
     for group in candidates.chunk_by(|a, b| a.off_bytes == b.off_bytes) {

@@ -34,14 +34,6 @@ pub(super) fn splits(problem: &Problem, on_gpus: &OnGpus, all_on_disk: bool) -> 
     found
 }
 
-/// Whether host memory and disk hold the modules off the GPUs under any division.
-pub(super) fn may_fit(problem: &Problem, on_gpus: &OnGpus) -> bool {
-    candidates(problem, on_gpus).into_iter().any(|split| {
-        let queue = disk_queue(problem, on_gpus, split.from_front);
-        fewest_on_disk(problem, on_gpus, &queue, split, 0..=queue.len()).is_some()
-    })
-}
-
 /// The tiers of all modules under the division with the best score.
 ///
 /// # Errors
