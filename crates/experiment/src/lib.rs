@@ -24,7 +24,6 @@ mod config;
 mod error;
 mod identity;
 mod measures;
-mod parallel;
 mod provider;
 mod run;
 pub mod slurm;

@@ -3,9 +3,8 @@ use super::header::{HEADER_BYTES_MAX, HeaderTensor, parse_header};
 use crate::Shard;
 use crate::error::{CheckpointError, Defect, DefectKind};
 use crate::files::{self, RegularFile};
+use base::in_parallel;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of the first read of a file; most headers fit into it.
 const FIRST_READ_BYTES: usize = 64 << 10;
@@ -24,32 +23,7 @@ pub(super) fn read_shards(paths: &[PathBuf]) -> Result<Vec<ReadShard>, Checkpoin
     if let [one] = paths {
         return Ok(vec![read_shard(one)?]);
     }
-    let results: Vec<Mutex<Option<Result<ReadShard, CheckpointError>>>> =
-        paths.iter().map(|_| Mutex::new(None)).collect();
-    let next = AtomicUsize::new(0);
-    let work = || {
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let (Some(path), Some(slot)) = (paths.get(at), results.get(at)) else { return };
-            let result = read_shard(path);
-            if let Ok(mut slot) = slot.lock() {
-                *slot = Some(result);
-            }
-        }
-    };
-    let readers = READERS_MAX.min(paths.len());
-    std::thread::scope(|scope| {
-        // A thread that the system refuses is left out: this one reads all that is left.
-        (1..readers).for_each(|_| drop(std::thread::Builder::new().spawn_scoped(scope, work)));
-        work();
-    });
-    let unread = |path: &PathBuf| {
-        CheckpointError::io(path, "read its header", 0, std::io::Error::other("the reader ended"))
-    };
-    let take = |(slot, path): (Mutex<Option<_>>, &PathBuf)| {
-        slot.into_inner().ok().flatten().unwrap_or_else(|| Err(unread(path)))
-    };
-    results.into_iter().zip(paths).map(take).collect()
+    in_parallel(READERS_MAX, paths, |path| read_shard(path)).into_iter().collect()
 }
 
 fn read_shard(path: &Path) -> Result<ReadShard, CheckpointError> {

@@ -5,6 +5,7 @@ use super::noise::{NoiseRng, NoiseTable, STREAM_BYTES};
 use crate::Dtype;
 use crate::error::CheckpointError;
 use crate::expected_tensors::{ExpectedTensor, TensorContent};
+use base::{on_threads, usable_cores};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -79,8 +80,7 @@ pub(super) fn fill(
             }
         }
     };
-    let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    std::thread::scope(|scope| (0..cores.min(WRITERS_MAX)).for_each(|_| drop(scope.spawn(work))));
+    on_threads(usable_cores().min(WRITERS_MAX), |_| work());
     if let Some(error) = failure.into_inner().ok().flatten() {
         return Err(error);
     }

@@ -8,7 +8,7 @@
 mod gate;
 mod worker;
 
-use base::unpoisoned;
+use base::{unpoisoned, usable_cores};
 use std::cell::Cell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -155,11 +155,6 @@ fn guarded(
             .unwrap_or_else(|| "(no message)".into());
         DeviceError::WorkerPanicked { message }
     })
-}
-
-/// Number of cores available to the process, by affinity and CPU quota.
-pub fn usable_cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! Opens the GPUs of a plan: starts the driver, then opens all GPUs in parallel, each on a watched
 //! thread.
 
-use std::sync::OnceLock;
-
+use base::in_parallel;
 use device::cpu::Cpu;
 use device::cuda::{CudaError, Driver, Gpu, GpuRopeTable};
 use placement::{Plan, Tier};
@@ -22,16 +21,8 @@ pub(crate) fn open_gpus(
     let Some(&first) = load_plan.gpus.first() else { return Ok(Vec::new()) };
     let driver = start_driver(watch).map_err(|cause| no_gpu(plan, first, cause))?;
     let rope = Rope::new(&request.checkpoint.config.rope, plan.context);
-    let opened: Vec<OnceLock<_>> = load_plan.gpus.iter().map(|_| OnceLock::new()).collect();
-    std::thread::scope(|scope| {
-        for (&gpu_index, result) in load_plan.gpus.iter().zip(&opened) {
-            let (driver, rope) = (&driver, &rope);
-            scope.spawn(move || result.get_or_init(|| open_gpu(driver, request, gpu_index, rope)));
-        }
-    });
-    let defect = || LoadError::Defect { what: "the thread that opens a GPU".to_owned() };
-    let result = |result: OnceLock<_>| result.into_inner().unwrap_or_else(|| Err(defect()));
-    opened.into_iter().map(result).collect()
+    let open = |&gpu_index: &usize| open_gpu(&driver, request, gpu_index, &rope);
+    in_parallel(load_plan.gpus.len(), &load_plan.gpus, open).into_iter().collect()
 }
 
 /// Combines the CPU and the GPUs into a [`DeviceSet`]; opens and tests the links between the GPUs.

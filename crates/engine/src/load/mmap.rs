@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use base::on_threads;
 use checkpoint::Inventory;
 use device::cpu::Cpu;
 use device::memory::{AccessPattern, FileMap};
@@ -94,12 +95,6 @@ fn touch(map: &FileMap, name: &str, threads: usize, watch: &Watch) -> Result<(),
             progress.advance(bytes as u64);
         }
     };
-    std::thread::scope(|scope| {
-        let touch_chunks = &touch_chunks;
-        for thread in 1..threads {
-            scope.spawn(move || touch_chunks(thread));
-        }
-        touch_chunks(0);
-    });
+    on_threads(threads, touch_chunks);
     if watch.canceled() { Err(LoadError::Canceled) } else { Ok(()) }
 }

@@ -1,7 +1,7 @@
 //! Parallel reads of tensors from the shards: directly into host memory, through a bounded buffer
 //! if the dtype is converted, or through pinned buffers to the GPUs.
 
-use base::unpoisoned;
+use base::{on_threads, unpoisoned};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -54,13 +54,7 @@ pub(crate) fn read(
 ) -> Result<LoadedTensors, LoadError> {
     let (regions, chunks) = divide(requests)?;
     let queue = ReadQueue::new(readers, chunks);
-    std::thread::scope(|scope| {
-        for thread in 1..readers.threads {
-            let queue = &queue;
-            scope.spawn(move || queue.run(thread));
-        }
-        queue.run(0);
-    });
+    on_threads(readers.threads, |thread| queue.run(thread));
     queue.result()?;
     finish(readers, requests, regions)
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use base::usable_cores;
 use checkpoint::Checkpoint;
 use device::cpu::KernelSet;
-use device::pool::usable_cores;
 use placement::{Plan, READERS_MAX};
 use watch::Watch;
 

@@ -7,12 +7,12 @@ use crate::checks::parameters_b;
 use crate::config::Config;
 use crate::error::ExperimentError;
 use crate::measures::MONITORING;
-use crate::parallel::in_parallel;
 use crate::run::experiment_record;
 use analysis::study::{
     Behavior, ObservedBin, ObservedCrash, ObservedRun, ObservedStudy, PathPoint, RunEnd,
     ShockCounts,
 };
+use base::{in_parallel, usable_cores};
 use results::{CrashRecord, ExperimentRecord, Provenance, RunRecord, StepOutline, Store};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ pub fn observed_study(store: &Store) -> Result<ObservedStudy, ExperimentError> {
         observed(&run, &study.factors).map(Some)
     };
     let (mut runs, mut unreadable, mut failed) = (Vec::new(), Vec::new(), 0);
-    for (folder, found) in folders.iter().zip(in_parallel(&folders, observe)) {
+    for (folder, found) in folders.iter().zip(in_parallel(usable_cores(), &folders, observe)) {
         match found {
             Ok(Some(run)) => runs.push(run),
             Ok(None) => failed += usize::from(!folder.failures()?.is_empty()),
@@ -56,7 +56,7 @@ pub fn simulated_study(config: &Config) -> Result<ObservedStudy, ExperimentError
     let runs = config.runs_by_name();
     check_scripted(config, &runs)?;
     let mut study = of_record(&experiment_record(config, &runs, Provenance::default()));
-    let played = in_parallel(&runs, |run| observed(&play(run)?, &study.factors));
+    let played = in_parallel(usable_cores(), &runs, |run| observed(&play(run)?, &study.factors));
     study.runs = played.into_iter().collect::<Result<_, _>>()?;
     Ok(study)
 }

@@ -6,10 +6,10 @@ use super::{
 };
 use crate::config::{Config, PlannedRun, scripted_info};
 use crate::error::{ConfigProblem, ExperimentError};
-use crate::parallel::in_parallel;
 use crate::run::episode::Episode;
 use crate::run::experiment_record;
 use crate::run::record::RunAccumulator;
+use base::{in_parallel, usable_cores};
 use results::{Provenance, Timing};
 use std::io::Write;
 use std::path::Path;
@@ -33,7 +33,8 @@ pub fn simulate(
     let runs = config.runs_by_name();
     check(config, options, &runs)?;
     let experiment = experiment_record(config, &runs, Provenance::default());
-    let mut played = runs.chunks(BATCH_RUNS).flat_map(|batch| in_parallel(batch, play));
+    let mut played =
+        runs.chunks(BATCH_RUNS).flat_map(|batch| in_parallel(usable_cores(), batch, play));
     let export = TableExport::new(&experiment, options);
     let to = TableOutput { out, out_name, format: options.format };
     export.write_table(options, to, &mut played)

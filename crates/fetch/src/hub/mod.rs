@@ -7,7 +7,7 @@ mod store;
 
 use crate::error::FetchError;
 use crate::request::{FetchRequest, FetchSource};
-use base::unpoisoned;
+use base::{on_threads, unpoisoned};
 use client::HubClient;
 use download::Download;
 use listing::RepoFile;
@@ -82,11 +82,6 @@ fn download_all(files: &[&RepoFile], to: &Destination, watch: &Watch) -> Result<
             }
         }
     };
-    std::thread::scope(|scope| {
-        let work = &work;
-        (1..STREAMS_MAX.min(files.len()))
-            .for_each(|stream| drop(scope.spawn(move || work(stream))));
-        work(0);
-    });
+    on_threads(STREAMS_MAX.min(files.len()), work);
     unpoisoned(failed.into_inner()).map_or(Ok(()), Err)
 }

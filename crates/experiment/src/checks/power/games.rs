@@ -4,9 +4,9 @@ use super::super::audit::world_values;
 use crate::config::{AgentPolicy, Cell, CellConfig, Config};
 use crate::error::ExperimentError;
 use crate::identity::{hash_of, world_seed};
-use crate::parallel::in_parallel_on;
 use crate::run::episode::Episode;
 use analysis::power::ExposurePath;
+use base::in_parallel;
 use std::collections::BTreeMap;
 
 /// Most worlds that are played with the same settings. Further worlds have the paths of the first
@@ -70,7 +70,7 @@ impl GameLibrary {
             }
         }
         let missing: Vec<GameToPlay> = missing.into_values().collect();
-        let played = in_parallel_on(threads, &missing, |game| game.play(lag));
+        let played = in_parallel(threads, &missing, |game| game.play(lag));
         for (game, played) in missing.into_iter().zip(played) {
             self.games.insert(game.key, played?);
         }

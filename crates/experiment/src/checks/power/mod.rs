@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::error::{ConfigProblem, ExperimentError};
 use analysis::power::{HazardAssumptions, PlantedHazard, PowerDesign, SchoenfeldCheck};
 use analysis::study::{AnalysisOptions, ObservedStudy};
+use base::usable_cores;
 use games::GameLibrary;
 use pilot::{LowestDose, PilotFindings};
 use plan::{design, refused};
@@ -137,8 +138,7 @@ pub fn power(
         .into());
     }
     let lag = AnalysisOptions::default().lag;
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = options.threads.unwrap_or_else(cores);
+    let threads = options.threads.unwrap_or_else(usable_cores);
     let findings = PilotFindings::new(pilot, options, lowest_dose(config), lag)?;
     let growth = findings.growth.as_ref();
     let mut games = GameLibrary::default();

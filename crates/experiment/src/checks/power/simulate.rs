@@ -3,10 +3,10 @@
 use crate::checks::estimate::{CostRates, estimate};
 use crate::config::Config;
 use crate::error::ExperimentError;
-use crate::parallel::in_parallel_on;
 use analysis::AnalysisError;
 use analysis::inference::{Proportion, wilson};
 use analysis::power::{DeclaredAnalysis, PlantedHazard, PowerDesign, PowerTally, StudySimulator};
+use base::in_parallel;
 use serde::Serialize;
 use std::ops::Range;
 
@@ -84,7 +84,7 @@ pub(super) fn tally(
         .map(|from| from..(from + BATCH).min(simulations))
         .collect();
     let mut sum = PowerTally::default();
-    for part in in_parallel_on(threads, &batches, |batch| simulator.simulate(seed, batch.clone())) {
+    for part in in_parallel(threads, &batches, |batch| simulator.simulate(seed, batch.clone())) {
         sum += part;
     }
     sum
