@@ -185,6 +185,12 @@ impl ModelConfig {
         self.moe.is_some() && self.is_sparse(layer)
     }
 
+    /// Whether a tensor is the weight or the bias of a router of experts.
+    pub fn is_router(&self, tensor: &str) -> bool {
+        let router = self.family.traits().expert_names.router;
+        self.moe.is_some() && tensor.rsplit('.').nth(1) == Some(router)
+    }
+
     /// Whether a layer has a mixture of experts.
     pub fn is_sparse(&self, layer: usize) -> bool {
         self.sparse_layers.get(layer).copied().unwrap_or(false)

@@ -115,13 +115,44 @@ fn rename(m: &Model, name: &str, to: &str) {
     });
 }
 
+/// Replaces the model by one with further settings.
+fn replace(m: &Model, settings: Value) {
+    let Value::Object(settings) = settings else { panic!("an object") };
+    m.config(|config| config.extend(settings));
+    let other = Model::of(&m.json("config.json"), 3);
+    fs::remove_dir_all(&m.folder).unwrap();
+    fs::rename(&other.folder, &m.folder).unwrap();
+}
+
 /// Replaces the model by one in block FP8, then edits its quantization settings.
 fn fp8(m: &Model, edit: impl FnOnce(&mut Value)) {
     let settings = json!({ "quant_method": "fp8", "weight_block_size": [128, 128] });
-    config(m, "quantization_config", settings);
-    let quantized = Model::of(&m.json("config.json"), 3);
-    fs::remove_dir_all(&m.folder).unwrap();
-    fs::rename(&quantized.folder, &m.folder).unwrap();
+    replace(m, json!({ "quantization_config": settings }));
+    m.config(|config| edit(&mut config["quantization_config"]));
+}
+
+/// Replaces the model by a Qwen3 with four experts in each layer.
+fn qwen3_moe(m: &Model) {
+    replace(
+        m,
+        json!({
+            "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "head_dim": 8,
+            "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16
+        }),
+    );
+}
+
+/// Replaces the model by a gpt-oss with four experts in MXFP4, then edits its quantization
+/// settings.
+fn gpt_oss(m: &Model, edit: impl FnOnce(&mut Value)) {
+    replace(
+        m,
+        json!({
+            "architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "head_dim": 8,
+            "intermediate_size": 32, "num_local_experts": 4, "num_experts_per_tok": 2,
+            "quantization_config": { "quant_method": "mxfp4" }
+        }),
+    );
     m.config(|config| edit(&mut config["quantization_config"]));
 }
 
@@ -342,6 +373,35 @@ const FAULTS: &[Fault] = &[
         config(m, "quantization_config", json!({ "quant_method": "fp8", "weight_block_size": [128, 128] }));
         add_tensor(m, SCALES, "F32", &[1, 1], 4);
     }, DefectKind::TensorUnexpected),
+    bad("an expert is missing", |m| {
+        qwen3_moe(m);
+        rename(m, "model.layers.1.mlp.experts.3.up_proj.weight", "model.layers.1.mlp.experts.9.up_proj.weight");
+    }, DefectKind::TensorMissing),
+    bad("a misshapen expert", |m| {
+        qwen3_moe(m);
+        change_entry(m, "model.layers.0.mlp.experts.2.down_proj.weight", |entry| entry["shape"] = json!([16, 32]));
+    }, DefectKind::ShapeMismatch),
+    bad("a misshapen router", |m| {
+        qwen3_moe(m);
+        change_entry(m, "model.layers.0.mlp.gate.weight", |entry| entry["shape"] = json!([32, 4]));
+    }, DefectKind::ShapeMismatch),
+    bad("experts one by one and in one tensor", |m| {
+        qwen3_moe(m);
+        add_tensor(m, "model.layers.1.mlp.experts.down_proj", "BF16", &[4, 32, 16], 4 * 32 * 16 * 2);
+    }, DefectKind::TensorUnexpected),
+    bad("more experts a token than experts", |m| {
+        qwen3_moe(m);
+        config(m, "num_experts_per_tok", json!(5));
+    }, DefectKind::ConfigValue),
+    bad("MXFP4 with scales of the wrong size", |m| {
+        gpt_oss(m, |_| ());
+        change_entry(m, "model.layers.0.mlp.experts.down_proj_scales", |entry| entry["shape"] = json!([4, 1, 32]));
+    }, DefectKind::ShapeMismatch),
+    bad("MXFP4 with an unknown setting", |m| gpt_oss(m, |settings| settings["block_size"] = json!(16)), DefectKind::Quantized),
+    bad("two quantizations", |m| {
+        gpt_oss(m, |_| ());
+        config(m, "compression_config", json!({ "quant_method": "fp8", "weight_block_size": [128, 128] }));
+    }, DefectKind::Quantized),
     bad("bitsandbytes", |m| config(m, "quantization_config", json!({ "load_in_8bit": true })), DefectKind::Quantized),
     bad("nf4", |m| config(m, "quantization_config", json!({ "quant_method": "bitsandbytes", "load_in_4bit": true })), DefectKind::Quantized),
     bad("GPTQ", |m| config(m, "quantization_config", json!({ "quant_method": "gptq", "bits": 4 })), DefectKind::Quantized),

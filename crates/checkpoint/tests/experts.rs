@@ -5,7 +5,7 @@ mod support;
 
 use checkpoint::{CheckpointError, DefectKind};
 use serde_json::{Value, json};
-use support::{Model, llama_config, read_shard, shard_bytes};
+use support::{Model, llama_config};
 
 fn with(class: &str, kind: &str, more: &Value) -> Value {
     let mut config = llama_config();
@@ -67,69 +67,6 @@ fn every_family_opens() {
         let checkpoint = Model::of(&config, 1).open().unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(checkpoint.config.moe.unwrap().experts, 4);
     }
-}
-
-#[test]
-fn a_missing_expert_is_named() {
-    let model = Model::of(&qwen3(), 1);
-    let name = "model.layers.1.mlp.experts.3.up_proj.weight";
-    model.header(&shard(&model), |header| {
-        let entry = header.remove(name).unwrap();
-        header.insert("model.layers.1.mlp.experts.9.up_proj.weight".into(), entry);
-    });
-    let (kind, text) = refused(&model);
-    assert_eq!(kind, DefectKind::TensorMissing);
-    contains(&text, &[name, "[16, 32]"]);
-}
-
-#[test]
-fn a_misshapen_expert_is_named_with_both_shapes() {
-    let model = Model::of(&qwen3(), 1);
-    let name = "model.layers.0.mlp.experts.2.down_proj.weight";
-    model.header(&shard(&model), |header| header[name]["shape"] = json!([16, 32]));
-    let (kind, text) = refused(&model);
-    assert_eq!(kind, DefectKind::ShapeMismatch);
-    contains(&text, &[name, "[32, 16]", "[16, 32]"]);
-}
-
-#[test]
-fn more_experts_of_a_token_than_experts_are_refused() {
-    let model = Model::of(&qwen3(), 1);
-    model.config(|config| _ = config.insert("num_experts_per_tok".into(), json!(5)));
-    let (kind, text) = refused(&model);
-    assert_eq!(kind, DefectKind::ConfigValue);
-    contains(&text, &["num_experts_per_tok", "at most 4", "5"]);
-}
-
-#[test]
-fn scales_of_the_wrong_size_are_refused() {
-    let model = Model::of(&gpt_oss(), 1);
-    let name = "model.layers.0.mlp.experts.down_proj_scales";
-    model.header(&shard(&model), |header| {
-        let shape = header[name]["shape"].clone();
-        assert_eq!(shape, json!([4, 32, 1]));
-        header[name]["shape"] = json!([4, 1, 32]);
-    });
-    let (kind, text) = refused(&model);
-    assert_eq!(kind, DefectKind::ShapeMismatch);
-    contains(&text, &[name, "[4, 32, 1]", "[4, 1, 32]"]);
-}
-
-#[test]
-fn experts_in_both_forms_are_refused() {
-    let model = Model::of(&qwen3(), 1);
-    let (header, mut data) = read_shard(&shard(&model));
-    let mut header = header.as_object().unwrap().clone();
-    let (first, bytes) = (data.len(), 4 * 32 * 16 * 2);
-    data.extend(vec![0; bytes]);
-    let fused =
-        json!({ "dtype": "BF16", "shape": [4, 32, 16], "data_offsets": [first, first + bytes] });
-    header.insert("model.layers.1.mlp.experts.down_proj".into(), fused);
-    let text = serde_json::to_string(&header).unwrap();
-    std::fs::write(shard(&model), shard_bytes(&text, &data)).unwrap();
-    let (kind, text) = refused(&model);
-    assert_eq!(kind, DefectKind::TensorUnexpected);
-    contains(&text, &["model.layers.1.mlp.experts.0.down_proj.weight", "once", "[32, 16]"]);
 }
 
 #[test]

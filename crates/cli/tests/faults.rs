@@ -5,6 +5,7 @@
 mod table;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -87,6 +88,24 @@ fn some_tokenizer(model: &Path) {
     std::fs::write(model.join("tokenizer.json"), "{}").expect("a file");
 }
 
+/// Writes `bytes` at byte `at` of a tensor.
+fn overwrite(model: &Path, tensor: &str, at: usize, bytes: &[u8]) {
+    for entry in std::fs::read_dir(model).expect("the checkpoint").flatten() {
+        let mut file = std::fs::read(entry.path()).expect("a file");
+        let Some(length) = file.first_chunk::<8>().map(|length| u64::from_le_bytes(*length)) else {
+            continue;
+        };
+        let header = file.get(8..8usize.saturating_add(length as usize));
+        let header: Option<Value> = header.and_then(|json| serde_json::from_slice(json).ok());
+        let first = header.and_then(|header| header[tensor]["data_offsets"][0].as_u64());
+        let Some(first) = first else { continue };
+        let at = 8 + (length + first) as usize + at;
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+        return std::fs::write(entry.path(), file).expect("a shard");
+    }
+    panic!("no {tensor} in {}", model.display());
+}
+
 #[rustfmt::skip]
 const FAULTS: &[InjectedFault] = &[
     fault("an intact checkpoint", LOAD, ""),
@@ -130,6 +149,11 @@ const FAULTS: &[InjectedFault] = &[
         let middle = bytes.len() / 2 / 2 * 2;
         bytes[middle..middle + 4096].fill(0xff);
         std::fs::write(model.join(SHARD), bytes).expect("a shard");
+    }),
+    on_a_copy("a router that is not finite", "load EXPERTS", "", |model| {
+        let name = "model.layers.0.mlp.gate.weight";
+        // Infinity in bf16.
+        overwrite(model, name, 3 * 2, &[0x80, 0x7f]);
     }),
     signalled("SIGTERM while headers are read", LOAD, "pread,model-00002,0,hang", "TERM"),
     signalled("SIGINT while headers are read", LOAD, "pread,model-00002,0,hang", "INT"),

@@ -70,8 +70,6 @@ impl Fill {
 
     /// Whether a tensor has random values.
     fn fills(self, config: &ModelConfig, tensor: &ExpectedTensor) -> bool {
-        let router = config.family.traits().expert_names.router;
-        let is_router = || tensor.name.rsplit('.').nth(1) == Some(router);
         let is_matrix = tensor.content == TensorContent::Weight && tensor.shape.len() > 1;
         let in_layers = tensor.name.starts_with("model.layers.");
         match self {
@@ -79,7 +77,7 @@ impl Fill {
             Fill::Random { .. } => true,
             Fill::RandomRoutes { .. } => {
                 tensor.content == TensorContent::NormWeight
-                    || (is_matrix && (!in_layers || is_router()))
+                    || (is_matrix && (!in_layers || config.is_router(&tensor.name)))
             }
         }
     }

@@ -4,6 +4,7 @@ use device::DeviceError;
 use device::cuda::CudaError;
 use error_kind::{ErrorKind, HasKind};
 
+use super::BadWeight;
 use crate::kv::KvError;
 use crate::models::{CompositionError, ForwardError};
 use crate::weights::{ShardError, WeightError};
@@ -52,13 +53,21 @@ pub enum LoadError {
     #[error("loaded, but the smoke test failed: {0}")]
     Smoke(#[from] ForwardError),
     #[error(
-        "loaded, but the smoke test failed: the logits after token {position} are not finite ({found}); the weights hold NaN or infinity"
+        "loaded, but the smoke test failed: the logits after token {position} are not finite ({found}); {}",
+        cause_of(weight.as_ref())
     )]
     NotFinite {
         position: usize,
-        /// The first NaN or infinity.
+        /// The first NaN or infinity of the logits.
         found: f32,
+        /// The first weight that is not finite; `None` if all weights stored as floats are, or if
+        /// none was searched.
+        weight: Option<BadWeight>,
     },
+    #[error(
+        "{0}; a router that is not finite chooses experts at random. Fetch the file again, or repair the weights"
+    )]
+    BadRouter(BadWeight),
     #[error(
         "loaded, but the smoke test is too slow: {tokens} tokens in {seconds:.1} s, limit {limit_s:.0} s; a step of 200 tokens would take {step_s:.0} s. Keep more layers in memory, or use --dtype int8"
     )]
@@ -76,6 +85,14 @@ pub enum LoadError {
     /// A thread of the load ended without a result.
     #[error("{what} ended unexpectedly; please report this")]
     Defect { what: String },
+}
+
+/// Why logits are not finite.
+fn cause_of(weight: Option<&BadWeight>) -> String {
+    match weight {
+        Some(bad) => format!("{bad}. Fetch the file again, or repair the weights"),
+        None => "the weights stored as floats are finite, so values overflow: use --dtype auto or f32, or the scales of quantized weights are damaged".to_owned(),
+    }
 }
 
 impl From<WeightError> for LoadError {
@@ -130,6 +147,7 @@ impl HasKind for LoadError {
             // An error of a GPU, such as a lost device, keeps its kind also if the smoke test finds
             // it.
             LoadError::Smoke(ForwardError::Device(DeviceError::Cuda(cause))) => cause.kind(),
+            LoadError::BadRouter(_) => ErrorKind::BadInput,
             LoadError::Smoke(_) | LoadError::NotFinite { .. } | LoadError::TooSlow { .. } => {
                 ErrorKind::WrongResult
             }

@@ -11,6 +11,7 @@ mod chunks;
 mod disk_stream;
 mod error;
 mod expert_cache;
+mod finite;
 mod gpus;
 mod mmap;
 mod plan;
@@ -41,6 +42,7 @@ use read::{GpuTargets, LoadedTensors, Readers};
 use tier_use::LoadedParts;
 
 pub use error::LoadError;
+pub use finite::BadWeight;
 pub use report::{GpuUse, LoadReport, SmokeTest, StageSeconds, TierUse};
 pub use request::LoadRequest;
 
@@ -67,6 +69,7 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
     let cpu = open_cpu(&request)?;
 
     let stage = stages.enter(Stage::Allocate)?;
+    finite::check_routers(&checkpoint.config, &checkpoint.inventory, watch)?;
     let gpus = gpus::open_gpus(&request, &load_plan)?;
     let devices = gpus::join_devices(cpu, gpus, &load_plan, watch)?;
     let memory = LoadMemory::allocate(&request, &load_plan, &mapped, &devices)?;
@@ -87,7 +90,8 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
 
     let stage = stages.enter(Stage::SmokeTest)?;
     let limit_s = request.smoke_limit_s;
-    let smoke_test = smoke_test::smoke_test(&model, &mut kv, &mut scratch, watch, limit_s)?;
+    let smoke_test = smoke_test::smoke_test(&model, &mut kv, &mut scratch, watch, limit_s)
+        .map_err(|error| with_bad_weight(error, &request))?;
     shards.recheck()?;
     stages.leave(Stage::SmokeTest, stage);
 
@@ -117,6 +121,18 @@ pub fn load(request: LoadRequest) -> Result<Loaded, LoadError> {
         expert_cache: model.expert_cache().and_then(|cache| cache.report()),
     };
     Ok(Loaded { model, kv, scratch, report })
+}
+
+/// Adds to [`LoadError::NotFinite`] the weight that causes it, if the search finds one.
+fn with_bad_weight(error: LoadError, request: &LoadRequest) -> LoadError {
+    let LoadError::NotFinite { position, found, .. } = error else { return error };
+    let inventory = &request.checkpoint.inventory;
+    let tensors = inventory.tensors.iter();
+    match finite::first_bad_weight(inventory, tensors, Stage::SmokeTest, request.watch) {
+        Ok(weight) => LoadError::NotFinite { position, found, weight },
+        // A file that can no longer be read, or an interruption.
+        Err(error) => error,
+    }
 }
 
 /// Enters and leaves stages, and records their durations.

@@ -105,7 +105,7 @@ impl SmokeTestRun<'_> {
         let row = logits.row(0);
         let position = first_position + tokens.len() - 1;
         if let Some(&found) = row.iter().find(|value| !value.is_finite()) {
-            return Err(LoadError::NotFinite { position, found });
+            return Err(LoadError::NotFinite { position, found, weight: None });
         }
         let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
         Ok(best.map_or(0, |(id, _)| id as u32))
