@@ -74,10 +74,15 @@ impl ForwardError {
     }
 
     /// Whether every later pass would fail too: a GPU that is lost or hangs does not recover within
-    /// this process.
+    /// this process, nor does a file of the disk tier that was truncated or replaced.
     pub fn is_final(&self) -> bool {
-        let ForwardError::Device(DeviceError::Cuda(cause)) = self else { return false };
-        matches!(cause, CudaError::Lost { .. } | CudaError::Timeout { .. })
+        match self {
+            ForwardError::Device(DeviceError::Cuda(cause)) => {
+                matches!(cause, CudaError::Lost { .. } | CudaError::Timeout { .. })
+            }
+            ForwardError::Disk { kind, .. } => *kind == ErrorKind::BadInput,
+            _ => false,
+        }
     }
 }
 
@@ -108,5 +113,21 @@ impl HasKind for ForwardError {
             ForwardError::Disk { kind, .. } => *kind,
             ForwardError::DiskTimeout { .. } => ErrorKind::Timeout,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ForwardError;
+    use crate::weights::ShardError;
+
+    #[test]
+    fn a_replaced_file_ends_the_engine_and_a_failed_read_does_not() {
+        let path = std::path::PathBuf::from("model.safetensors");
+        let (expected, found) = ("inode 1".to_owned(), "inode 2".to_owned());
+        let replaced = ShardError::Replaced { path: path.clone(), expected, found };
+        assert!(ForwardError::disk(replaced).is_final());
+        let failed = ShardError::io(&path, "read of w", 0, std::io::Error::other("EIO"));
+        assert!(!ForwardError::disk(failed).is_final());
     }
 }
