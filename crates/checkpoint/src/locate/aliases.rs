@@ -1,7 +1,7 @@
 //! Short names for the models of the study.
 
 /// Pairs of alias and hub name, in the order of the help text.
-pub const ALIASES: [(&str, &str); 20] = [
+pub const ALIASES: [(&str, &str); 22] = [
     ("smollm2-135m-instruct", "HuggingFaceTB/SmolLM2-135M-Instruct"),
     ("smollm2-135m", "HuggingFaceTB/SmolLM2-135M-Instruct"),
     ("smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct"),
@@ -17,8 +17,10 @@ pub const ALIASES: [(&str, &str); 20] = [
     ("qwen2.5-72b-instruct", "Qwen/Qwen2.5-72B-Instruct"),
     ("qwen3-32b", "Qwen/Qwen3-32B"),
     ("qwen3-30b-a3b", "Qwen/Qwen3-30B-A3B"),
+    ("qwen3-30b-a3b-instruct-2507", "Qwen/Qwen3-30B-A3B-Instruct-2507"),
     ("olmo-2-13b", "allenai/OLMo-2-1124-13B-Instruct"),
     ("gpt-oss-20b", "openai/gpt-oss-20b"),
+    ("gpt-oss-120b", "openai/gpt-oss-120b"),
     ("phi-2", "microsoft/phi-2"),
     ("phi-3-mini", "microsoft/Phi-3-mini-4k-instruct"),
     ("phi-3-mini-4k-instruct", "microsoft/Phi-3-mini-4k-instruct"),
