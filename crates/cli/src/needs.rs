@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::machine;
 use crate::machine_fit::{self, MachineFit};
 use crate::provider::thinking_marks;
+use crate::session;
 use checkpoint::{Checkpoint, SearchPaths};
 use error_kind::ErrorKind;
 use experiment::slurm::{Site, TaskResources};
@@ -12,7 +13,16 @@ use experiment::{Config, ModelSettings};
 use placement::{Machine, bytes_text};
 use serde::Serialize;
 use std::path::Path;
-use text::{ChatTemplate, Tokenizer};
+
+/// Where the shape of a model without valid files is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShapeSource {
+    /// The published configuration, by the model's name.
+    Published,
+    /// The name is not known, so the model is not planned.
+    Unknown,
+}
 
 /// A model that an experiment needs, in a cache or on a server.
 #[derive(Debug, Serialize)]
@@ -25,7 +35,10 @@ pub struct Need {
     pub fit: TaskResources,
     /// Whether the model's files are there and valid, or its server's key is set.
     pub available: bool,
-    /// Where the model fits; also for a model that is absent, if its shape is known.
+    /// Where the shape in `machines` is from; `None`: from the model's files, or there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shape: Option<ShapeSource>,
+    /// Where the model fits; also for a model without valid files, if its shape is known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub machines: Vec<MachineFit>,
     /// What is missing and how to provide it; `None` if the model can be used.
@@ -58,12 +71,18 @@ pub fn needs_with_machines(
     for name in config.model_names() {
         let (mut need, found) = need(config, name, jobs, site, &search);
         let on_server = config.model_settings(&need.model, jobs).server.is_some();
-        // A model that is absent has its published shape.
-        let shape = match found {
-            None if !on_server => checkpoint::preset_checkpoint(&need.model)?,
-            found => found,
+        let planned = match found {
+            Some(checkpoint) => Some(checkpoint),
+            None if on_server => None,
+            None => {
+                let published = checkpoint::preset_checkpoint(&need.model)?;
+                let known = published.is_some();
+                need.shape =
+                    Some(if known { ShapeSource::Published } else { ShapeSource::Unknown });
+                published
+            }
         };
-        if let Some(checkpoint) = shape {
+        if let Some(checkpoint) = planned {
             let here = ("this machine".to_owned(), machine::probed(&checkpoint)?);
             for (label, machine) in std::iter::once(&here).chain(files) {
                 let fit = MachineFit::of(config, &need.model, &checkpoint, jobs, label, machine);
@@ -116,6 +135,7 @@ fn need(
         place: None,
         fit: TaskResources::default(),
         available: false,
+        shape: None,
         machines: Vec::new(),
         problem: None,
         kind: ErrorKind::Bug,
@@ -136,14 +156,23 @@ fn check(
     site: &Site,
     search: &SearchPaths,
 ) -> Result<(), Failure> {
-    if let Some(server) = config.model_settings(&need.model, jobs).server {
+    let settings = config.model_settings(&need.model, jobs);
+    if let Some(server) = settings.server {
         need.place = Some(server.base_url);
         check_key(&server.api_key_env)?;
         need.available = true;
         return Ok(());
     }
-    let settings = config.model_settings(&need.model, jobs);
-    let checkpoint = found.insert(find(need, &settings, site, search)?);
+    let path = checkpoint::locate(&need.model, search);
+    let path = path.map_err(|error| with_remedy(&need.model, site, error.into()))?;
+    need.place = Some(path.display().to_string());
+    let opened = Checkpoint::open(&path);
+    let checkpoint =
+        found.insert(opened.map_err(|error| with_remedy(&need.model, site, error.into()))?);
+    check_text(&settings, checkpoint).map_err(|failure| match failure.kind {
+        ErrorKind::NotFound => with_remedy(&need.model, site, failure),
+        _ => failure,
+    })?;
     need.available = true;
     let machine = match &site.machine {
         Some(file) => machine::described(Path::new(file))?,
@@ -153,43 +182,24 @@ fn check(
     Ok(())
 }
 
-/// Finds a model in the caches and checks its headers, tokenizer and chat template, and that it
-/// thinks if a cell does.
-fn find(
-    need: &mut Need,
-    settings: &ModelSettings,
-    site: &Site,
-    search: &SearchPaths,
-) -> Result<Checkpoint, Failure> {
-    let model = need.model.clone();
-    let with_remedy = |failure: Failure| {
-        // Fetching a model again does not open a closed cache, and a folder is not on the hub.
-        if failure.kind == ErrorKind::Io || Path::new(&model).exists() {
-            return failure;
-        }
-        let home = site.hf_home.as_ref().map_or(String::new(), |home| format!("HF_HOME={home} "));
-        let remedy = format!("On a machine with internet: {home}vendomini fetch {model}");
-        Failure::new(
-            failure.kind,
-            format!("{}. {remedy}", failure.text.trim_end_matches(['.', '\n'])),
-        )
-    };
-    let path = checkpoint::locate(&model, search).map_err(|e| with_remedy(e.into()))?;
-    need.place = Some(path.display().to_string());
-    let checkpoint = Checkpoint::open(&path).map_err(|e| with_remedy(e.into()))?;
-    let missing = |what: &str| {
-        let text = format!("{}: expected a {what}, found none", path.display());
-        with_remedy(Failure::new(ErrorKind::NotFound, text))
-    };
-    let tokenizer = Tokenizer::from_checkpoint(&checkpoint)?.ok_or_else(|| missing("tokenizer"))?;
-    let template = match &settings.chat_template {
-        Some(file) => ChatTemplate::from_file(Path::new(file), &checkpoint)?,
-        None => {
-            ChatTemplate::from_checkpoint(&checkpoint)?.ok_or_else(|| missing("chat template"))?
-        }
-    };
-    thinking_marks(settings, &template, &tokenizer)?;
-    Ok(checkpoint)
+/// Checks a model's tokenizer and chat template, and that it thinks if a cell does.
+fn check_text(settings: &ModelSettings, checkpoint: &Checkpoint) -> Result<(), Failure> {
+    let tokenizer = session::tokenizer(checkpoint)?;
+    let file = settings.chat_template.as_deref().map(Path::new);
+    let template = session::template(checkpoint, file)?;
+    thinking_marks(settings, &template, &tokenizer).map(drop)
+}
+
+/// `failure` with the command that fetches the model.
+fn with_remedy(model: &str, site: &Site, failure: Failure) -> Failure {
+    // Fetching a model again does not open a closed cache, and a folder is not on the hub.
+    if failure.kind == ErrorKind::Io || Path::new(model).exists() {
+        return failure;
+    }
+    let home = site.hf_home.as_ref().map_or(String::new(), |home| format!("HF_HOME={home} "));
+    let remedy = format!("On a machine with internet: {home}vendomini fetch {model}");
+    let text = failure.text.trim_end_matches(['.', '\n']);
+    Failure::new(failure.kind, format!("{text}. {remedy}"))
 }
 
 fn check_key(variable: &str) -> Result<(), Failure> {

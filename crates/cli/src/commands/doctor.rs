@@ -5,7 +5,7 @@ use crate::args::DoctorArgs;
 use crate::failure::Failure;
 use crate::gpus::{GpusSeen, gpus_seen};
 use crate::machine;
-use crate::needs::{self, Need};
+use crate::needs::{self, Need, ShapeSource};
 use crate::output;
 use checkpoint::{Checkpoint, SearchPaths};
 use device::cpu::KernelSet;
@@ -209,8 +209,15 @@ fn print_needs(needs: Option<&[Need]>) -> Result<(), Failure> {
     for need in needs.into_iter().flatten() {
         let label = if need.problem.is_some() { "problem" } else { "needs" };
         output::line(&format!("{label:13} {need}"))?;
-        if !need.available && !need.machines.is_empty() {
-            output::line("  absent      planned below from its published shape")?;
+        let found = if need.place.is_some() { "damaged" } else { "absent" };
+        match need.shape {
+            Some(ShapeSource::Published) => {
+                output::line(&format!("  {found:11} planned below from its published shape"))?;
+            }
+            Some(ShapeSource::Unknown) => output::line(&format!(
+                "  {found:11} not planned: vendomini does not know the shape of this model"
+            ))?,
+            None => {}
         }
         for fit in &need.machines {
             output::line(&format!("  {fit}"))?;
