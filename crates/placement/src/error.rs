@@ -6,11 +6,11 @@ use error_kind::{ErrorKind, HasKind};
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PlanError {
     /// A machine file that cannot be parsed.
-    #[error("machine file {file}, line {line}: {why}")]
+    #[error("machine file {file}{}: {why}", line.map_or(String::new(), |at| format!(", line {at}")))]
     MachineFile {
         file: String,
-        /// Line number, starting at 1; 0 if the error concerns the file as a whole.
-        line: u64,
+        /// Line number, starting at 1; `None` if the error concerns the file as a whole.
+        line: Option<u64>,
         why: String,
     },
     /// A part of `--max-memory` that cannot be parsed.

@@ -146,7 +146,7 @@ fn in_memory(problem: &Problem, left: &[GpuFree], index: usize, mode: &DeviceMap
         },
         None => Reason {
             alternative: below,
-            ..plain("there is no GPU; host memory has room".to_owned())
+            ..plain("no GPU can be used; host memory has room".to_owned())
         },
         Some(full) if full.short_bytes == 0 => {
             let text = format!("there is room on {}, but not in this order of modules", full.tier);

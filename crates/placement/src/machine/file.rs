@@ -11,7 +11,9 @@
 use super::Machine;
 use crate::{ByteSize, PlanError};
 use base::closest_word;
+use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
+use std::fmt;
 
 impl Machine {
     /// Parses the text of a machine file; `file` is its name, for messages.
@@ -21,12 +23,9 @@ impl Machine {
     /// the most similar valid key.
     pub fn from_yaml(file: &str, text: &str) -> Result<Machine, PlanError> {
         let mut machine: Machine =
-            serde_saphyr::from_str(text).map_err(|error| refused(file, &error))?;
-        machine.check().map_err(|why| PlanError::MachineFile {
-            file: file.to_owned(),
-            line: 0,
-            why,
-        })?;
+            serde_saphyr::from_str(text).map_err(|error| refused(file, text, &error))?;
+        let whole = |why| PlanError::MachineFile { file: file.to_owned(), line: None, why };
+        machine.check().map_err(whole)?;
         machine.described = true;
         if machine.name.is_empty() {
             file.clone_into(&mut machine.name);
@@ -56,32 +55,74 @@ impl Machine {
     }
 }
 
-fn refused(file: &str, error: &serde_saphyr::Error) -> PlanError {
-    let line = error.location().map_or(0, |location| location.line());
+fn refused(file: &str, text: &str, error: &serde_saphyr::Error) -> PlanError {
+    use serde_saphyr::Error;
+    let line = error.location().map(|location| location.line());
     let why = match error.without_snippet() {
-        serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
+        Error::Eof { .. } if text.trim().is_empty() => {
+            "expected the keys gpus, host and disk, found an empty file".to_owned()
+        }
+        Error::SerdeUnknownField { field, expected, .. } => {
             let hint = closest_word(field, expected.iter().copied());
             let hint = hint.map_or_else(String::new, |key| format!(" Did you mean {key}?"));
             format!("unknown key {field}.{hint} The keys here are {}", expected.join(", "))
         }
-        serde_saphyr::Error::SerdeMissingField { field, .. } => {
-            format!("the key {field} is missing")
+        Error::SerdeMissingField { field, .. } => format!("the key {field} is missing"),
+        Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key {key} occurs twice"),
+        Error::Unexpected { expected: "mapping start", .. } => {
+            "expected a mapping, such as {memory: 128GiB}".to_owned()
         }
-        other => other.to_string(),
+        Error::Unexpected { expected: "sequence start", .. } => {
+            "expected a list, such as [{name: A100-80GB, memory: 79.25GiB}]".to_owned()
+        }
+        Error::InvalidScalar { ty, .. } => format!(
+            "expected {}",
+            match *ty {
+                "boolean" => "true or false",
+                _ => "a whole number, 0 or more",
+            }
+        ),
+        other => {
+            let text = other.to_string();
+            // The line is known apart from the text.
+            text.rsplit_once(" at line ").map_or_else(|| text.clone(), |(why, _)| why.to_owned())
+        }
     };
     PlanError::MachineFile { file: file.to_owned(), line, why }
 }
 
 /// A number of bytes, or text with a unit.
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum NumberOrText {
     Number(u64),
     Text(String),
 }
 
+impl<'de> Deserialize<'de> for NumberOrText {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct OfNumberOrText;
+
+        impl Visitor<'_> for OfNumberOrText {
+            type Value = NumberOrText;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a size such as 71GiB, 1.5TB or 4096")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<NumberOrText, E> {
+                Ok(NumberOrText::Number(number))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<NumberOrText, E> {
+                Ok(NumberOrText::Text(text.to_owned()))
+            }
+        }
+
+        from.deserialize_any(OfNumberOrText)
+    }
+}
+
 impl NumberOrText {
-    fn bytes<E: serde::de::Error>(self) -> Result<u64, E> {
+    fn bytes<E: Error>(self) -> Result<u64, E> {
         match self {
             NumberOrText::Number(bytes) => Ok(bytes),
             NumberOrText::Text(text) => {
@@ -91,7 +132,7 @@ impl NumberOrText {
     }
 
     /// Parses a rate such as `2GB/s`; the `/s` is optional.
-    fn bytes_per_s<E: serde::de::Error>(self) -> Result<u64, E> {
+    fn bytes_per_s<E: Error>(self) -> Result<u64, E> {
         let NumberOrText::Text(text) = &self else { return self.bytes() };
         let size = text.trim().strip_suffix("/s").unwrap_or(text.trim());
         let wrong =
@@ -134,6 +175,14 @@ mod tests {
     #[test]
     fn mistakes_name_line_and_key() {
         for (text, line, words) in [
+            ("", 1, "found an empty file"),
+            ("host: [1]", 1, "expected a mapping"),
+            ("gpus: 3\nhost: {memory: 1GiB}", 1, "expected a list"),
+            ("gpus: [{name: x, memory: -1}]\nhost: {memory: 1GiB}\n", 1, "a size such as 71GiB"),
+            ("host: {memory: {}}\n", 1, "a size such as 71GiB"),
+            ("host: {memory: 1GiB, cores: 1.5}\n", 1, "expected a whole number"),
+            ("host: {memory: 1GiB}\ndisk: {network: maybe}\n", 2, "expected true or false"),
+            ("host: {memory: 1GiB, memory: 1GiB}\n", 1, "memory occurs twice"),
             ("gpus: []\nhost:\n  memroy: 1GiB\n", 3, "Did you mean memory?"),
             ("hosts: {memory: 1GiB}\n", 1, "Did you mean host?"),
             ("gpus: []\n", 1, "host is missing"),
@@ -146,7 +195,9 @@ mod tests {
         ] {
             let error = Machine::from_yaml("m.yaml", text).unwrap_err();
             let PlanError::MachineFile { line: found, why, .. } = &error else { panic!("{error}") };
-            assert_eq!(*found, line, "{text}: {why}");
+            assert_eq!(found.unwrap_or(0), line, "{text}: {why}");
+            assert!(!error.to_string().contains("line 0"), "{error}");
+            assert!(!why.contains(" at line "), "{text}: {why}");
             assert!(why.contains(words), "{text}: {why}");
             assert_eq!(error.kind(), ErrorKind::Usage);
         }
