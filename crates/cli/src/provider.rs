@@ -4,7 +4,7 @@ use crate::args::{BringUpArgs, PlacementArgs, TimeArgs};
 use crate::failure::Failure;
 use crate::load_text;
 use crate::model_cache;
-use crate::session::{self, Session};
+use crate::session::{self, Session, TextNeed};
 use checkpoint::{Checkpoint, SearchPaths};
 use device::cpu::{KernelSet, provenance};
 use engine::grammar::Constraint;
@@ -111,8 +111,12 @@ impl ProviderFactory for Engines<'_> {
         let checkpoint = self.checkpoint(&model.name).map_err(other)?;
         args.placement.context =
             Some(checkpoint.config.max_positions.min(model.context_length as usize));
-        let mut session = session::bring_up(&args, self.watch).map_err(other)?;
         let template = self.chat_template(model);
+        let need = match template {
+            Some(_) => TextNeed::Tokenizer,
+            None => TextNeed::ChatTemplate,
+        };
+        let mut session = session::bring_up(&args, need, self.watch).map_err(other)?;
         session.replace_template(template.as_deref()).map_err(other)?;
         self.watch.figures(|figures| figures.tiers = tier_figures(&session));
         let provider = EngineProvider::new(session, model, template.as_deref(), self.watch);

@@ -127,14 +127,32 @@ fn find_rung(
     Ok(ladder)
 }
 
+/// What a command needs to process text, which is checked before weights are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TextNeed {
+    /// Token ids are enough.
+    Nothing,
+    Tokenizer,
+    /// The tokenizer, and the checkpoint's own chat template.
+    ChatTemplate,
+}
+
 /// Loads a model and runs its smoke test. If memory runs out although the plan fitted, the next
 /// rung is planned from the memory that is free at that time.
 ///
 /// # Errors
-/// The error of the step that failed: finding, planning or loading the model.
-pub fn bring_up(args: &BringUpArgs, watch: &Watch) -> Result<Session, Failure> {
+/// The error of the step that failed: finding, planning or loading the model; `NotFound`,
+/// `BadInput` or `Io` if it lacks what `need` says.
+pub fn bring_up(args: &BringUpArgs, need: TextNeed, watch: &Watch) -> Result<Session, Failure> {
     let started = Instant::now();
     let checkpoint = open(&args.placement.model, watch)?;
+    let processing = (need > TextNeed::Nothing).then(|| text_processing(&checkpoint, watch));
+    if let Some((tokenizer, template)) = &processing {
+        tokenizer.as_ref().map_err(Clone::clone)?;
+        if need == TextNeed::ChatTemplate {
+            template.as_ref().map_err(Clone::clone)?;
+        }
+    }
     let (ladder, loaded, planned_resident_bytes) = load_with_fallbacks(args, &checkpoint, watch)?;
     watch.note(format!("load returned after {:.2} s", started.elapsed().as_secs_f64()));
     let note = |level| move |line: String| watch.note_at(level, line);
@@ -144,7 +162,7 @@ pub fn bring_up(args: &BringUpArgs, watch: &Watch) -> Result<Session, Failure> {
     watch.verbose(format!(
         "peak memory {peak_resident_bytes} bytes, {planned_resident_bytes} planned"
     ));
-    let (tokenizer, template) = text_processing(&checkpoint, watch);
+    let (tokenizer, template) = processing.unwrap_or_else(|| text_processing(&checkpoint, watch));
     Ok(Session {
         checkpoint,
         ladder,

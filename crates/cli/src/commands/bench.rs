@@ -5,12 +5,12 @@ use crate::args::BenchArgs;
 use crate::failure::Failure;
 use crate::load_text;
 use crate::output;
-use crate::session;
+use crate::session::{self, TextNeed};
 use engine::bench::{
     BenchOptions, BenchReport, SpeedFigure, StepsOptions, StepsReport, bench, bench_steps,
 };
 use error_kind::ErrorKind;
-use placement::short_text;
+use placement::{Tier, short_text};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use watch::{Stage, Watch};
@@ -31,6 +31,9 @@ struct BenchDocument {
     /// Seconds from the plan to the loaded model, without the smoke test.
     load_s: f64,
     load_bytes_per_s: f64,
+    /// Bytes of weights that stay on disk, which the limits do not count.
+    #[serde(default)]
+    on_disk_bytes: u64,
     #[serde(flatten)]
     report: BenchReport,
     /// The result of `--steps`; `None` without that option.
@@ -73,7 +76,7 @@ pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
     placement.context = placement.context.or(Some(tokens));
     placement.concurrency =
         placement.concurrency.max(args.batches.iter().copied().max().unwrap_or(1));
-    let mut session = session::bring_up(&args.bring_up, watch)?;
+    let mut session = session::bring_up(&args.bring_up, TextNeed::Nothing, watch)?;
     let _stage = watch.enter(Stage::Bench);
     let options = BenchOptions {
         prompt_tokens: args.prompt_tokens,
@@ -86,6 +89,9 @@ pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
     let load = &session.loaded.report;
     let load_s =
         load.stages.iter().filter(|s| s.stage != Stage::SmokeTest).map(|s| s.seconds).sum();
+    let on_disk = load.tiers.iter().filter(|tier| tier.tier == Tier::Disk);
+    let on_disk_bytes: u64 = on_disk.map(|tier| tier.weights_bytes).sum();
+    let loaded_bytes = session.checkpoint.inventory.weights_bytes() - on_disk_bytes;
     let host =
         std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
     let mut document = BenchDocument {
@@ -98,7 +104,8 @@ pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
         threads: load.threads,
         host,
         load_s,
-        load_bytes_per_s: session.checkpoint.inventory.weights_bytes() as f64 / load_s,
+        load_bytes_per_s: loaded_bytes as f64 / load_s,
+        on_disk_bytes,
         compared: earlier.iter().flat_map(|earlier| compare(&earlier.report, &report)).collect(),
         report,
         steps: None,
@@ -186,6 +193,12 @@ fn print(d: &BenchDocument) -> Result<(), Failure> {
             let bytes = short_text(cache.used_bytes);
             output::line(&format!("  {}", load_text::expert_cache_line(cache, bytes)))?;
         }
+    }
+    if d.on_disk_bytes > 0 {
+        output::line(&format!(
+            "{} of the weights are on disk; the limits are those of memory and arithmetic",
+            short_text(d.on_disk_bytes)
+        ))?;
     }
     output::line(&format!("TTFT {:.3} s, TPOT {:.2} ms", r.ttft_s, 1e3 * r.tpot_s))?;
     if let Some(steps) = &d.steps {

@@ -3,7 +3,7 @@
 use crate::args::GenerateArgs;
 use crate::failure::Failure;
 use crate::output;
-use crate::session::{self, Session};
+use crate::session::{self, Session, TextNeed};
 use engine::grammar::{Constraint, GrammarSettings};
 use engine::sampling::SamplingParams;
 use engine::{
@@ -45,7 +45,11 @@ struct ConstrainedDecoding {
 
 pub fn run(args: &GenerateArgs, watch: &Watch) -> Result<u8, Failure> {
     let schema = args.json_schema.as_deref().map(read_schema).transpose()?;
-    let mut session = session::bring_up(&args.bring_up, watch)?;
+    let need = match args.chat && args.chat_template.is_none() {
+        true => TextNeed::ChatTemplate,
+        false => TextNeed::Tokenizer,
+    };
+    let mut session = session::bring_up(&args.bring_up, need, watch)?;
     session.replace_template(args.chat_template.as_deref())?;
     let request = request(args, &session, schema)?;
     let tokenizer = session.tokenizer()?.clone();

@@ -3,7 +3,7 @@
 use crate::args::LoadArgs;
 use crate::failure::Failure;
 use crate::output;
-use crate::session;
+use crate::session::{self, TextNeed};
 use engine::LoadReport;
 use placement::{Rung, RungOutcome};
 use serde::Serialize;
@@ -24,7 +24,7 @@ struct LoadDocument<'a> {
 }
 
 pub fn run(args: &LoadArgs, watch: &Watch) -> Result<u8, Failure> {
-    let session = session::bring_up(&args.bring_up, watch)?;
+    let session = session::bring_up(&args.bring_up, TextNeed::Nothing, watch)?;
     if args.json {
         output::json(&LoadDocument {
             model: session.checkpoint.root.display().to_string(),

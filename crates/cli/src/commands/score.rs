@@ -3,12 +3,13 @@
 use crate::args::ScoreArgs;
 use crate::failure::Failure;
 use crate::output;
-use crate::session;
+use crate::session::{self, TextNeed};
 use watch::{Stage, Watch};
 
 pub fn run(args: &ScoreArgs, watch: &Watch) -> Result<u8, Failure> {
     let typed = args.tokens.as_deref().map(parse_ids).transpose()?;
-    let mut session = session::bring_up(&args.bring_up, watch)?;
+    let need = if typed.is_some() { TextNeed::Nothing } else { TextNeed::Tokenizer };
+    let mut session = session::bring_up(&args.bring_up, need, watch)?;
     let tokens = match (typed, &args.prompt) {
         (Some(tokens), _) => tokens,
         (None, Some(text)) => session.tokenizer()?.encode(text, true)?,

@@ -3,7 +3,7 @@
 use crate::args::ServeArgs;
 use crate::failure::Failure;
 use crate::output;
-use crate::session::{self, Session};
+use crate::session::{self, Session, TextNeed};
 use device::cpu::provenance;
 use engine::{Engine, EngineOptions};
 use placement::ByteSize;
@@ -18,7 +18,7 @@ pub fn run(args: &ServeArgs, watch: &Watch) -> Result<u8, Failure> {
     // minutes.
     let server = Server::bind(options(args)?)?;
     let address = server.address()?;
-    let mut session = session::bring_up(&args.bring_up, watch)?;
+    let mut session = session::bring_up(&args.bring_up, TextNeed::Tokenizer, watch)?;
     session.replace_template(args.chat_template.as_deref())?;
     let model = served_model(args, session, watch)?;
     let _stage = watch.enter(Stage::Serve);
