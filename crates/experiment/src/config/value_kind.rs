@@ -174,6 +174,9 @@ fn whole_number(value: &Value) -> Option<i64> {
     value.as_i64().or_else(from_float)
 }
 
+/// Bytes of JSON of a mapping that messages show.
+const DESCRIBED_MAX: usize = 60;
+
 /// A value and its type, for error messages.
 pub(crate) fn describe(value: &Value) -> String {
     match value {
@@ -182,6 +185,9 @@ pub(crate) fn describe(value: &Value) -> String {
         Value::Number(number) => format!("the number {number}"),
         Value::String(text) => format!("the text {text:?}"),
         Value::Array(items) => format!("a list of {}", items.len()),
-        Value::Object(_) => "a mapping".into(),
+        Value::Object(_) => match value.to_string() {
+            text if text.len() <= DESCRIBED_MAX => format!("the mapping {text}"),
+            _ => "a mapping".into(),
+        },
     }
 }
