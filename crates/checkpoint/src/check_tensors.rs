@@ -120,8 +120,11 @@ fn missing(
         tensor.shape,
         inventory.shards.len()
     );
-    let found =
-        format!("{} tensors without it; {absent} are missing in all", inventory.tensors.len());
+    let mut found = format!("{} tensors without it", inventory.tensors.len());
+    // Scales are not among the required tensors.
+    if absent > 0 {
+        found += &format!("; {absent} are missing in all");
+    }
     let defect =
         Defect::new(DefectKind::TensorMissing, root, expected_here, found).tensor(&tensor.name);
     let tied_head = tensor.name == "lm_head.weight" && absent == 1;
