@@ -156,9 +156,8 @@ fn a_malformed_template_stops_only_what_needs_it() {
     assert_code(&model.run_with_stdin("template", &arguments, conversation), 0, "");
 }
 
-/// Runs a study of one step on the model; returns the identity of its run and the number of prompt
-/// tokens.
-fn study(model: &Model, name: &str, more: &[&str]) -> (String, u64) {
+/// Runs a study of one step on the model; returns its row.
+fn study(model: &Model, name: &str, more: &[&str]) -> Value {
     let folder = model.0.path().display();
     let config = model.write(
         "study.yaml",
@@ -178,6 +177,7 @@ fn study(model: &Model, name: &str, more: &[&str]) -> (String, u64) {
             &out.display().to_string(),
             "--table",
             "steps",
+            "--with-text",
             "--out",
             &table_name,
         ]),
@@ -185,26 +185,69 @@ fn study(model: &Model, name: &str, more: &[&str]) -> (String, u64) {
         "",
     );
     let table = std::fs::read_to_string(&table).expect("a table");
-    let row: Value = serde_json::from_str(table.lines().next().expect("a row")).expect("JSON");
-    let text = |name: &str| row[name].as_str().expect("a text").to_owned();
-    (text("run_id"), row["prompt_tokens"].as_u64().expect("a number"))
+    serde_json::from_str(table.lines().next().expect("a row")).expect("JSON")
+}
+
+/// The model with a context that holds the experiment's prompts.
+fn with_long_context() -> Model {
+    let model = Model::new();
+    let config = std::fs::read(model.file("config.json")).expect("a file");
+    let mut config: Value = serde_json::from_slice(&config).expect("JSON");
+    config["max_position_embeddings"] = json!(30_000);
+    model.write("config.json", &config.to_string());
+    model
+}
+
+/// Thinking is limited to its budget, counted and stored apart from the answer, and changes the
+/// prompt; the answer follows the schema.
+#[test]
+fn a_study_of_a_model_that_thinks() {
+    let model = with_long_context();
+    let template = format!(
+        "{TEMPLATE}{{% if add_generation_prompt %}}<think>{{% if enable_thinking is defined and not enable_thinking %}}</think>{{% endif %}}{{% endif %}}"
+    );
+    model.write("chat_template.jinja", &template);
+    // Two codes that no prompt holds become the marks.
+    let mut tokenizer = tokenizer();
+    for (code, mark) in [(1, "<think>"), (2, "</think>")] {
+        let vocab = tokenizer["model"]["vocab"].as_object_mut().expect("a map");
+        vocab.retain(|_, id| *id != code);
+        vocab.insert(mark.to_owned(), code.into());
+        tokenizer["added_tokens"].as_array_mut().expect("a list").push(json!({
+            "id": code, "content": mark, "special": false, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false
+        }));
+    }
+    model.write("tokenizer.json", &tokenizer.to_string());
+    let thinks = |name: &str, thinking: &str| {
+        let thinking = format!("model.thinking={thinking}");
+        study(&model, name, &["--set", &thinking, "--set", "model.max_tokens_per_call=60"])
+    };
+    let off = thinks("without", "off");
+    assert_eq!((&off["reasoning"], &off["reasoning_tokens"]), (&Value::Null, &json!(0)));
+    for budget in [1u64, 7] {
+        let row = thinks(&format!("budget{budget}"), &format!("{{budget: {budget}}}"));
+        assert_eq!(row["reasoning_tokens"], json!(budget));
+        assert!(!row["reasoning"].as_str().expect("a text").is_empty());
+        assert_ne!(row["run_id"], off["run_id"]);
+        // Without thinking the prompt ends with </think>, one token.
+        assert_eq!(row["prompt_tokens"].as_u64(), off["prompt_tokens"].as_u64().map(|n| n - 1));
+        let reply = row["reply"].as_str().or(row["raw_reply"].as_str()).expect("a reply");
+        assert!(reply.trim_start().starts_with('{'), "{reply}");
+    }
 }
 
 #[test]
 fn a_study_renders_prompts_with_the_template_that_it_names() {
-    let model = Model::new();
-    let mut config: Value =
-        serde_json::from_slice(&std::fs::read(model.file("config.json")).expect("a file"))
-            .expect("JSON");
-    config["max_position_embeddings"] = json!(30_000);
-    model.write("config.json", &config.to_string());
+    let model = with_long_context();
     let longer = model.write("longer.jinja", &format!("{TEMPLATE}12345"));
     let own = study(&model, "own", &[]);
     let flag = study(&model, "flag", &["--chat-template", &longer]);
     let key = study(&model, "key", &["--set", &format!("model.chat_template={longer}")]);
-    assert_eq!(flag, key);
-    assert_eq!(flag.1, own.1 + 5);
-    assert_ne!(flag.0, own.0);
+    let tokens = |row: &Value| row["prompt_tokens"].as_u64().expect("a number");
+    assert_eq!((&flag["run_id"], tokens(&flag)), (&key["run_id"], tokens(&key)));
+    assert_eq!(tokens(&flag), tokens(&own) + 5);
+    assert_ne!(flag["run_id"], own["run_id"]);
 }
 
 #[test]
