@@ -6,7 +6,7 @@ use error_kind::{ErrorKind, HasKind};
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PlanError {
     /// A machine file that cannot be parsed.
-    #[error("machine file {file}{}: {why}", line.map_or(String::new(), |at| format!(", line {at}")))]
+    #[error("machine file {file}{}: {why}", at_line(*line))]
     MachineFile {
         file: String,
         /// Line number, starting at 1; `None` if the error concerns the file as a whole.
@@ -76,6 +76,10 @@ fn changes_text(changes: &[Change]) -> String {
 fn rungs_text(rungs: &[RungOutcome]) -> String {
     let lines: Vec<String> = rungs.iter().map(|rung| format!("  {rung}")).collect();
     lines.join("\n")
+}
+
+fn at_line(line: Option<u64>) -> String {
+    line.map_or(String::new(), |line| format!(", line {line}"))
 }
 
 impl HasKind for PlanError {
