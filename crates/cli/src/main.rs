@@ -4,6 +4,7 @@
 mod args;
 mod colors;
 mod commands;
+mod efficiency;
 mod failed_rungs;
 mod failure;
 mod gpus;
@@ -19,6 +20,8 @@ mod report_files;
 mod session;
 mod signals;
 mod slurm;
+mod slurm_accounting;
+mod submissions;
 mod supervise;
 mod table_file;
 
@@ -41,8 +44,8 @@ fn main() -> ExitCode {
         Some(limits) if !supervise::is_worker() => {
             ExitCode::from(supervise::supervise(limits, Console::new(console_options(&cli))))
         }
-        Some(_) => run_as_worker(cli.command),
-        None => run_here(cli.command),
+        Some(_) => run_as_worker(cli.command, cli.plain),
+        None => run_here(cli.command, cli.plain),
     }
 }
 
@@ -68,7 +71,7 @@ fn console_options(cli: &Cli) -> ConsoleOptions {
 }
 
 /// Runs a command in this worker process and reports its error to the supervisor.
-fn run_as_worker(command: Command) -> ExitCode {
+fn run_as_worker(command: Command, plain: bool) -> ExitCode {
     let (watch, supervisor) = match supervise::connect() {
         Ok(connected) => connected,
         Err(error) => {
@@ -76,7 +79,7 @@ fn run_as_worker(command: Command) -> ExitCode {
             return ExitCode::from(exit::SOFTWARE);
         }
     };
-    match supervise::catch_panic(|| run_to_end(command, &watch)) {
+    match supervise::catch_panic(|| run_to_end(command, plain, &watch)) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             supervisor.report_failure(&failure);
@@ -86,13 +89,13 @@ fn run_as_worker(command: Command) -> ExitCode {
 }
 
 /// Runs a command that needs no supervisor in this process.
-fn run_here(command: Command) -> ExitCode {
-    end(run_to_end(command, &Watch::silent()))
+fn run_here(command: Command, plain: bool) -> ExitCode {
+    end(run_to_end(command, plain, &Watch::silent()))
 }
 
 /// Runs a command; it has succeeded only if its output was written.
-fn run_to_end(command: Command, watch: &Watch) -> Result<u8, Failure> {
-    let code = commands::run(command, watch)?;
+fn run_to_end(command: Command, plain: bool, watch: &Watch) -> Result<u8, Failure> {
+    let code = commands::run(command, plain, watch)?;
     output::finish().map(|()| code)
 }
 

@@ -35,6 +35,12 @@ pub struct Need {
     pub fit: TaskResources,
     /// Whether the model's files are there and valid, or its server's key is set.
     pub available: bool,
+    /// Whether the model is on a server.
+    #[serde(skip)]
+    pub on_server: bool,
+    /// Whether `fit` is a plan of the model's files.
+    #[serde(skip)]
+    pub planned: bool,
     /// Where the shape in `machines` is from; `None`: from the model's files, or there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shape: Option<ShapeSource>,
@@ -50,9 +56,40 @@ pub struct Need {
 
 /// Checks every model of a configuration, even after a model with a problem.
 pub fn needs(config: &Config, jobs: usize, site: &Site) -> Vec<Need> {
-    let search = search(site);
     let names = config.model_names().into_iter();
-    names.map(|name| need(config, name, jobs, site, &search).0).collect()
+    names.map(|name| need(config, name, jobs, site).0).collect()
+}
+
+/// [`needs`], where a model without valid files is planned from its published shape, if that is
+/// known.
+///
+/// # Errors
+/// A defect in a published shape.
+pub fn needs_or_published(config: &Config, jobs: usize, site: &Site) -> Result<Vec<Need>, Failure> {
+    let mut needs = needs(config, jobs, site);
+    for need in needs.iter_mut().filter(|need| !need.available && !need.on_server) {
+        let Some(checkpoint) = checkpoint::preset_checkpoint(&need.model)? else {
+            need.shape = Some(ShapeSource::Unknown);
+            continue;
+        };
+        match of_machine(config, &need.model, &checkpoint, jobs, &of_model(site, &need.model)?) {
+            Ok(fit) => (need.fit, need.shape) = (fit, Some(ShapeSource::Published)),
+            Err(failure) => {
+                let problem = need.problem.take().unwrap_or_default();
+                need.kind = failure.kind;
+                need.problem = Some(format!("{problem}. By its published shape: {}", failure.text));
+            }
+        }
+    }
+    Ok(needs)
+}
+
+/// The site's settings of one model.
+///
+/// # Errors
+/// `Usage` if entries of the site's `models` contradict each other.
+pub fn of_model(site: &Site, model: &str) -> Result<Site, Failure> {
+    site.for_model(model).map_err(|why| Failure::usage(format!("the site file: {why}")))
 }
 
 /// [`needs`], and where each model fits: on this machine, and on those of the machine files
@@ -66,14 +103,12 @@ pub fn needs_with_machines(
     site: &Site,
     files: &[(String, Machine)],
 ) -> Result<Vec<Need>, Failure> {
-    let search = search(site);
     let mut needs = Vec::new();
     for name in config.model_names() {
-        let (mut need, found) = need(config, name, jobs, site, &search);
-        let on_server = config.model_settings(&need.model, jobs).server.is_some();
+        let (mut need, found) = need(config, name, jobs, site);
         let planned = match found {
             Some(checkpoint) => Some(checkpoint),
-            None if on_server => None,
+            None if need.on_server => None,
             None => {
                 let published = checkpoint::preset_checkpoint(&need.model)?;
                 let known = published.is_some();
@@ -100,8 +135,8 @@ pub fn needs_with_machines(
 /// # Errors
 /// `NotFound` for a missing model, `BadInput` for a damaged one, `Unavailable` for a missing key of
 /// a server, `OutOfMemory` for a model that does not fit.
-pub fn check_all(needs: &[Need]) -> Result<(), Failure> {
-    let missing: Vec<&Need> = needs.iter().filter(|need| need.problem.is_some()).collect();
+pub fn check_all<'a>(needs: impl IntoIterator<Item = &'a Need>) -> Result<(), Failure> {
+    let missing: Vec<&Need> = needs.into_iter().filter(|need| need.problem.is_some()).collect();
     let Some(first) = missing.first() else { return Ok(()) };
     let problems = missing
         .iter()
@@ -123,25 +158,23 @@ fn search(site: &Site) -> SearchPaths {
 }
 
 /// What is needed of one model, and the model if it is there.
-fn need(
-    config: &Config,
-    model: String,
-    jobs: usize,
-    site: &Site,
-    search: &SearchPaths,
-) -> (Need, Option<Checkpoint>) {
+fn need(config: &Config, model: String, jobs: usize, site: &Site) -> (Need, Option<Checkpoint>) {
     let mut need = Need {
         model,
         place: None,
         fit: TaskResources::default(),
         available: false,
+        on_server: false,
+        planned: false,
         shape: None,
         machines: Vec::new(),
         problem: None,
         kind: ErrorKind::Bug,
     };
     let mut found = None;
-    if let Err(failure) = check(config, &mut need, &mut found, jobs, site, search) {
+    let checked = of_model(site, &need.model)
+        .and_then(|site| check(config, &mut need, &mut found, jobs, &site));
+    if let Err(failure) = checked {
         (need.kind, need.problem) = (failure.kind, Some(failure.text));
     }
     (need, found)
@@ -154,16 +187,16 @@ fn check(
     found: &mut Option<Checkpoint>,
     jobs: usize,
     site: &Site,
-    search: &SearchPaths,
 ) -> Result<(), Failure> {
     let settings = config.model_settings(&need.model, jobs);
     if let Some(server) = settings.server {
+        need.on_server = true;
         need.place = Some(server.base_url);
         check_key(&server.api_key_env)?;
         need.available = true;
         return Ok(());
     }
-    let path = checkpoint::locate(&need.model, search);
+    let path = checkpoint::locate(&need.model, &search(site));
     let path = path.map_err(|error| with_remedy(&need.model, site, error.into()))?;
     need.place = Some(path.display().to_string());
     let opened = Checkpoint::open(&path);
@@ -174,12 +207,24 @@ fn check(
         _ => failure,
     })?;
     need.available = true;
+    need.fit = of_machine(config, &need.model, checkpoint, jobs, site)?;
+    need.planned = true;
+    Ok(())
+}
+
+/// What one task of a model needs on the site's machine.
+fn of_machine(
+    config: &Config,
+    model: &str,
+    checkpoint: &Checkpoint,
+    jobs: usize,
+    site: &Site,
+) -> Result<TaskResources, Failure> {
     let machine = match &site.machine {
         Some(file) => machine::described(Path::new(file))?,
         None => machine::probed(checkpoint)?,
     };
-    need.fit = machine_fit::smallest(config, &need.model, checkpoint, jobs, &machine)?.0;
-    Ok(())
+    Ok(machine_fit::smallest(config, model, checkpoint, jobs, &machine)?.0)
 }
 
 /// Checks a model's tokenizer and chat template, and that it thinks if a cell does.
@@ -225,6 +270,21 @@ pub fn read_site(file: Option<&Path>) -> Result<Site, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|e| Failure::new(ErrorKind::NotFound, format!("site file {name}: {e}")))?;
     Ok(Site::from_yaml(&name, &text).map_err(experiment::ExperimentError::from)?)
+}
+
+impl Need {
+    /// Resources that one task needs; `None` if the model was not planned.
+    pub fn resources(&self) -> Option<TaskResources> {
+        let known = self.on_server || self.planned || self.shape == Some(ShapeSource::Published);
+        known.then_some(self.fit)
+    }
+
+    /// Whether the problem is only that something must be provided before the nodes can use the
+    /// model, whose resources are known.
+    pub fn is_only_absent(&self) -> bool {
+        let absent = matches!(self.kind, ErrorKind::NotFound | ErrorKind::Unavailable);
+        absent && self.resources().is_some()
+    }
 }
 
 impl std::fmt::Display for Need {

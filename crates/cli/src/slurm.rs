@@ -2,8 +2,8 @@
 
 use crate::failure::Failure;
 use error_kind::ErrorKind;
-use std::io::Read;
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,34 @@ use std::time::{Duration, Instant};
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
+/// Variable of a task that came back with more memory. It must not reach other jobs that are
+/// submitted from one.
+const MEMORY_VARIABLE: &str = "VENDOMINI_MEMORY_MIB";
+
+/// What a program printed.
+pub struct Printed {
+    pub stdout: String,
+    pub stderr: String,
+}
+
 /// Runs a program and returns its stdout.
 ///
 /// # Errors
 /// `Unavailable` if the program is not installed, does not answer in time, or fails (the message
 /// includes its stderr); `Io` if its output cannot be read.
 pub fn call(program: &str, arguments: &[String]) -> Result<String, Failure> {
+    Ok(call_with_input(program, arguments, "")?.stdout)
+}
+
+/// Runs a program that reads `input` from its stdin, and returns what it printed.
+///
+/// # Errors
+/// As for [`call`].
+pub fn call_with_input(
+    program: &str,
+    arguments: &[String],
+    input: &str,
+) -> Result<Printed, Failure> {
     let unavailable = |text: String| Failure::new(ErrorKind::Unavailable, text);
     let cannot = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => unavailable(format!(
@@ -26,12 +48,14 @@ pub fn call(program: &str, arguments: &[String]) -> Result<String, Failure> {
     };
     let mut child = Command::new(program)
         .args(arguments)
-        .stdin(Stdio::null())
+        .env_remove(MEMORY_VARIABLE)
+        .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(cannot)?;
     let (stdout, stderr) = (read_aside(child.stdout.take())?, read_aside(child.stderr.take())?);
+    write_aside(child.stdin.take(), input.to_owned())?;
     let started = Instant::now();
     let status = loop {
         match child.try_wait().map_err(|e| Failure::io(&format!("waiting for {program}"), &e))? {
@@ -56,9 +80,19 @@ pub fn call(program: &str, arguments: &[String]) -> Result<String, Failure> {
     };
     let (stdout, stderr) = (text(stdout)?, text(stderr)?);
     if status.success() {
-        return Ok(stdout);
+        return Ok(Printed { stdout, stderr });
     }
     Err(unavailable(format!("{program} failed ({status}): {}", stderr.trim())))
+}
+
+/// Writes to a pipe on another thread. A program that ended or that reads less gets less.
+fn write_aside(to: Option<ChildStdin>, text: String) -> Result<(), Failure> {
+    let Some(mut to) = to else { return Ok(()) };
+    let write = move || {
+        let _unread = to.write_all(text.as_bytes());
+    };
+    let thread = std::thread::Builder::new().name("slurm input".into()).spawn(write);
+    thread.map(drop).map_err(|e| Failure::software(format!("cannot start a thread: {e}")))
 }
 
 /// Reads a pipe to its end on another thread, so that the caller can stop waiting after a timeout.
@@ -144,6 +178,13 @@ pub struct SlurmJob {
     pub state: String,
     /// Slurm's reason why the task is pending.
     pub reason: String,
+}
+
+impl SlurmJob {
+    /// Whether the task is queued or runs, and is not just ending.
+    pub fn is_active(&self) -> bool {
+        self.state != "COMPLETING"
+    }
 }
 
 /// This user's queued and running jobs, one entry for each array task.

@@ -40,6 +40,14 @@ pub enum ConfigProblem {
     /// A value of the wrong type or outside its range.
     #[error("{at}: {key}: expected {expected}, found {found}")]
     WrongType { at: SourceLocation, key: String, expected: String, found: String },
+    /// A mistake in a site file.
+    #[error("{at}: {key}: {why}")]
+    Site {
+        at: SourceLocation,
+        key: String,
+        /// What was expected and found, and what to do.
+        why: String,
+    },
     /// A key that is set twice in one source, under the same name or under an old and a new name.
     #[error("{at}: {key} is given twice, perhaps in two spellings: keep one")]
     Twice { at: SourceLocation, key: String },

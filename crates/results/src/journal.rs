@@ -50,6 +50,9 @@ pub struct JournalEntry {
     pub event: JournalEvent,
     #[serde(flatten)]
     pub counts: JournalCounts,
+    /// Peak resident memory of the process so far; 0 in journals of versions that did not count it.
+    #[serde(default)]
+    pub memory_peak_bytes: u64,
 }
 
 /// An event that a process reports.
@@ -62,6 +65,15 @@ pub enum JournalEvent {
         steps_left_max: u64,
         /// Number of remaining runs.
         runs_left: u64,
+    },
+    /// The process is a task of a Slurm array. Follows `Began`.
+    Slurm {
+        /// Job id of the array, or of the job if it is none.
+        job: u64,
+        /// Index of the task in the array; 0 without one.
+        task: u64,
+        /// How often the job was requeued before.
+        restarts: u64,
     },
     /// A run was started or resumed.
     Started {
@@ -104,6 +116,9 @@ impl Journal {
             written: SystemTime::now(),
         };
         journal.write(JournalEvent::Began { steps_left_max, runs_left })?;
+        if let Some(task) = slurm_task(&|name| std::env::var(name).ok()) {
+            journal.write(task)?;
+        }
         Ok(journal)
     }
 
@@ -163,7 +178,12 @@ impl Journal {
         self.written = SystemTime::now();
         (self.counts.in_flight, self.counts.steps_open) =
             (self.steps_in_flight.len() as u64, self.steps_in_flight.values().sum());
-        let entry = JournalEntry { at_unix_s: unix_s(self.written), event, counts: self.counts };
+        let entry = JournalEntry {
+            at_unix_s: unix_s(self.written),
+            event,
+            counts: self.counts,
+            memory_peak_bytes: memory_peak_bytes(),
+        };
         let mut line = serde_json::to_vec(&entry)
             .map_err(|source| ResultsError::Unwritable { what: "a journal's entry", source })?;
         line.push(b'\n');
@@ -171,6 +191,26 @@ impl Journal {
             .write_all(&line)
             .map_err(|source| ResultsError::from_io("write", &self.path, None, source))
     }
+}
+
+/// The Slurm task that this process is, from the variables that Slurm sets (sbatch(1)).
+fn slurm_task(variable: &dyn Fn(&str) -> Option<String>) -> Option<JournalEvent> {
+    let number = |name: &str| variable(name)?.parse().ok();
+    Some(JournalEvent::Slurm {
+        job: number("SLURM_ARRAY_JOB_ID").or_else(|| number("SLURM_JOB_ID"))?,
+        task: number("SLURM_ARRAY_TASK_ID").unwrap_or(0),
+        restarts: number("SLURM_RESTART_COUNT").unwrap_or(0),
+    })
+}
+
+/// Peak resident memory of this process, from `VmHWM` in `/proc/self/status` (proc(5)); 0 if the
+/// kernel does not tell.
+fn memory_peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = status.lines().find_map(|line| {
+        line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    });
+    kib.unwrap_or(0) << 10
 }
 
 pub(crate) fn unix_s(at: SystemTime) -> f64 {
@@ -238,9 +278,28 @@ mod tests {
             last.counts,
             JournalCounts { steps: 3, reply_tokens: 21, in_flight: 1, steps_open: 9, runs_done: 1 }
         );
+        assert!(last.memory_peak_bytes > 100_000, "{}", last.memory_peak_bytes);
         assert!(
             journals(&folder.path().join("none"), Duration::MAX).expect("no journals").is_empty()
         );
+    }
+
+    #[test]
+    fn the_slurm_task_is_read_from_slurms_variables() {
+        let of = |variables: &[(&str, &str)]| {
+            let find = |name: &str| {
+                variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            };
+            slurm_task(&find)
+        };
+        let (array, index) = (("SLURM_ARRAY_JOB_ID", "7"), ("SLURM_ARRAY_TASK_ID", "3"));
+        assert_eq!(
+            of(&[("SLURM_JOB_ID", "9"), array, index, ("SLURM_RESTART_COUNT", "2")]),
+            Some(JournalEvent::Slurm { job: 7, task: 3, restarts: 2 })
+        );
+        let plain = JournalEvent::Slurm { job: 9, task: 0, restarts: 0 };
+        assert_eq!(of(&[("SLURM_JOB_ID", "9")]), Some(plain));
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

@@ -75,6 +75,7 @@ mod tests {
                 in_flight: 2,
                 ..JournalCounts::default()
             },
+            memory_peak_bytes: 0,
         }
     }
 

@@ -87,15 +87,30 @@ pub struct QualifyArgs {
 
 #[derive(Debug, Args)]
 pub struct SubmitArgs {
-    /// The experiment's configuration file (YAML)
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    /// The experiment's configuration file (YAML); several: one experiment after the other
+    #[arg(long, value_name = "FILE", required = true)]
+    pub config: Vec<PathBuf>,
     /// The cluster's account, partition, GPUs and limits, in YAML
     #[arg(long, value_name = "FILE")]
     pub site: Option<PathBuf>,
-    /// Print the plan and the scripts, and submit nothing
-    #[arg(long)]
+    /// Print the plan and the scripts, and submit nothing. Models that are absent are planned from
+    /// their published shapes
+    #[arg(long, conflicts_with = "check")]
     pub dry_run: bool,
+    /// Ask Slurm whether it would accept each array, and when it would start; submit nothing
+    #[arg(long)]
+    pub check: bool,
+    /// Let each experiment wait until all jobs of the one before have ended (any), or have ended
+    /// without an error (ok)
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "any"
+    )]
+    pub in_order: Option<InOrder>,
     /// Change one key of the configuration
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -108,6 +123,31 @@ pub struct SubmitArgs {
     /// Concurrent runs in each task
     #[arg(long, short = 'j', value_name = "N")]
     pub jobs: Option<usize>,
+}
+
+impl SubmitArgs {
+    /// Whether jobs are submitted.
+    pub fn submits(&self) -> bool {
+        !self.dry_run && !self.check
+    }
+}
+
+/// When the jobs of an experiment may start after those of the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum InOrder {
+    /// When all have ended
+    Any,
+    /// When all have ended without an error
+    Ok,
+}
+
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    /// The folder of one experiment's results
+    pub dir: PathBuf,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -181,6 +221,21 @@ pub struct AuditArgs {
 pub struct StatusArgs {
     /// The folder of one experiment's results
     pub dir: PathBuf,
+    /// Show the progress again every S seconds, until nothing is queued or runs
+    #[arg(
+        long,
+        value_name = "S",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "5",
+        value_parser = clap::value_parser!(u64).range(1..=86_400),
+        conflicts_with_all = ["json", "efficiency"]
+    )]
+    pub watch: Option<u64>,
+    /// Compare memory and time of each Slurm task with what was asked for, and suggest the next
+    /// request
+    #[arg(long)]
+    pub efficiency: bool,
     /// Print one JSON document on stdout
     #[arg(long)]
     pub json: bool,

@@ -9,8 +9,8 @@ mod survival;
 
 pub use analysis::{AnalysisArgs, CompareArgs, ReportArgs};
 pub use experiment::{
-    AuditArgs, ColumnsArgs, DetectArgs, ExportArgs, QualifyArgs, ReplayArgs, RunArgs,
-    RunEngineArgs, StatusArgs, SubmitArgs,
+    AuditArgs, CancelArgs, ColumnsArgs, DetectArgs, ExportArgs, InOrder, QualifyArgs, ReplayArgs,
+    RunArgs, RunEngineArgs, StatusArgs, SubmitArgs,
 };
 pub use model::{
     BenchArgs, BringUpArgs, DoctorArgs, FetchArgs, GenerateArgs, LoadArgs, PlacementArgs, PlanArgs,
@@ -63,6 +63,8 @@ pub enum Command {
     /// Submit an experiment to Slurm as job arrays; each task takes runs from the shared results
     /// folder
     Submit(SubmitArgs),
+    /// Cancel the Slurm jobs of an experiment that are queued or run
+    Cancel(CancelArgs),
     /// Write a table of all committed runs: runs, steps, pairs, shocks, crashes or intervals
     Export(ExportArgs),
     /// Answer a study's question: a page with figures, all numbers as JSON, and tables

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bench;
+mod cancel;
 mod columns;
 mod completions;
 mod detect;
@@ -32,11 +33,11 @@ use crate::args::Command;
 use crate::failure::Failure;
 use watch::Watch;
 
-/// Runs a command.
+/// Runs a command. `plain`: lines are printed even on a terminal.
 ///
 /// # Errors
 /// The [`Failure`] that ended the command; its kind determines the exit code.
-pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
+pub fn run(command: Command, plain: bool, watch: &Watch) -> Result<u8, Failure> {
     match command {
         Command::Plan(args) => plan::run(&args, watch),
         Command::Load(args) => load::run(&args, watch),
@@ -48,6 +49,7 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Run(args) => run::run(args, watch),
         Command::Qualify(args) => qualify::run(&args, watch),
         Command::Submit(args) => submit::run(&args),
+        Command::Cancel(args) => cancel::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Compare(args) => report::compare(&args),
@@ -61,7 +63,7 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Audit(args) => audit::run(&args),
         Command::Grid(args) => grid::run(&args),
         Command::Power(args) => power::run(&args),
-        Command::Status(args) => status::run(&args),
+        Command::Status(args) => status::run(&args, plain),
         Command::Survival(args) => survival::run(&args),
         Command::Schema => schema::run(),
         Command::Completions(args) => completions::run(&args),

@@ -16,7 +16,7 @@ mod source;
 mod study;
 mod thinking;
 mod value_kind;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use cell::Cell;
 pub(crate) use cell::{AgentConfig, AgentModelConfig, AgentPolicy, CellConfig};
@@ -25,7 +25,7 @@ pub use grid::{GridCounts, PlannedRun};
 pub use schema::config_schema;
 pub(crate) use study::{ExecutionConfig, StudyConfig, UsageLimits};
 pub(crate) use thinking::thinking_label;
-pub(crate) use value_kind::ValueKind;
+pub(crate) use value_kind::{ValueKind, describe};
 
 use crate::error::{ConfigProblem, ExperimentError, SourceLocation};
 pub(crate) use keys::{KEYS, Key, Scope};
