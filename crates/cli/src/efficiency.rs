@@ -1,6 +1,7 @@
 //! What the Slurm tasks of an experiment used of what they asked for, and what to ask for next.
 
 use crate::failure::Failure;
+use crate::slurm;
 use crate::slurm_accounting::{AccountedTask, accounted};
 use crate::submissions::{Submission, submissions};
 use results::{JournalEntry, JournalEvent, aligned, journals};
@@ -91,7 +92,11 @@ pub fn efficiency(folder: &Path) -> Result<Efficiency, Failure> {
         Ok(tasks) => (tasks, None),
         Err(failure) => (BTreeMap::new(), Some(failure.text)),
     };
-    let tasks = tasks(&submissions, &journaled, &accounted);
+    // A process that was killed leaves a journal without an end.
+    let queue = slurm::queue().ok();
+    let queued: Option<BTreeSet<&str>> =
+        queue.as_ref().map(|jobs| jobs.iter().map(|job| job.id.as_str()).collect());
+    let tasks = tasks(&submissions, &journaled, &accounted, queued.as_ref());
     let models: BTreeSet<&str> = tasks.iter().map(|task| task.model.as_str()).collect();
     let suggestions = models.into_iter().filter_map(|model| suggestion(model, &tasks)).collect();
     Ok(Efficiency { tasks, suggestions, sacct_problem })
@@ -125,6 +130,7 @@ fn tasks(
     submissions: &[Submission],
     journaled: &BTreeMap<String, JournaledTask>,
     accounted: &BTreeMap<String, AccountedTask>,
+    queued: Option<&BTreeSet<&str>>,
 ) -> Vec<TaskUse> {
     let out_of_memory: BTreeSet<&str> =
         submissions.iter().filter_map(|s| s.after_out_of_memory.as_deref()).collect();
@@ -149,7 +155,11 @@ fn tasks(
                 state: slurm.map(|s| s.state.clone()),
                 ran_out_of_memory: out_of_memory.contains(id.as_str())
                     || slurm.is_some_and(AccountedTask::ran_out_of_memory),
-                ended: slurm.map_or(!journal.open, |s| !s.is_active()),
+                ended: match (slurm, queued) {
+                    (Some(slurm), _) => !slurm.is_active(),
+                    (None, Some(queued)) => !queued.contains(id.as_str()),
+                    (None, None) => !journal.open,
+                },
                 memory_asked_bytes: asked_mib.map(|mib| mib << 20),
                 memory_peak_bytes: peak.max(slurm.and_then(|s| s.memory_peak_bytes)),
                 time_asked_s: minutes.map(|minutes| minutes * 60),
@@ -253,7 +263,7 @@ impl TaskUse {
         let state = match (&self.state, self.ran_out_of_memory) {
             (_, true) => "out of memory".to_owned(),
             (Some(state), _) => state.to_lowercase().replace('_', " "),
-            (None, _) => if self.ended { "ended" } else { "runs, or was killed" }.to_owned(),
+            (None, _) => if self.ended { "ended" } else { "runs" }.to_owned(),
         };
         vec![
             self.task.clone(),

@@ -14,6 +14,9 @@ use placement::{Machine, bytes_text};
 use serde::Serialize;
 use std::path::Path;
 
+/// Begins the remedy for an absent model, which ends the text of its problem.
+pub const REMEDY: &str = "On a machine with internet: ";
+
 /// Where the shape of a model without valid files is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -242,7 +245,7 @@ fn with_remedy(model: &str, site: &Site, failure: Failure) -> Failure {
         return failure;
     }
     let home = site.hf_home.as_ref().map_or(String::new(), |home| format!("HF_HOME={home} "));
-    let remedy = format!("On a machine with internet: {home}vendomini fetch {model}");
+    let remedy = format!("{REMEDY}{home}vendomini fetch {model}");
     let text = failure.text.trim_end_matches(['.', '\n']);
     Failure::new(failure.kind, format!("{text}. {remedy}"))
 }

@@ -478,3 +478,53 @@ fn an_invalid_submission_fails_before_anything_is_written() {
     write_experiment(&config, 1, 10, "model: {name: nobody/nothing}");
     assert_exit(&["--dry-run"], 66, "nobody/nothing: ");
 }
+
+#[test]
+#[ignore = "installs and starts Slurm: .ci/full, or cargo test -p vendomini --test slurm -- --ignored"]
+fn slurm_takes_the_sites_options_throttles_orders_and_cancels() {
+    let Some(cluster) = Cluster::start("site", 1001) else { return };
+    let config = cluster.experiment(4, 60_000);
+    let second = cluster.path("second.yaml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    std::fs::write(&second, text.replace("slurm_test", "second")).expect("a configuration");
+    let site = "array_throttle: 1\nreservation: \nsetup: [\"set -eu; export MARK='set up'\"]\n\
+                teardown: [\"echo torn $MARK\"]\ngpu_option: gpus-per-node\n\
+                sbatch: [\"--comment='it is # \\\"1\\\" $(x)'\", \"-b now\"]\n";
+    let second = second.to_str().expect("UTF-8");
+    let checked = cluster.submit(&config, &site, &["--config", second, "--tasks", "2", "--check"]);
+    let shown = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.success(), "{shown}{}", String::from_utf8_lossy(&checked.stderr));
+    assert_eq!(shown.matches("tasks 0-1: accepted, expected start 20").count(), 2, "{shown}");
+    assert!(!cluster.path("out").exists(), "a check writes nothing");
+
+    let more = ["--config", second, "--tasks", "2", "--in-order"];
+    let ids = cluster.submitted(&config, &site, &more);
+    cluster.wait_until_in_the_middle();
+    let jobs = cluster.stdout_of("scontrol", &["show", "job", &ids[0]]);
+    assert!(jobs.contains("Comment=it is # \"1\" $(x)"), "{jobs}");
+    assert!(jobs.contains("Reason=JobArrayTaskLimit"), "{jobs}");
+    let jobs = cluster.stdout_of("scontrol", &["show", "job", &ids[1]]);
+    assert!(jobs.contains(&format!("Dependency=afterany:{}_*(unfulfilled)", ids[0])), "{jobs}");
+
+    let cancel = |name: &str| {
+        let folder = cluster.path("out").join(name);
+        let folder = folder.to_str().expect("UTF-8").to_owned();
+        cluster.stdout_of(env!("CARGO_BIN_EXE_vendomini"), &["cancel", &folder])
+    };
+    assert!(cancel("second").contains(&format!("canceled job {}: 2 pending", ids[1])));
+    let shown = cancel("slurm_test");
+    assert!(shown.contains(&format!("canceled job {}: 1 running", ids[0])), "{shown}");
+    assert!(shown.contains(&format!("canceled job {}: 1 pending", ids[0])), "{shown}");
+    assert!(cancel("slurm_test").contains("nothing to cancel"));
+    cluster.wait_until_empty();
+    assert!(cluster.logs().contains("torn set up"), "{}", cluster.logs());
+    let out = cluster.path("out/slurm_test");
+    let efficiency = cluster.stdout_of(
+        env!("CARGO_BIN_EXE_vendomini"),
+        &["status", out.to_str().expect("UTF-8"), "--efficiency", "--json"],
+    );
+    let efficiency: Value = serde_json::from_str(&efficiency).expect("JSON");
+    let task = &efficiency["efficiency"]["tasks"][0];
+    assert_eq!(task["task"], format!("{}_0", ids[0]), "{efficiency}");
+    assert_eq!(task["ended"], true, "{efficiency}");
+}

@@ -6,7 +6,7 @@ mod shell_check;
 use super::run::provenance;
 use crate::args::{InOrder, SubmitArgs, TimeArgs};
 use crate::failure::Failure;
-use crate::needs::{self, ShapeSource};
+use crate::needs::{self, REMEDY, ShapeSource};
 use crate::output;
 use crate::provider::Engines;
 use crate::slurm;
@@ -90,10 +90,14 @@ fn note_absent(phase: &Phase) {
     for need in phase.needs.iter().filter(|need| need.is_only_absent()) {
         let problem = need.problem.as_deref().unwrap_or_default();
         let sizes = match need.shape {
-            Some(ShapeSource::Published) => ". Its sizes above are from its published shape",
+            Some(ShapeSource::Published) => ". Its sizes are from its published shape",
             _ => "",
         };
-        output::message(&format!("note: {}: {problem}{sizes}", need.model));
+        // The list of folders that were searched is in the refusal of a submission.
+        let first = problem.lines().next().unwrap_or_default().trim_end_matches("; looked in:");
+        let remedy = problem.rsplit_once(REMEDY).filter(|_| first.len() < problem.len());
+        let remedy = remedy.map_or(String::new(), |(_, remedy)| format!(". {REMEDY}{remedy}"));
+        output::message(&format!("note: {}: {first}{sizes}{remedy}", need.model));
     }
 }
 

@@ -29,7 +29,8 @@ pub fn check_shell_lines(site: &Site, model: &str) -> Result<(), Failure> {
             Ok(printed) if printed.stderr.trim().is_empty() => {}
             Ok(printed) => return Err(refused(&printed.stderr)),
             Err(failure) if failure.kind == ErrorKind::Unavailable => {
-                return Err(refused(&failure.text));
+                let own = failure.text.split_once("): ").map_or(&*failure.text, |(_, own)| own);
+                return Err(refused(own));
             }
             Err(failure) => return Err(failure),
         }

@@ -6,17 +6,17 @@ use crate::slurm::sbatch_option::SbatchOption;
 use serde_json::Value;
 
 /// A key of a site file.
-pub(super) struct Key {
+pub(super) struct SiteKey {
     pub name: &'static str,
     /// Whether the key may be given for some models only.
     pub of_models: bool,
 }
 
-const fn key(name: &'static str, of_models: bool) -> Key {
-    Key { name, of_models }
+const fn key(name: &'static str, of_models: bool) -> SiteKey {
+    SiteKey { name, of_models }
 }
 
-pub(super) const KEYS: &[Key] = &[
+pub(super) const KEYS: &[SiteKey] = &[
     key("account", true),
     key("partition", true),
     key("qos", true),
@@ -71,6 +71,8 @@ const HOURS_MAX: f64 = 8760.0;
 /// A setting that contradicts another one.
 pub(super) struct WrongSetting {
     pub key: &'static str,
+    /// The other setting.
+    pub other: &'static str,
     pub why: String,
 }
 
@@ -126,12 +128,13 @@ impl Site {
 
     /// Finds settings that contradict each other.
     pub(super) fn check(&self) -> Result<(), WrongSetting> {
-        let wrong = |key, why| Err(WrongSetting { key, why });
+        let wrong = |key, other, why| Err(WrongSetting { key, other, why });
         if let (Some(gb), Some(node)) = (self.memory_gb, self.memory_per_node_gb)
             && gb > node
         {
             return wrong(
                 "memory_gb",
+                "memory_per_node_gb",
                 format!("expected at most memory_per_node_gb, which is {node}, found {gb}"),
             );
         }
@@ -140,6 +143,7 @@ impl Site {
         {
             return wrong(
                 "hours",
+                "hours_max",
                 format!("expected at most hours_max, which is {}, found {hours}", self.hours_max),
             );
         }
@@ -148,6 +152,7 @@ impl Site {
             if option.name() == "gres" && self.gpu_option == GpuOption::Gres {
                 return wrong(
                     "sbatch",
+                    "gpu_option",
                     format!(
                         "{option} would replace the --gres of the GPUs: set gpu_option to gpus-per-node or gpus"
                     ),
@@ -156,6 +161,7 @@ impl Site {
             if let Some(key) = self.key_given_too(option.name()) {
                 return wrong(
                     "sbatch",
+                    key,
                     format!("{option} contradicts the key {key} of this file: keep one"),
                 );
             }

@@ -1,6 +1,6 @@
 //! Site files in YAML, with errors that name line and key.
 
-use super::keys::{KEYS, Key};
+use super::keys::{KEYS, SiteKey, WrongSetting};
 use super::{ModelOverride, Site};
 use crate::config::describe;
 use crate::config::yaml::{self, YamlEntry, YamlNode, YamlValue};
@@ -32,7 +32,7 @@ impl Site {
             file.set(&mut site, "", entry, |_| true)?;
         }
         site.check().map_err(|wrong| {
-            file.problem(line_of(entries, wrong.key, root.line), wrong.key, wrong.why)
+            file.problem(line_of(entries, &wrong, root.line), wrong.key, wrong.why)
         })?;
         if let Some(models) = entries.iter().find(|entry| entry.key == "models") {
             file.models(&mut site, models)?;
@@ -61,7 +61,7 @@ impl File<'_> {
         site: &mut Site,
         within: &str,
         entry: &YamlEntry,
-        allowed: fn(&Key) -> bool,
+        allowed: fn(&SiteKey) -> bool,
     ) -> Result<(), ConfigProblem> {
         let Some(key) = KEYS.iter().find(|key| key.name == entry.key) else {
             let known = KEYS.iter().filter(|key| allowed(key)).map(|key| key.name);
@@ -119,7 +119,7 @@ impl File<'_> {
             }
             merged.check().map_err(|wrong| {
                 let key = format!("{section}.{}", wrong.key);
-                self.problem(line_of(settings, wrong.key, entry.line), &key, wrong.why)
+                self.problem(line_of(settings, &wrong, entry.line), &key, wrong.why)
             })?;
             let settings = settings.iter().map(|s| (s.key.clone(), s.value.value())).collect();
             site.models.push(ModelOverride { pattern: entry.key.clone(), settings });
@@ -128,9 +128,10 @@ impl File<'_> {
     }
 }
 
-/// The line of a key, or `otherwise`.
-fn line_of(entries: &[YamlEntry], key: &str, otherwise: u64) -> u64 {
-    entries.iter().find(|entry| entry.key == key).map_or(otherwise, |entry| entry.line)
+/// The line of a wrong setting, else of the one that it contradicts, or `otherwise`.
+fn line_of(entries: &[YamlEntry], wrong: &WrongSetting, otherwise: u64) -> u64 {
+    let line = |key| entries.iter().find(|entry| entry.key == key).map(|entry| entry.line);
+    line(wrong.key).or_else(|| line(wrong.other)).unwrap_or(otherwise)
 }
 
 /// The line of a wrong value: of a list, that of its first wrong item.
