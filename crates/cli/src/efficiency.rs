@@ -60,8 +60,10 @@ pub struct Suggestion {
     pub model: String,
     /// `None`: the peak is not known.
     pub memory_gb: Option<f64>,
-    /// `None`: tasks used their whole time and were requeued, so that any limit does.
+    /// `None`: no task completed, or [`Suggestion::time_used_up`].
     pub hours: Option<f64>,
+    /// Whether tasks used their whole time and went on in another start, so that any limit does.
+    pub time_used_up: bool,
     /// The lines of the site file.
     pub site: String,
 }
@@ -137,27 +139,29 @@ fn tasks(
     let mut all = Vec::new();
     for submission in submissions {
         let prefix = format!("{}_", submission.job);
-        let known = journaled.keys().chain(accounted.keys());
-        let mut ids: Vec<&String> = known.filter(|id| id.starts_with(&prefix)).collect();
+        let known = journaled.keys().chain(accounted.keys()).map(String::as_str);
+        // A task that ran out of memory while it loaded its model has no journal.
+        let known = known.chain(out_of_memory.iter().copied());
+        let mut ids: Vec<&str> = known.filter(|id| id.starts_with(&prefix)).collect();
         ids.sort_by_key(|id| id[prefix.len()..].parse::<u64>().unwrap_or(0));
         ids.dedup();
         for id in ids {
             let (journal, slurm) = (journaled.get(id), accounted.get(id));
-            let starts = journal.map_or(0, |journal| journal.starts.len() as u64);
+            let starts = journal.map_or(1, |journal| journal.starts.len() as u64);
             let journal = journal.cloned().unwrap_or_default();
             let peak = Some(journal.memory_peak_bytes).filter(|bytes| *bytes > 0);
             let asked_mib = submission.memory_mib.or(slurm.and_then(|s| s.memory_asked_mib));
             let minutes = slurm.and_then(|s| s.time_limit_min).or(submission.minutes);
             all.push(TaskUse {
-                task: id.clone(),
+                task: id.to_owned(),
                 model: submission.model.clone(),
-                starts: slurm.map_or(starts, |s| s.starts.max(starts)),
+                starts: slurm.map_or(starts, |s| s.starts),
                 state: slurm.map(|s| s.state.clone()),
-                ran_out_of_memory: out_of_memory.contains(id.as_str())
+                ran_out_of_memory: out_of_memory.contains(id)
                     || slurm.is_some_and(AccountedTask::ran_out_of_memory),
                 ended: match (slurm, queued) {
                     (Some(slurm), _) => !slurm.is_active(),
-                    (None, Some(queued)) => !queued.contains(id.as_str()),
+                    (None, Some(queued)) => !queued.contains(id),
                     (None, None) => !journal.open,
                 },
                 memory_asked_bytes: asked_mib.map(|mib| mib << 20),
@@ -175,6 +179,9 @@ fn tasks(
 fn suggestion(model: &str, tasks: &[TaskUse]) -> Option<Suggestion> {
     let ended: Vec<&TaskUse> =
         tasks.iter().filter(|task| task.model == model && task.ended && task.starts > 0).collect();
+    if ended.is_empty() {
+        return None;
+    }
     let of_failed = |task: &&&TaskUse| task.ran_out_of_memory;
     // A task that ran out of memory would have used more than its peak.
     let failed = ended.iter().filter(of_failed).filter_map(|task| task.memory_asked_bytes).max();
@@ -193,9 +200,15 @@ fn suggestion(model: &str, tasks: &[TaskUse]) -> Option<Suggestion> {
         let asked = task.time_asked_s.map_or(f64::INFINITY, |asked| asked as f64);
         task.time_longest_s as f64 >= asked * TIME_USED_UP
     };
-    let longest_s = ended.iter().map(|task| task.time_longest_s).max()?;
-    let hours = (!ended.iter().copied().any(|task| used_up(&task)))
-        .then(|| rounded_up(longest_s as f64 / 3600.0 * TIME_MARGIN, TIME_STEP_HOURS));
+    let time_used_up = ended.iter().copied().any(|task| used_up(&task));
+    // Canceled and failed tasks would have taken longer.
+    let completed = ended.iter().filter(|task| {
+        let state = task.state.as_deref().unwrap_or("COMPLETED");
+        state.starts_with("COMPLETED") && !task.ran_out_of_memory
+    });
+    let longest_s = completed.map(|task| task.time_longest_s).max();
+    let hours = longest_s.filter(|_| !time_used_up);
+    let hours = hours.map(|s| rounded_up(s as f64 / 3600.0 * TIME_MARGIN, TIME_STEP_HOURS));
     let settings: Vec<String> = [
         memory_gb.map(|gb| format!("memory_gb: {gb}")),
         hours.map(|hours| format!("hours: {hours}")),
@@ -205,7 +218,10 @@ fn suggestion(model: &str, tasks: &[TaskUse]) -> Option<Suggestion> {
     .collect();
     let name = serde_json::Value::from(model);
     let site = format!("models: {{{name}: {{{}}}}}", settings.join(", "));
-    Some(Suggestion { model: model.to_owned(), memory_gb, hours, site })
+    if memory_gb.is_none() && hours.is_none() && !time_used_up {
+        return None;
+    }
+    Some(Suggestion { model: model.to_owned(), memory_gb, hours, time_used_up, site })
 }
 
 /// The smallest positive multiple of `step` that is not below `value`.
@@ -239,7 +255,7 @@ impl fmt::Display for Efficiency {
         write!(f, "{}", aligned(&table))?;
         for suggestion in &self.suggestions {
             writeln!(f, "next time, in the site file: {}", suggestion.site)?;
-            if suggestion.hours.is_none() {
+            if suggestion.time_used_up {
                 writeln!(
                     f,
                     "  tasks used their whole time and went on in another start: hours as they were"
@@ -321,8 +337,24 @@ mod tests {
         assert_eq!(suggested(&out), (Some(12.0), Some(1.5)), "8 GB were too few");
         let back = TaskUse { memory_peak_bytes: Some(11_000_000_000), ..task(peak, 3600, false) };
         assert_eq!(suggested(&[task(None, 60, true), back]).0, Some(13.5), "its peak is known");
+        assert_eq!(suggested(&[task(None, 60, true)]), (Some(12.0), None), "it did no work");
+        let canceled = TaskUse { state: Some("CANCELLED by 0".into()), ..task(peak, 9, false) };
+        assert_eq!(suggested(&[canceled]), (Some(2.5), None));
         let running = TaskUse { ended: false, ..task(peak, 3600, false) };
         assert_eq!(suggestion("m", &[running]), None);
+    }
+
+    #[test]
+    fn a_task_that_ran_out_of_memory_before_its_journal_counts() {
+        let log = r#"{"job":7,"model":"m","offset":0,"tasks":1,"script":"/s","submitted_unix_s":1,"memory_mib":1000,"minutes":60}
+            {"job":8,"model":"m","offset":0,"tasks":1,"script":"/s","submitted_unix_s":9,"memory_mib":2000,"minutes":60,"after_out_of_memory":"7_0"}"#;
+        let log: Vec<Submission> =
+            log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let found = tasks(&log, &BTreeMap::new(), &BTreeMap::new(), None);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].task == "7_0" && found[0].ran_out_of_memory && found[0].ended);
+        let next = suggestion("m", &found).expect("a suggestion");
+        assert_eq!((next.memory_gb, next.hours), (Some(2.0), None), "1.57 GB and rounded up");
     }
 
     #[test]
