@@ -270,8 +270,12 @@ fn check_key(variable: &str) -> Result<(), Failure> {
 pub fn read_site(file: Option<&Path>) -> Result<Site, Failure> {
     let Some(file) = file else { return Ok(Site::default()) };
     let name = file.display().to_string();
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| Failure::new(ErrorKind::NotFound, format!("site file {name}: {e}")))?;
+    let text = std::fs::read_to_string(file).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => {
+            Failure::usage(format!("site file {name}: expected a text in UTF-8"))
+        }
+        _ => Failure::new(ErrorKind::NotFound, format!("site file {name}: {error}")),
+    })?;
     Ok(Site::from_yaml(&name, &text).map_err(experiment::ExperimentError::from)?)
 }
 

@@ -491,14 +491,14 @@ fn slurm_takes_the_sites_options_throttles_orders_and_cancels() {
                 teardown: [\"echo torn $MARK\"]\ngpu_option: gpus-per-node\n\
                 sbatch: [\"--comment='it is # \\\"1\\\" $(x)'\", \"-b now\"]\n";
     let second = second.to_str().expect("UTF-8");
-    let checked = cluster.submit(&config, &site, &["--config", second, "--tasks", "2", "--check"]);
+    let checked = cluster.submit(&config, site, &["--config", second, "--tasks", "2", "--check"]);
     let shown = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(checked.status.success(), "{shown}{}", String::from_utf8_lossy(&checked.stderr));
     assert_eq!(shown.matches("tasks 0-1: accepted, expected start 20").count(), 2, "{shown}");
     assert!(!cluster.path("out").exists(), "a check writes nothing");
 
     let more = ["--config", second, "--tasks", "2", "--in-order"];
-    let ids = cluster.submitted(&config, &site, &more);
+    let ids = cluster.submitted(&config, site, &more);
     cluster.wait_until_in_the_middle();
     let jobs = cluster.stdout_of("scontrol", &["show", "job", &ids[0]]);
     assert!(jobs.contains("Comment=it is # \"1\" $(x)"), "{jobs}");

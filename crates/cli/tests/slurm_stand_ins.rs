@@ -1,11 +1,17 @@
 //! `submit`, `cancel` and `status` against stand-ins for Slurm's programs on the PATH, for what a
 //! one-node Slurm cannot show: accounting, refusals, limits. `slurm.rs` tests the real one.
 
+mod common;
+
+use common::running::Running;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// A folder with configurations, results, and a folder of stand-ins that is the PATH. Each stand-in
 /// appends its arguments to `calls`.
@@ -277,25 +283,26 @@ fn watching_ends_when_nothing_runs_and_at_a_signal() {
     let shown = cluster.stdout("--plain status results/a --watch=1");
     assert!(shown.contains("a: 0 of ") && shown.contains("no job queued or running"), "{shown}");
     fs::write(cluster.path("queue"), "100|100_0|PENDING|Priority\n").expect("a queue");
+    let before = cluster.calls("squeue").len();
     let watching = Command::new(env!("CARGO_BIN_EXE_vendomini"))
-        .args(["status", "results/a", "--watch=60"])
+        .args(["status", "results/a", "--watch=600"])
         .current_dir(cluster.0.path())
         .env("PATH", cluster.path("bin"))
-        .stdout(std::process::Stdio::piped())
+        .stdout(Stdio::piped())
+        .process_group(0)
         .spawn()
         .expect("the program starts");
-    let asked = std::time::Instant::now();
-    let before = cluster.calls("squeue").len();
+    let mut watching = Running::new(watching);
+    let asked = Instant::now();
     while cluster.calls("squeue").len() == before {
         assert!(asked.elapsed().as_secs() < 60, "Slurm is not asked");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
     // The progress is printed after Slurm was asked.
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    let pid = nix::unistd::Pid::from_raw(watching.id() as i32);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("a signal");
-    let output = watching.wait_with_output().expect("the program ends");
-    assert!(asked.elapsed().as_secs() < 50, "it waits for the interval");
+    std::thread::sleep(Duration::from_millis(500));
+    kill_process(Pid::from_child(&watching.child), Signal::INT).expect("a signal");
+    // Well before the next interval.
+    let output = watching.ends(Duration::from_secs(60));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert!(text(&output).starts_with("a: 0 of "), "{}", text(&output));
 }

@@ -7,7 +7,7 @@ use crate::slurm::{self, SlurmJob};
 use crate::submissions::submissions;
 use results::Store;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -70,8 +70,7 @@ fn cancel(folder: &Path) -> Result<Vec<CanceledTask>, Failure> {
         if active.is_empty() {
             break;
         }
-        let mut arrays: Vec<u64> = active.iter().map(|job| job.array).collect();
-        arrays.dedup();
+        let arrays: BTreeSet<u64> = active.iter().map(|job| job.array).collect();
         let arrays: Vec<String> = arrays.iter().map(u64::to_string).collect();
         if let Err(failure) = slurm::call("scancel", &arrays) {
             // A job that ended since it was listed is an error to scancel; the next round tells.

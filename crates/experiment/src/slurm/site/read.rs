@@ -142,10 +142,19 @@ fn wrong_line(key: &str, entry: &YamlEntry) -> u64 {
     items.iter().find(wrong).map_or(entry.line, |item| item.line)
 }
 
-/// A parser's message without its line, which is known apart from the text.
+/// Beginnings of the parser's messages that are in words of programmers, and what they mean here.
+const PLAIN_WORDS: [(&str, &str); 5] = [
+    ("non-finite float", "expected a finite number"),
+    ("alias references unknown anchor", "a text that begins with * needs quotes: \"*70b*\""),
+    ("multiple YAML documents", "expected one document, found several, separated by ---"),
+    ("expected string scalar", "expected a name before the colon"),
+    ("invalid ", "the value is not of the type that its tag (!!) says"),
+];
+
+/// A parser's message in plain words and without its line, which is known apart from the text.
 fn in_plain_words(message: &str) -> &str {
-    if message.starts_with("non-finite float") {
-        return "expected a finite number";
+    if let Some((_, words)) = PLAIN_WORDS.iter().find(|(begin, _)| message.starts_with(begin)) {
+        return words;
     }
     let end = [" at line ", "line "].iter().filter_map(|words| message.find(words)).min();
     let text = end.map_or(message, |end| &message[..end]).trim_end_matches([' ', ',', ':', '(']);

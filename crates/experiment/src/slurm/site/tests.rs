@@ -60,7 +60,11 @@ fn mistakes_name_line_and_key_in_plain_words() {
         ("models: {a: {models: {}}}", 1, "whole site"),
         ("- a\n", 1, "expected keys and values, found a list of 1"),
         ("qos: a\nqos: b", 2, "duplicate key"),
-        ("qos: [a", 1, "not YAML"),
+        ("qos: [a", 1, "not YAML: unclosed bracket"),
+        ("models:\n  *70b*: {qos: a}", 2, "needs quotes"),
+        ("qos: !!int x", 1, "its tag (!!) says"),
+        ("? [a]\n: b", 1, "expected a name before the colon"),
+        ("qos: a\n---\nqos: b", 3, "expected one document"),
     ] {
         let found = problem(text);
         assert!(found.contains(words), "{text}: {found}");
