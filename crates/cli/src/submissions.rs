@@ -1,7 +1,6 @@
 //! The log of the job arrays that were submitted for an experiment.
 
 use crate::failure::Failure;
-use error_kind::ErrorKind;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -49,19 +48,58 @@ pub fn record(folder: &Path, submission: &Submission) -> Result<(), Failure> {
         .map_err(|e| Failure::io(&path.display().to_string(), &e))
 }
 
+/// Begins each line of the log.
+const LINE_BEGIN: &str = "{\"job\":";
+
 /// Reads the job arrays submitted so far for an experiment; none if the file does not exist.
 ///
 /// # Errors
-/// `Io` if the file cannot be read, `BadInput` for an invalid line.
+/// `Io` if the file cannot be read.
 pub fn submissions(folder: &Path) -> Result<Vec<Submission>, Failure> {
     let path = folder.join(SUBMISSIONS);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Failure::io(&path.display().to_string(), &error)),
-    };
-    let bad = |error: serde_json::Error| {
-        Failure::new(ErrorKind::BadInput, format!("{}: {error}", path.display()))
-    };
-    text.lines().map(|line| serde_json::from_str(line).map_err(bad)).collect()
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(text.lines().filter_map(parse).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(Failure::io(&path.display().to_string(), &error)),
+    }
+}
+
+/// Parses a line. One that was torn by a kill or a full disk is skipped; the next one may follow it
+/// without a line break.
+fn parse(line: &str) -> Option<Submission> {
+    let whole = serde_json::from_str(line);
+    whole.or_else(|_| serde_json::from_str(&line[line.rfind(LINE_BEGIN).unwrap_or(0)..])).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn torn_lines_cost_no_other_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(submissions(folder.path()).expect("no file").is_empty());
+        let submission = |job| Submission {
+            job,
+            model: "m".into(),
+            offset: 0,
+            tasks: 2,
+            script: "/s".into(),
+            submitted_unix_s: 5,
+            memory_mib: None,
+            minutes: Some(3),
+            after_out_of_memory: None,
+        };
+        record(folder.path(), &submission(1)).expect("written");
+        let path = folder.path().join(SUBMISSIONS);
+        let mut file = OpenOptions::new().append(true).open(&path).expect("a log");
+        file.write_all(b"{\"job\":2,\"mod").expect("half a line");
+        record(folder.path(), &submission(3)).expect("written");
+        // A line of a version that recorded less.
+        file.write_all(b"{\"job\":4,\"model\":\"m\",\"offset\":0,\"tasks\":1,\"script\":\"/s\",\"submitted_unix_s\":1}\n{\"jo")
+            .expect("a line and a half");
+        let read = submissions(folder.path()).expect("readable");
+        let jobs: Vec<(u64, Option<u64>)> = read.iter().map(|s| (s.job, s.minutes)).collect();
+        assert_eq!(jobs, [(1, Some(3)), (3, Some(3)), (4, None)]);
+    }
 }

@@ -21,7 +21,7 @@ impl Site {
         }
         let root = yaml::parse(text).map_err(|error| {
             let at = SourceLocation { file: file.to_string(), line: error.line.unwrap_or(1) };
-            ConfigProblem::NotYaml { at, message: in_plain_words(&error.message).to_owned() }
+            ConfigProblem::NotYaml { at, message: in_plain_words(&error.message) }
         })?;
         let file = File { name: file };
         let YamlValue::Map(entries) = &root.tree else {
@@ -152,11 +152,15 @@ const PLAIN_WORDS: [(&str, &str); 5] = [
 ];
 
 /// A parser's message in plain words and without its line, which is known apart from the text.
-fn in_plain_words(message: &str) -> &str {
+fn in_plain_words(message: &str) -> String {
     if let Some((_, words)) = PLAIN_WORDS.iter().find(|(begin, _)| message.starts_with(begin)) {
-        return words;
+        return (*words).to_owned();
+    }
+    if let Some(key) = message.strip_prefix("duplicate mapping key: ") {
+        let key = key.split(',').next().unwrap_or(key);
+        return format!("the key {key} occurs twice: keep one");
     }
     let end = [" at line ", "line "].iter().filter_map(|words| message.find(words)).min();
     let text = end.map_or(message, |end| &message[..end]).trim_end_matches([' ', ',', ':', '(']);
-    if text.is_empty() { message } else { text }
+    if text.is_empty() { message.to_owned() } else { text.to_owned() }
 }
