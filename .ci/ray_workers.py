@@ -1,4 +1,7 @@
-"""Runs the null control study by 4 Ray workers on one folder, and checks the folder. Usage: ray_workers.py OUT"""
+"""Runs the null control study by 4 Ray workers on one folder, and checks the folder.
+
+Usage: ray_workers.py FOLDER
+"""
 
 import json
 import os
@@ -15,7 +18,7 @@ TIME_LEFT = 120
 DEADLINE = 300
 
 program = os.environ["VENDOMINI"]
-out = sys.argv[1]
+out = os.path.join(sys.argv[1], "results")
 study = ["--config", os.path.abspath("configs/controls/null.yaml"), "--out", out]
 study += ["--set", f"experiment.replications={REPLICATIONS}", "--set", "env.max_steps=400"]
 
@@ -33,7 +36,8 @@ def expect(truth, what):
 
 
 # The workers are counted, not the cores: this must also run where there are two.
-ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
+temporary = os.path.join(sys.argv[1], "ray")
+ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, _temp_dir=temporary)
 done = ray.get([work.remote(worker) for worker in range(WORKERS)], timeout=2 * DEADLINE)
 for worker, code, stderr in done:
     expect(code == 0, f"worker {worker} ended with {code}: {stderr}")

@@ -232,8 +232,7 @@ pub struct StatusArgs {
         conflicts_with_all = ["json", "efficiency"]
     )]
     pub watch: Option<u64>,
-    /// Compare memory and time of each Slurm task with what was asked for, and suggest the next
-    /// request
+    /// Compare memory and time of Slurm tasks with their requests, and suggest the next request
     #[arg(long)]
     pub efficiency: bool,
     /// Print one JSON document on stdout

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 /// How often a signal is looked for.
 const SIGNAL_POLL: Duration = Duration::from_millis(50);
 
-/// Shows the progress every `interval_s` seconds: on a terminal in place, else as a line when it has
-/// changed. Ctrl-C is the usual way to leave, and not an error.
+/// Shows the progress every `interval_s` seconds: on a terminal in place, else as a line when it
+/// has changed. Ctrl-C is the usual way to leave, and not an error.
 pub fn run(store: &Store, interval_s: u64, plain: bool) -> Result<u8, Failure> {
     let mut signals = Signals::new(signals::ending())
         .map_err(|error| Failure::software(format!("cannot handle signals: {error}")))?;

@@ -1,3 +1,5 @@
+//! Site files: what they set, and what is said of mistakes in them.
+
 use super::*;
 
 fn problem(text: &str) -> String {
