@@ -19,6 +19,7 @@ mod report_files;
 mod session;
 mod signals;
 mod slurm;
+mod stage;
 mod supervise;
 mod table_file;
 
@@ -124,6 +125,7 @@ impl Command {
             | Command::Doctor(_)
             | Command::Selftest(_)
             | Command::Fetch(_)
+            | Command::Stage(_)
             | Command::Synth(_) => Some(WatchLimits::default()),
             _ => None,
         }

@@ -1,7 +1,7 @@
 //! `vendomini submit`: submits an experiment to Slurm as job arrays.
 
 use super::run::{JOBS_DEFAULT, provenance};
-use crate::args::{SubmitArgs, TimeArgs};
+use crate::args::{StageArgs, SubmitArgs, TimeArgs};
 use crate::failure::Failure;
 use crate::needs::{self, Need};
 use crate::output;
@@ -193,6 +193,7 @@ fn prepare(config: &Config, args: &SubmitArgs, folder: &Path, jobs: usize) -> Re
         max_memory: None,
         chat_template: None,
         threads: None,
+        stage: StageArgs::default(),
         watch: &watch,
     };
     let options = RunOptions {

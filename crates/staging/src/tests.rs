@@ -1,0 +1,1 @@
+//! Tests of whole copies between two folders.
