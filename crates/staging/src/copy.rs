@@ -44,9 +44,7 @@ pub(crate) fn is_complete(place: &CopyPlace, files: &SourceFiles) -> bool {
     let record = CopyRecord::read(&place.record());
     let intact = |(number, file): (usize, &SourceFile)| is_finished(place, &record, number, file);
     let linked = |file: &SourceFile| file.links.iter().all(|link| place.folder.join(link).exists());
-    record.complete
-        && files.files.iter().enumerate().all(intact)
-        && files.files.iter().all(linked)
+    record.complete && files.files.iter().enumerate().all(intact) && files.files.iter().all(linked)
 }
 
 fn is_finished(place: &CopyPlace, record: &CopyRecord, number: usize, file: &SourceFile) -> bool {
@@ -145,7 +143,9 @@ fn prepare(
         None => {}
     }
     let part = unfinished(&path);
-    if std::fs::symlink_metadata(&part).is_ok_and(|part| !part.is_file() || part.len() != file.bytes) {
+    if std::fs::symlink_metadata(&part)
+        .is_ok_and(|part| !part.is_file() || part.len() != file.bytes)
+    {
         std::fs::remove_file(&part).map_err(|e| StagingError::local(&part, "remove it", e))?;
     }
     if !part.exists() {

@@ -53,7 +53,7 @@ pub enum StagingError {
     )]
     Changed {
         file: PathBuf,
-        /// What happened to the file: "replaced", "written to", "truncated".
+        /// What happened to the file: "replaced", "removed", "written to", "truncated".
         how: &'static str,
     },
     /// The bytes of a file in the hub's cache are not those that its name promises.

@@ -83,7 +83,11 @@ impl StageFolder {
     ///
     /// # Errors
     /// `NoSpace` if there is still too little, `Local`.
-    pub fn make_room(&self, bytes: u64, keep: &CopyPlace) -> Result<Vec<RemovedCopy>, StagingError> {
+    pub fn make_room(
+        &self,
+        bytes: u64,
+        keep: &CopyPlace,
+    ) -> Result<Vec<RemovedCopy>, StagingError> {
         let mut removed = Vec::new();
         let needed_bytes = bytes.saturating_add(RESERVE_BYTES);
         let mut others = self.places()?.into_iter().filter(|place| place.folder != keep.folder);

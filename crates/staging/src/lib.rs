@@ -115,7 +115,9 @@ fn summary(source: &Path, root: &Path, work: &CopyWork) -> String {
     match (work.copied_bytes, work.kept_bytes) {
         (0, 0) => format!("{to} is a copy of {from}"),
         (_, 0) => format!("copied {from} to {to}"),
-        (_, kept) => format!("copied {from} to {to}, {:.1} MB of which were there", kept as f64 / 1e6),
+        (_, kept) => {
+            format!("copied {from} to {to}, {:.1} MB of which were there", kept as f64 / 1e6)
+        }
     }
 }
 

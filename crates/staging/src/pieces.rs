@@ -11,7 +11,7 @@ use std::path::Path;
 use twox_hash::XxHash3_64;
 
 /// Bytes of a piece: what is copied again after a kill or a mismatch, at most, by each thread.
-pub(crate) const PIECE_BYTES: u64 = 32 << 20;
+pub(crate) const PIECE_BYTES: u64 = 16 << 20;
 /// Bytes of one read or write.
 pub(crate) const READ_BYTES: usize = 4 << 20;
 
@@ -46,7 +46,7 @@ pub(crate) fn copy_piece(
     while done < piece.bytes {
         let part = &mut buffer[..READ_BYTES.min((piece.bytes - done) as usize)];
         let at = piece.offset + done;
-        from.read_exact_at(part, at).map_err(|error| read_failed(source, &from, error))?;
+        from.read_exact_at(part, at).map_err(|error| source.read_failed(&from, error))?;
         hash.write(part);
         to.write_all_at(part, at).map_err(|e| StagingError::local(path, "write to it", e))?;
         done += part.len() as u64;
@@ -55,12 +55,6 @@ pub(crate) fn copy_piece(
     to.sync_data().map_err(|error| StagingError::local(path, "write it to the disk", error))?;
     source.check(&from)?;
     Ok(hash.finish())
-}
-
-/// The error of a read: a file that has become shorter is a changed one.
-fn read_failed(source: &SourceFile, from: &File, error: std::io::Error) -> StagingError {
-    let failed = StagingError::source(&source.path, "read it", error);
-    source.check(from).err().unwrap_or(failed)
 }
 
 /// The XXH3-64 of a piece as the local disk returns it, not the page cache.

@@ -63,7 +63,11 @@ impl SourceFiles {
         }
         for shard in &checkpoint.inventory.shards {
             let found = source_file(base_of(checkpoint), &shard.path)?;
-            check_identity(&shard.path, (shard.identity, shard.bytes), (found.identity, found.bytes))?;
+            check_identity(
+                &shard.path,
+                (shard.identity, shard.bytes),
+                (found.identity, found.bytes),
+            )?;
             push(&mut files, found);
         }
         let of_gguf = || root.file_name().map(|name| Path::new(MODEL).join(name));
@@ -190,9 +194,15 @@ impl SourceFile {
             .read(true)
             .custom_flags(nonblocking)
             .open(&self.path)
-            .map_err(|error| StagingError::source(&self.path, "open it", error))?;
+            .map_err(|error| failed(&self.path, "open it", error))?;
         self.check(&file)?;
         Ok(file)
+    }
+
+    /// The error of a read: a file that was changed says so.
+    pub fn read_failed(&self, file: &File, error: std::io::Error) -> StagingError {
+        let failed = failed(&self.path, "read it", error);
+        self.check(file).err().unwrap_or(failed)
     }
 
     /// Checks that an open file is the one that was listed, and was not written to since.
@@ -200,11 +210,21 @@ impl SourceFile {
     /// # Errors
     /// `Changed`.
     pub fn check(&self, file: &File) -> Result<(), StagingError> {
-        let metadata =
-            file.metadata().map_err(|e| StagingError::source(&self.path, "read its metadata", e))?;
+        let metadata = file.metadata().map_err(|e| failed(&self.path, "read its metadata", e))?;
         let found = (FileIdentity::of(&metadata), metadata.len());
         check_identity(&self.path, (self.identity, self.bytes), found)
     }
+}
+
+/// The error of an operation on a listed file. A network file system says that a file is stale if
+/// it was replaced on its server.
+fn failed(path: &Path, doing: &'static str, error: std::io::Error) -> StagingError {
+    let how = match error.kind() {
+        std::io::ErrorKind::StaleNetworkFileHandle => "replaced",
+        std::io::ErrorKind::NotFound => "removed",
+        _ => return StagingError::source(path, doing, error),
+    };
+    StagingError::Changed { file: path.to_owned(), how }
 }
 
 fn check_identity(

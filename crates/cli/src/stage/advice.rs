@@ -167,7 +167,9 @@ mod tests {
             problem: None,
         };
         let text = advice.to_string();
-        for part in ["lustre takes 12.0 min at each load", "/local it takes 2.0 min", "6.0 times", "load 2"] {
+        for part in
+            ["lustre takes 12.0 min at each load", "/local it takes 2.0 min", "6.0 times", "load 2"]
+        {
             assert!(text.contains(part), "{part:?} is not in {text}");
         }
         (advice.folder, advice.staged_read_s) = (None, None);

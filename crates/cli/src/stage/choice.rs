@@ -28,7 +28,10 @@ impl StageChoice {
         StageChoice::from_variables(typed, &|name| std::env::var_os(name))
     }
 
-    fn from_variables(typed: Option<&str>, variables: &dyn Fn(&str) -> Option<OsString>) -> Result<Self, Failure> {
+    fn from_variables(
+        typed: Option<&str>,
+        variables: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, Failure> {
         let folder = match typed {
             Some(typed) => PathBuf::from(typed),
             None => match path_variable(VARIABLE, variables) {
@@ -59,7 +62,9 @@ mod tests {
             "SLURM_TMPDIR" => Some(OsString::from("/local/job7")),
             _ => None,
         };
-        let of = |typed, variables: &dyn Fn(&str) -> Option<OsString>| StageChoice::from_variables(typed, variables);
+        let of = |typed, variables: &dyn Fn(&str) -> Option<OsString>| {
+            StageChoice::from_variables(typed, variables)
+        };
         assert_eq!(of(None, &none), Ok(StageChoice::Off));
         assert_eq!(of(None, &set), Ok(StageChoice::Folder("/local/job7/models".into())));
         assert_eq!(of(Some("off"), &set), Ok(StageChoice::Off));

@@ -66,7 +66,8 @@ impl LocalDisk {
         let metadata = match std::fs::metadata(folder) {
             Ok(metadata) if metadata.is_dir() => metadata,
             Ok(_) => {
-                let text = format!("--stage: expected a folder on a local disk, found the file {place}");
+                let text =
+                    format!("--stage: expected a folder on a local disk, found the file {place}");
                 return Err(Failure::usage(text));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -99,7 +100,8 @@ impl LocalDisk {
         let folder = self.folder.display();
         if self.network {
             // Locks of network file systems may not hold between nodes.
-            let text = "is on a network file system, and copies are shared by the tasks of one node";
+            let text =
+                "is on a network file system, and copies are shared by the tasks of one node";
             return Some(format!("{folder} {text} ({})", self.file_system));
         }
         let same = std::fs::metadata(shard).is_ok_and(|shard| shard.dev() == self.device);
@@ -110,7 +112,10 @@ impl LocalDisk {
     pub fn unfit_for_auto(&self) -> Option<String> {
         let folder = self.folder.display();
         self.in_memory().then(|| {
-            format!("{folder} is in memory ({}), not on a disk. --stage {folder} uses it", self.file_system)
+            format!(
+                "{folder} is in memory ({}), not on a disk. --stage {folder} uses it",
+                self.file_system
+            )
         })
     }
 
