@@ -3,6 +3,8 @@
 //! without them.
 
 mod common;
+#[path = "../../../tests/faults/table.rs"]
+mod table;
 
 use common::fuse::{Reads, SlowMount};
 use common::running::Running;
@@ -107,6 +109,45 @@ fn holds(text: &str, parts: &[&str]) {
     }
 }
 
+/// The faults of docs/faults.md that these tests make.
+const FAULTS: [&str; 18] = [
+    "the task that copies is killed, another waits",
+    "SIGTERM in mid copy",
+    "a file of an unfinished copy is changed",
+    "a file of a complete copy is changed",
+    "a disk returns other bytes, found by `stage --verify`",
+    "a shard is replaced while it is copied",
+    "a blob is not what its name says",
+    "too little space for a load",
+    "too little space for `stage`",
+    "the disk becomes full in mid copy",
+    "the quota is used up in mid copy",
+    "the disk is read-only",
+    "the disk has the model already",
+    "the folder is on a network file system",
+    "the folder of copies is a link",
+    "the folder does not exist",
+    "the folder is a file",
+    "a FIFO among the files",
+];
+
+#[test]
+fn every_fault_has_a_row() {
+    let rows = table::rows("While it is staged");
+    let faults: Vec<&str> = rows.iter().map(|row| row.fault.as_str()).collect();
+    assert_eq!(faults, FAULTS);
+}
+
+/// Checks exit code and message of a command against the fault's row.
+#[track_caller]
+fn ends_as(fault: &str, output: &Output) {
+    let rows = table::rows("While it is staged");
+    let row = rows.iter().find(|row| row.fault == fault).unwrap_or_else(|| panic!("{fault}"));
+    let said = stderr(output);
+    assert_eq!(output.status.code(), Some(i32::from(row.exit)), "{fault}: {said}");
+    holds(&said, &row.words.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
 /// The folder of the only copy on a disk.
 fn copy_on(disk: &Path) -> PathBuf {
     let all = fs::read_dir(disk).expect("a folder").flatten().map(|entry| entry.path());
@@ -198,11 +239,7 @@ fn a_copy_whose_task_is_killed_is_finished_by_the_task_that_waits() {
     std::thread::sleep(Duration::from_millis(100));
     kill(&first, Signal::KILL);
     assert_eq!(first.ends(LIMIT).status.code(), None);
-    let said = succeeds(&second.ends(LIMIT));
-    holds(
-        &said,
-        &["another task of this node copies", "copied", "of which were there", "load returned"],
-    );
+    ends_as("the task that copies is killed, another waits", &second.ends(LIMIT));
     assert_same_shards(&bench.model(), &copy_on(&bench.disk()));
     let third = run(&load, &[]);
     holds(&succeeds(&third), &["is a copy of"]);
@@ -220,15 +257,14 @@ fn a_copy_that_was_ended_is_continued() {
         kill(&ended, signal);
         let output = ended.ends(LIMIT);
         if signal == Signal::TERM {
-            assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
+            ends_as("SIGTERM in mid copy", &output);
         }
     }
     // A finished file that is changed meanwhile is copied again.
     let copy = copy_on(&bench.disk());
     let config = copy.join("model/config.json");
     fs::write(&config, "{}").expect("a file");
-    let said = succeeds(&run(&load, &[]));
-    holds(&said, &["of which were there", "had been changed", "load returned"]);
+    ends_as("a file of an unfinished copy is changed", &run(&load, &[]));
     assert_eq!(fs::read(config).ok(), fs::read(bench.model().join("config.json")).ok());
     assert_same_shards(&bench.model(), &copy);
 }
@@ -246,8 +282,8 @@ fn a_copy_that_is_changed_is_noticed_and_repaired() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&shard, &bytes).expect("a shard");
-    let said = succeeds(&run(&["load", model, "--stage", text(&disk)], &[]));
-    holds(&said, &["1 files in", "had been changed on the local disk", "load returned"]);
+    let load = run(&["load", model, "--stage", text(&disk)], &[]);
+    ends_as("a file of a complete copy is changed", &load);
     assert_same_shards(&bench.model(), &copy);
     // A disk that returns other bytes, with the file's times as they were: the record is made to
     // agree with a file that was changed.
@@ -260,9 +296,8 @@ fn a_copy_that_is_changed_is_noticed_and_repaired() {
         if kept.starts_with(&format!("file {number} ")) { line.clone() } else { kept.to_owned() }
     });
     fs::write(copy.join("record"), kept.collect::<Vec<_>>().join("\n") + "\n").expect("a record");
-    let output = run(&stage, &[]);
-    assert_eq!(output.status.code(), Some(74), "{}", stderr(&output));
-    holds(&stderr(&output), &[SHARD, "found others at offset 0", "stage --clean"]);
+    let verified = run(&stage, &[]);
+    ends_as("a disk returns other bytes, found by `stage --verify`", &verified);
     // What a process uses stays.
     let lock = fs::File::open(copy.with_extension("use")).expect("a lock");
     lock.lock_shared().expect("a lock");
@@ -295,9 +330,7 @@ fn a_shard_that_is_replaced_while_it_is_copied_ends_the_command() {
     let other = bench.path("other");
     fs::copy(&last, &other).expect("a copy");
     fs::rename(&other, &last).expect("a shard");
-    let output = load.ends(LIMIT);
-    assert_eq!(output.status.code(), Some(65), "{}", stderr(&output));
-    holds(&stderr(&output), &["model-00003-of-00003", "replaced", "Run again"]);
+    ends_as("a shard is replaced while it is copied", &load.ends(LIMIT));
     let files = walk(&bench.disk());
     assert!(files.iter().all(|file| !text(file).contains("safetensors")), "{files:?}");
 }
@@ -359,8 +392,8 @@ fn files_of_the_hub_cache_stay_links_to_blobs_and_are_compared_with_their_names(
     fs::write(blobs.join(&wrong), bytes).expect("a blob");
     link(SHARD, &wrong);
     let output = run(&load, &[]);
-    assert_eq!(output.status.code(), Some(65), "{}", stderr(&output));
-    holds(&stderr(&output), &[&format!("SHA-256 {wrong}"), SHARD, "fetch it again"]);
+    ends_as("a blob is not what its name says", &output);
+    holds(&stderr(&output), &[&wrong]);
 }
 
 /// Mounts something; prints SKIPPED if this process may not.
@@ -397,11 +430,17 @@ fn a_disk_without_space_is_not_filled_and_the_model_is_loaded_from_where_it_is()
     let disk = bench.path("small");
     let Some(_small) = small_disk(&disk, 1040) else { return };
     let load = ["load", text(&model), "--stage", text(&disk)];
-    let said = succeeds(&run(&load, &[]));
-    holds(&said, &["not staged", "bytes are needed", "short", text(&model), "load returned"]);
-    assert!(walk(&disk).iter().all(|file| fs::metadata(file).is_ok_and(|file| file.len() == 0)));
-    let output = run(&["stage", text(&model), "--to", text(&disk)], &[]);
-    assert_eq!(output.status.code(), Some(71), "{}", stderr(&output));
+    let output = run(&load, &[]);
+    ends_as("too little space for a load", &output);
+    holds(&stderr(&output), &[text(&model)]);
+    assert!(is_empty(&disk));
+    let stage = run(&["stage", text(&model), "--to", text(&disk)], &[]);
+    ends_as("too little space for `stage`", &stage);
+}
+
+/// Whether the files on a disk have no bytes: locks may be left.
+fn is_empty(disk: &Path) -> bool {
+    walk(disk).iter().all(|file| fs::metadata(file).is_ok_and(|file| file.len() == 0))
 }
 
 #[test]
@@ -416,14 +455,14 @@ fn a_disk_that_becomes_full_in_mid_copy_is_cleaned_up() {
         .output()
         .expect("a C compiler");
     assert!(compiled.status.success(), "{compiled:?}");
-    for (action, why) in [("enospc", "No space left on device"), ("edquot", "quota")] {
-        let fault = format!("pwrite,{SHARD}.part,8000000,{action}");
-        let faulty = [("LD_PRELOAD", text(&library)), ("FAULT", fault.as_str())];
-        let said = succeeds(&run(&["load", text(&model), "--stage", text(&disk)], &faulty));
-        holds(&said, &["not staged", why, &format!("{SHARD}.part"), "load returned"]);
-        assert!(
-            walk(&disk).iter().all(|file| fs::metadata(file).is_ok_and(|file| file.len() == 0))
-        );
+    for (action, fault) in [
+        ("enospc", "the disk becomes full in mid copy"),
+        ("edquot", "the quota is used up in mid copy"),
+    ] {
+        let rule = format!("pwrite,{SHARD}.part,8000000,{action}");
+        let faulty = [("LD_PRELOAD", text(&library)), ("FAULT", rule.as_str())];
+        ends_as(fault, &run(&["load", text(&model), "--stage", text(&disk)], &faulty));
+        assert!(is_empty(&disk));
     }
 }
 
@@ -458,18 +497,18 @@ fn a_folder_that_is_of_no_use_is_named_and_the_model_is_loaded() {
     let bench = Bench::new();
     let model = bench.model();
     let load = |folder: &Path| run(&["load", text(&model), "--stage", text(folder)], &[]);
-    holds(&succeeds(&load(&bench.disk())), &["not staged", "already", "load returned"]);
-    assert_eq!(load(&bench.path("absent")).status.code(), Some(66));
-    assert_eq!(load(&model.join("config.json")).status.code(), Some(2));
+    ends_as("the disk has the model already", &load(&bench.disk()));
+    ends_as("the folder does not exist", &load(&bench.path("absent")));
+    ends_as("the folder is a file", &load(&model.join("config.json")));
     assert_eq!(run(&["load", text(&model), "--stage", ""], &[]).status.code(), Some(2));
     if let Some(mount) = bench.mount(FAST) {
-        holds(&succeeds(&load(mount.path())), &["not staged", "network file system", "fuse"]);
+        ends_as("the folder is on a network file system", &load(mount.path()));
     }
     let closed = bench.path("closed");
     if let Some(_disk) = small_disk(&closed, 1200)
         && mounted(&["-o", "remount,ro", text(&closed)])
     {
-        holds(&succeeds(&load(&closed)), &["not staged", "Read-only file system", "load returned"]);
+        ends_as("the disk is read-only", &load(&closed));
     }
     // In /tmp, another user may have made the folder.
     let foreign = bench.path("foreign");
@@ -478,7 +517,11 @@ fn a_folder_that_is_of_no_use_is_named_and_the_model_is_loaded() {
     let staged = copy_on(&foreign).parent().expect("a folder").to_owned();
     fs::remove_dir_all(&staged).expect("a folder");
     std::os::unix::fs::symlink(bench.path("elsewhere"), &staged).expect("a link");
-    holds(&succeeds(&load(&foreign)), &["not staged", "expected a folder of user", "a link"]);
+    ends_as("the folder of copies is a link", &load(&foreign));
+    fs::remove_file(&staged).expect("a link");
+    let fifo = Command::new("mkfifo").arg(model.join("other.json")).status();
+    assert!(fifo.is_ok_and(|status| status.success()));
+    ends_as("a FIFO among the files", &load(&foreign));
 }
 
 #[test]

@@ -10,8 +10,9 @@
 //! `KEY.use` is locked by those who read the copy, `KEY.copy` by the one who writes it.
 //!
 //! Modules; each imports only modules listed before it: error; source_files, lock; pieces; record;
-//! folder; copy.
+//! folder; copier, verify; copy.
 
+mod copier;
 mod copy;
 mod error;
 mod folder;
@@ -21,12 +22,13 @@ mod record;
 mod source_files;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use error::StagingError;
 pub use folder::{RESERVE_BYTES, RemovedCopy};
 
 use checkpoint::Checkpoint;
-use copy::CopyWork;
+use copier::CopyWork;
 use folder::{CopyPlace, StageFolder};
 use lock::HeldLock;
 use record::CopyRecord;
@@ -178,7 +180,7 @@ impl StagedCheckpoint {
     /// `Corrupted`, `Local`, `Canceled`.
     pub fn verify(&self, watch: &Watch) -> Result<(), StagingError> {
         let _stage = watch.enter(Stage::Verify);
-        copy::verify(&self.place, &self.files, watch)
+        verify::verify(&self.place, &self.files, watch)
     }
 }
 

@@ -12,6 +12,9 @@ use twox_hash::XxHash3_64;
 
 /// Bytes of a piece: what is copied again after a kill or a mismatch, at most, by each thread.
 pub(crate) const PIECE_BYTES: u64 = 16 << 20;
+/// Threads that copy or verify. A network file system serves several requests at a time; more
+/// threads gain little.
+pub(crate) const THREADS: usize = 8;
 /// Bytes of one read or write.
 pub(crate) const READ_BYTES: usize = 4 << 20;
 
