@@ -4,12 +4,17 @@
 use crate::copier::{Copier, CopyWork, open_part};
 use crate::error::StagingError;
 use crate::folder::{CopyPlace, StageFolder};
+use crate::lock::{HeldLock, POLL};
 use crate::record::{CopyRecord, FinishedFile, RecordWriter};
 use crate::source_files::{SourceFile, SourceFiles};
 use rustix::fs::{FallocateFlags, fallocate};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use watch::Watch;
+
+/// Longest wait for another copy that removes unused ones and allocates its space.
+const ALLOCATE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The path of an unfinished file.
 fn unfinished(path: &Path) -> PathBuf {
@@ -61,6 +66,7 @@ pub(crate) fn copy(
         missing_bytes += file.bytes.saturating_sub(allocated);
         open.push((number, part));
     }
+    let allocating = wait_to_allocate(folder, watch)?;
     for removed in folder.make_room(missing_bytes, place)? {
         let what = if removed.source.is_empty() { "an unknown model" } else { &removed.source };
         watch.note(format!("removed the unused copy of {what} to make room"));
@@ -72,6 +78,7 @@ pub(crate) fn copy(
     for (number, part) in &open {
         allocate(part, files.files[*number].bytes)?;
     }
+    drop(allocating);
     let copier = Copier::new(place, files, &record, writer, &open, watch);
     let done = copier.run()?;
     work.copied_bytes += done.copied_bytes;
@@ -79,6 +86,22 @@ pub(crate) fn copy(
     make_links(place, files)?;
     copier.complete()?;
     Ok(work)
+}
+
+/// Waits until no other copy allocates its disk space; not for ever, since what is left of it then
+/// is less than the reserve at worst.
+fn wait_to_allocate(folder: &StageFolder, watch: &Watch) -> Result<Option<HeldLock>, StagingError> {
+    let since = Instant::now();
+    loop {
+        let lock = folder.try_allocate()?;
+        if lock.is_some() || since.elapsed() > ALLOCATE_TIMEOUT {
+            return Ok(lock);
+        }
+        if watch.canceled() {
+            return Err(StagingError::Canceled);
+        }
+        std::thread::sleep(POLL);
+    }
 }
 
 fn make_folders(place: &CopyPlace, files: &SourceFiles) -> Result<(), StagingError> {

@@ -21,6 +21,8 @@ const COPY: &str = "copy";
 #[derive(Debug)]
 pub(crate) struct StageFolder {
     path: PathBuf,
+    /// Bytes of the disk that stay free.
+    reserve_bytes: u64,
 }
 
 /// The place of one copy.
@@ -49,7 +51,7 @@ impl StageFolder {
     ///
     /// # Errors
     /// `Local` if it cannot be created; `Foreign` if another user could have put files into it.
-    pub fn open(disk: &Path) -> Result<StageFolder, StagingError> {
+    pub fn open(disk: &Path, reserve_bytes: u64) -> Result<StageFolder, StagingError> {
         let path = StageFolder::path_on(disk);
         match DirBuilder::new().mode(0o700).create(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -71,7 +73,18 @@ impl StageFolder {
             std::fs::set_permissions(&path, Permissions::from_mode(0o700))
                 .map_err(|error| StagingError::local(&path, "set its permissions", error))?;
         }
-        Ok(StageFolder { path })
+        Ok(StageFolder { path, reserve_bytes })
+    }
+
+    /// The folder that the user or Slurm named.
+    pub fn disk(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
+    /// Takes the lock of those who allocate disk space, so that two copies do not count the same
+    /// free bytes; `None` if another process holds it.
+    pub fn try_allocate(&self) -> Result<Option<HeldLock>, StagingError> {
+        HeldLock::try_take(&self.path.join("space"), LockKind::Exclusive)
     }
 
     pub fn place(&self, key: &str) -> CopyPlace {
@@ -89,14 +102,14 @@ impl StageFolder {
         keep: &CopyPlace,
     ) -> Result<Vec<RemovedCopy>, StagingError> {
         let mut removed = Vec::new();
-        let needed_bytes = bytes.saturating_add(RESERVE_BYTES);
+        let needed_bytes = bytes.saturating_add(self.reserve_bytes);
         let mut others = self.places()?.into_iter().filter(|place| place.folder != keep.folder);
         while bytes > 0 && self.free_bytes()? < needed_bytes {
             let Some(place) = others.next() else {
                 return Err(StagingError::NoSpace {
                     folder: self.path.clone(),
                     needed_bytes,
-                    reserve_bytes: RESERVE_BYTES,
+                    reserve_bytes: self.reserve_bytes,
                     free_bytes: self.free_bytes()?,
                 });
             };

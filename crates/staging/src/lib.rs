@@ -30,15 +30,12 @@ pub use folder::{RESERVE_BYTES, RemovedCopy};
 use checkpoint::Checkpoint;
 use copier::CopyWork;
 use folder::{CopyPlace, StageFolder};
-use lock::HeldLock;
+use lock::{HeldLock, POLL};
 use record::CopyRecord;
 use source_files::SourceFiles;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use watch::{Stage, Watch};
-
-/// Interval at which locks that others hold are tried again.
-const POLL: Duration = Duration::from_millis(100);
 
 /// A complete copy on the local disk. It is not removed while this value exists.
 #[derive(Debug)]
@@ -84,16 +81,25 @@ pub fn stage(
     patience: Duration,
     watch: &Watch,
 ) -> Result<StagedCheckpoint, StagingError> {
+    stage_in(&StageFolder::open(disk, RESERVE_BYTES)?, checkpoint, patience, watch)
+}
+
+fn stage_in(
+    folder: &StageFolder,
+    checkpoint: &Checkpoint,
+    patience: Duration,
+    watch: &Watch,
+) -> Result<StagedCheckpoint, StagingError> {
     let files = SourceFiles::of(checkpoint)?;
-    let folder = StageFolder::open(disk)?;
     let place = folder.place(&files.key);
     let mut stage = watch.enter(Stage::Fetch);
+    let _beside = BesideBar::new(watch, format!("staging on {}", folder.disk().display()));
     let in_use = wait_for(patience, (&place, &files), watch, CopyPlace::try_use)?;
     let mut work = CopyWork::default();
     if !copy::is_complete(&place, &files) {
         let _writing = wait_for(patience, (&place, &files), watch, CopyPlace::try_copy)?;
         if !copy::is_complete(&place, &files) {
-            work = copy::copy(&folder, &place, &files, &checkpoint.root, watch)
+            work = copy::copy(folder, &place, &files, &checkpoint.root, watch)
                 .map_err(|error| clean_up(&place, error))?;
         }
     }
@@ -109,6 +115,22 @@ pub fn stage(
         place,
         _in_use: in_use,
     })
+}
+
+/// The text beside the progress bar of a copy, which is removed when the copy ends.
+struct BesideBar<'a>(&'a Watch);
+
+impl<'a> BesideBar<'a> {
+    fn new(watch: &'a Watch, text: String) -> Self {
+        watch.detail(text);
+        BesideBar(watch)
+    }
+}
+
+impl Drop for BesideBar<'_> {
+    fn drop(&mut self) {
+        self.0.detail("");
+    }
 }
 
 /// What was copied, from where to where.
@@ -194,7 +216,7 @@ pub fn remove_unused(disk: &Path) -> Result<(Vec<RemovedCopy>, usize), StagingEr
         return Ok((Vec::new(), 0));
     }
     let (mut removed, mut in_use) = (Vec::new(), 0);
-    for place in StageFolder::open(disk)?.places()? {
+    for place in StageFolder::open(disk, RESERVE_BYTES)?.places()? {
         match place.remove_if_unused()? {
             Some(copy) => removed.push(copy),
             None => in_use += 1,

@@ -5,7 +5,7 @@ use crate::folder::StageFolder;
 use crate::pieces::PIECE_BYTES;
 use crate::record::CopyRecord;
 use crate::source_files::SourceFiles;
-use crate::{StagedCheckpoint, StagingError, is_staged, remove_unused, stage};
+use crate::{StagedCheckpoint, StagingError, is_staged, remove_unused, stage_in};
 use checkpoint::{Checkpoint, Fill, SynthRequest, SynthSource, synth};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,13 @@ impl Bench {
     }
 
     fn stage(&self) -> Result<StagedCheckpoint, StagingError> {
-        stage(&self.checkpoint, &self.disk, Duration::from_secs(1), &Watch::silent())
+        self.stage_watched(&Watch::silent())
+    }
+
+    /// Without a reserve: the disk of a test may be nearly full.
+    fn stage_watched(&self, watch: &Watch) -> Result<StagedCheckpoint, StagingError> {
+        let folder = StageFolder::open(&self.disk, 0)?;
+        stage_in(&folder, &self.checkpoint, Duration::from_secs(1), watch)
     }
 
     fn folder(&self) -> PathBuf {
@@ -161,7 +167,7 @@ fn a_file_that_was_changed_truncated_or_removed_is_copied_again() {
 fn a_task_waits_no_longer_than_the_copy_goes_on() {
     let bench = Bench::new();
     let files = SourceFiles::of(&bench.checkpoint).unwrap();
-    let place = StageFolder::open(&bench.disk).unwrap().place(&files.key);
+    let place = StageFolder::open(&bench.disk, 0).unwrap().place(&files.key);
     let held = place.try_copy().unwrap().unwrap();
     let error = bench.stage().unwrap_err();
     assert!(matches!(error, StagingError::Held { seconds: 1, .. }), "{error}");
@@ -184,7 +190,7 @@ fn an_interrupted_copy_is_kept_and_a_changed_checkpoint_is_an_error() {
     let bench = Bench::new();
     let canceled = Watch::silent();
     canceled.cancel();
-    let ended = stage(&bench.checkpoint, &bench.disk, Duration::from_secs(1), &canceled);
+    let ended = bench.stage_watched(&canceled);
     assert!(matches!(ended, Err(StagingError::Canceled)), "{ended:?}");
     assert!(bench.folder().exists());
     drop(bench.stage().unwrap());

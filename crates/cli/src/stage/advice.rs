@@ -69,7 +69,7 @@ pub fn advice(checkpoint: &Checkpoint, machine: &Machine) -> Option<StagingAdvic
 fn local_folder(checkpoint: &Checkpoint, bytes: u64) -> Result<(LocalDisk, bool), String> {
     let choice = StageChoice::of(None).map_err(|failure| failure.text)?;
     let folder = match choice {
-        StageChoice::Folder(folder) => Some(folder),
+        StageChoice::Folder { path, .. } => Some(path),
         StageChoice::Auto | StageChoice::Off => local_disk::known(),
     };
     let folder = folder.ok_or_else(|| local_disk::UNKNOWN.to_owned())?;

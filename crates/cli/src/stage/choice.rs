@@ -16,7 +16,12 @@ pub enum StageChoice {
     /// In `$SLURM_TMPDIR`, else in `$TMPDIR`, if the model is on a network file system and it pays.
     Auto,
     /// In this folder, from any file system but its own.
-    Folder(PathBuf),
+    Folder {
+        path: PathBuf,
+        /// Whether it was typed. The variable is one of many nodes, of which some may lack the
+        /// folder.
+        must_exist: bool,
+    },
 }
 
 impl StageChoice {
@@ -45,7 +50,7 @@ impl StageChoice {
             }
             Some("off") => Ok(StageChoice::Off),
             Some("auto") => Ok(StageChoice::Auto),
-            _ => Ok(StageChoice::Folder(folder)),
+            _ => Ok(StageChoice::Folder { path: folder, must_exist: typed.is_some() }),
         }
     }
 }
@@ -65,11 +70,12 @@ mod tests {
         let of = |typed, variables: &dyn Fn(&str) -> Option<OsString>| {
             StageChoice::from_variables(typed, variables)
         };
+        let folder = |path: &str, must_exist| StageChoice::Folder { path: path.into(), must_exist };
         assert_eq!(of(None, &none), Ok(StageChoice::Off));
-        assert_eq!(of(None, &set), Ok(StageChoice::Folder("/local/job7/models".into())));
+        assert_eq!(of(None, &set), Ok(folder("/local/job7/models", false)));
         assert_eq!(of(Some("off"), &set), Ok(StageChoice::Off));
         assert_eq!(of(Some("auto"), &none), Ok(StageChoice::Auto));
-        assert_eq!(of(Some("./auto"), &none), Ok(StageChoice::Folder("./auto".into())));
+        assert_eq!(of(Some("./auto"), &none), Ok(folder("./auto", true)));
         assert!(of(Some(""), &none).is_err());
     }
 }

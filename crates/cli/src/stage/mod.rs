@@ -93,9 +93,10 @@ fn disk_for(
     let because = |why: String| Err(NotStaged::Because(why));
     let shard = largest_shard(source);
     let auto = matches!(choice, StageChoice::Auto);
+    let must_exist = matches!(choice, StageChoice::Folder { must_exist: true, .. });
     let folder = match choice {
         StageChoice::Off => return Ok(None),
-        StageChoice::Folder(folder) => folder.clone(),
+        StageChoice::Folder { path, .. } => path.clone(),
         StageChoice::Auto if !local_disk::is_network(shard) => {
             watch.verbose("not staged: the model is not on a network file system");
             return Ok(None);
@@ -107,8 +108,8 @@ fn disk_for(
     };
     let disk = match LocalDisk::at(&folder) {
         Ok(disk) => disk,
-        Err(failure) if auto => return because(failure.text),
-        Err(failure) => return Err(NotStaged::Failed(failure)),
+        Err(failure) if must_exist => return Err(NotStaged::Failed(failure)),
+        Err(failure) => return because(failure.text),
     };
     if let Some(why) = disk.unfit(shard) {
         return because(why);
@@ -146,7 +147,7 @@ impl StagedPlace {
     pub fn of(typed: Option<&Path>) -> Result<StagedPlace, Failure> {
         let named = match (typed, StageChoice::of(None)?) {
             (Some(folder), _) => Some(folder.to_owned()),
-            (None, StageChoice::Folder(folder)) => Some(folder),
+            (None, StageChoice::Folder { path, .. }) => Some(path),
             (None, _) => local_disk::known(),
         };
         let folder = named.ok_or_else(|| {
