@@ -260,7 +260,8 @@ pub struct StageCommandArgs {
     /// The model: a directory, a .gguf file, a hub name found in the cache, or an alias
     #[arg(required_unless_present = "clean")]
     pub model: Option<String>,
-    /// The folder on a local disk [default: $SLURM_TMPDIR, else $TMPDIR]
+    /// The folder on a local disk [default: that of $VENDOMINI_STAGE, else $SLURM_TMPDIR, else
+    /// $TMPDIR]
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
     /// Read the whole copy, also one that was there, and compare it with what was copied

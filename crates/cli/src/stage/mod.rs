@@ -202,7 +202,7 @@ fn copy(
     }
     if staged.changed_files > 0 {
         watch.note(format!(
-            "warning: {} files in {} had been changed on the local disk; they were copied again",
+            "warning: {} files in {} had been changed or removed on the local disk; they were copied again",
             staged.changed_files,
             staged.root.display()
         ));
