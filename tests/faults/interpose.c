@@ -2,7 +2,7 @@
  * change the file.
  *
  * FAULT holds rules, separated by ';':   call ',' part of the path ',' offset ',' action
- * call is open, read, pread, mmap or write; a rule applies from that offset of the file on (for an
+ * call is open, read, pread, mmap, write or pwrite; a rule applies from that offset of the file on (for an
  * anonymous mmap, path "anon": from that length on; for read and write: after that many bytes of the
  * file descriptor's calls).
  */
@@ -23,6 +23,7 @@
 static ssize_t (*real_pread64)(int, void *, size_t, off_t);
 static ssize_t (*real_read)(int, void *, size_t);
 static ssize_t (*real_write)(int, const void *, size_t);
+static ssize_t (*real_pwrite64)(int, const void *, size_t, off_t);
 static int (*real_open64)(const char *, int, ...);
 static void *(*real_mmap64)(void *, size_t, int, int, int, off_t);
 
@@ -101,6 +102,14 @@ ssize_t pread64(int fd, void *to, size_t count, off_t offset) {
     return what < 0 ? -1 : what ? 0 : real_pread64(fd, to, count, offset);
 }
 ssize_t pread(int fd, void *to, size_t count, off_t offset) { return pread64(fd, to, count, offset); }
+
+ssize_t pwrite64(int fd, const void *from, size_t count, off_t offset) {
+    char path[4096];
+    REAL(pwrite64);
+    int what = act(rule_for("pwrite", path_of(fd, path, sizeof path), offset + count), path, &count);
+    return what < 0 ? -1 : real_pwrite64(fd, from, count, offset);
+}
+ssize_t pwrite(int fd, const void *from, size_t count, off_t offset) { return pwrite64(fd, from, count, offset); }
 
 ssize_t read(int fd, void *to, size_t count) {
     char path[4096];

@@ -109,5 +109,6 @@ from_errors!(
     placement::PlanError,
     results::ResultsError,
     serve::ServeError,
+    staging::StagingError,
     text::TextError,
 );

@@ -22,6 +22,7 @@ mod signals;
 mod slurm;
 mod slurm_accounting;
 mod submissions;
+mod stage;
 mod supervise;
 mod table_file;
 
@@ -127,6 +128,7 @@ impl Command {
             | Command::Doctor(_)
             | Command::Selftest(_)
             | Command::Fetch(_)
+            | Command::Stage(_)
             | Command::Synth(_) => Some(WatchLimits::default()),
             _ => None,
         }

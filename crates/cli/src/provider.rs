@@ -1,6 +1,6 @@
 //! Provides the engine's replies to the experiment.
 
-use crate::args::{BringUpArgs, PlacementArgs, TimeArgs};
+use crate::args::{BringUpArgs, PlacementArgs, StageArgs, TimeArgs};
 use crate::failure::Failure;
 use crate::load_text;
 use crate::model_cache;
@@ -21,6 +21,7 @@ use experiment::{
 use placement::{DtypeChoice, Fallback, KvDtype, short_text};
 use results::PromptMessage;
 use serde_json::{Map, Value};
+use staging::StagedCheckpoint;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +46,7 @@ pub struct Engines<'a> {
     /// The file of the chat template; `None`: that of the configuration, or the model's.
     pub chat_template: Option<PathBuf>,
     pub threads: Option<usize>,
+    pub stage: StageArgs,
     pub watch: &'a Watch,
 }
 
@@ -63,6 +65,7 @@ impl Engines<'_> {
                 devices: None,
                 fallback: self.fallback.clone(),
             },
+            stage: self.stage.clone(),
             time: self.time.clone(),
             threads: self.threads,
         }
@@ -205,6 +208,8 @@ struct EngineProvider {
     thinking_marks: Option<Arc<ThinkingMarks>>,
     info: ProviderInfo,
     watch: Watch,
+    /// Keeps the copy from which the engine reads from being removed.
+    _staged: Option<StagedCheckpoint>,
 }
 
 impl Drop for EngineProvider {
@@ -254,7 +259,7 @@ impl EngineProvider {
             prompt_lookup: model.prompt_lookup,
             ..EngineOptions::new(watch.clone())
         };
-        let Session { loaded, template, .. } = session;
+        let Session { loaded, template, staged, .. } = session;
         let template = template?;
         let thinking_marks = thinking_marks(model, &template, &tokenizer)?.map(Arc::new);
         let engine = Engine::start_loaded(loaded, options)?;
@@ -266,6 +271,7 @@ impl EngineProvider {
             thinking_marks,
             info,
             watch: watch.clone(),
+            _staged: staged,
         })
     }
 

@@ -5,6 +5,7 @@ use crate::args::{BringUpArgs, PlacementArgs};
 use crate::failed_rungs::FailedRungs;
 use crate::failure::Failure;
 use crate::plan_limits::limits;
+use crate::stage::{self, StageChoice, StagingAdvice};
 use crate::{load_text, machine};
 use checkpoint::{Checkpoint, Dtype, Inventory, SearchPaths};
 use engine::load::{LoadRequest, Loaded};
@@ -12,7 +13,8 @@ use error_kind::{ErrorKind, HasKind};
 use placement::{
     FailedRung, Fallback, GpuLeft, Ladder, Machine, Planner, bytes_text, ladder_below, short_text,
 };
-use std::path::Path;
+use staging::StagedCheckpoint;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use text::{ChatTemplate, Tokenizer};
 use watch::{NoteLevel, Stage, Watch};
@@ -20,6 +22,8 @@ use watch::{NoteLevel, Stage, Watch};
 /// A checkpoint with a plan that fits.
 pub struct PlannedModel {
     pub checkpoint: Checkpoint,
+    /// What staging would gain; `None` if the model is not on a network file system.
+    pub staging: Option<StagingAdvice>,
     /// The plan on the highest rung of the fallback ladder that fits, and the rungs that were
     /// tried.
     pub ladder: Ladder,
@@ -27,7 +31,12 @@ pub struct PlannedModel {
 
 /// A loaded model with its tokenizer and chat template.
 pub struct Session {
+    /// The checkpoint that was loaded: the staged copy, if there is one.
     pub checkpoint: Checkpoint,
+    /// The folder or file of the model as it was found.
+    pub source: PathBuf,
+    /// The staged copy, which is not removed while this exists.
+    pub staged: Option<StagedCheckpoint>,
     /// The plan of the rung that was loaded, and the rungs that were tried.
     pub ladder: Ladder,
     pub loaded: Loaded,
@@ -53,7 +62,8 @@ pub fn plan(args: &PlacementArgs, watch: &Watch) -> Result<PlannedModel, Failure
         machine::measure(&mut machine, &checkpoint, watch)?;
     }
     let ladder = find_rung(args, &checkpoint, &machine, &FailedRungs::default(), watch)?;
-    Ok(PlannedModel { checkpoint, ladder })
+    let staging = stage::advice(&checkpoint, &machine);
+    Ok(PlannedModel { checkpoint, staging, ladder })
 }
 
 /// Finds a model and reads its headers.
@@ -145,7 +155,11 @@ pub enum TextNeed {
 /// `BadInput` or `Io` if it lacks what `need` says.
 pub fn bring_up(args: &BringUpArgs, need: TextNeed, watch: &Watch) -> Result<Session, Failure> {
     let started = Instant::now();
+    let choice = StageChoice::of(args.stage.stage.as_deref())?;
     let checkpoint = open(&args.placement.model, watch)?;
+    let source = checkpoint.root.clone();
+    let (checkpoint, staged) =
+        stage::staged_or_source(&choice, args.time.stall_timeout, checkpoint, watch)?;
     let processing = (need > TextNeed::Nothing).then(|| text_processing(&checkpoint, watch));
     if let Some((tokenizer, template)) = &processing {
         tokenizer.as_ref().map_err(Clone::clone)?;
@@ -165,6 +179,8 @@ pub fn bring_up(args: &BringUpArgs, need: TextNeed, watch: &Watch) -> Result<Ses
     let (tokenizer, template) = processing.unwrap_or_else(|| text_processing(&checkpoint, watch));
     Ok(Session {
         checkpoint,
+        source,
+        staged,
         ladder,
         loaded,
         peak_resident_bytes,

@@ -1,6 +1,6 @@
 //! Arguments of the commands that work on an experiment.
 
-use super::TimeArgs;
+use super::{StageArgs, TimeArgs};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -57,6 +57,8 @@ pub struct RunEngineArgs {
     /// dtype of the KV cache: auto, bf16, f32 or int8
     #[arg(long, value_name = "DTYPE", default_value = "auto")]
     pub kv_dtype: String,
+    #[command(flatten)]
+    pub stage: StageArgs,
     #[command(flatten)]
     pub time: TimeArgs,
     /// Number of compute threads [default: all cores that this process may use]

@@ -14,7 +14,8 @@ pub use experiment::{
 };
 pub use model::{
     BenchArgs, BringUpArgs, DoctorArgs, FetchArgs, GenerateArgs, LoadArgs, PlacementArgs, PlanArgs,
-    ScoreArgs, SelftestArgs, ServeArgs, SynthArgs, TemplateArgs, TimeArgs,
+    ScoreArgs, SelftestArgs, ServeArgs, StageArgs, StageCommandArgs, SynthArgs, TemplateArgs,
+    TimeArgs,
 };
 pub use power::PowerArgs;
 pub use shell::{CompletionsArgs, ManArgs};
@@ -81,6 +82,9 @@ pub enum Command {
     Selftest(SelftestArgs),
     /// Download a model into the cache
     Fetch(FetchArgs),
+    /// Copy a model to the node's local disk, as --stage of other commands does, or remove such
+    /// copies
+    Stage(StageCommandArgs),
     /// Write a synthetic checkpoint with the shapes of a known model
     Synth(SynthArgs),
     /// Recompute runs from their seed and recorded replies, and report the first difference

@@ -51,11 +51,23 @@ pub struct PlanArgs {
     pub json: bool,
 }
 
+/// Where a model is copied to before it is loaded.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StageArgs {
+    /// Copy the model to the node's local disk first, once for all tasks of the node: auto (in
+    /// $SLURM_TMPDIR, else in $TMPDIR, if the model is on a network file system and it pays), off,
+    /// or a folder on a local disk [default: $VENDOMINI_STAGE, else off]
+    #[arg(long, value_name = "auto|off|DIR")]
+    pub stage: Option<String>,
+}
+
 /// Arguments of every command that loads a model.
 #[derive(Debug, Args)]
 pub struct BringUpArgs {
     #[command(flatten)]
     pub placement: PlacementArgs,
+    #[command(flatten)]
+    pub stage: StageArgs,
     #[command(flatten)]
     pub time: TimeArgs,
     /// Number of compute threads [default: all cores that this process may use]
@@ -241,6 +253,26 @@ pub struct ServeArgs {
     /// passes
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub prompt_lookup: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StageCommandArgs {
+    /// The model: a directory, a .gguf file, a hub name found in the cache, or an alias
+    #[arg(required_unless_present = "clean")]
+    pub model: Option<String>,
+    /// The folder on a local disk [default: that of $VENDOMINI_STAGE, else $SLURM_TMPDIR, else
+    /// $TMPDIR]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Read the whole copy, also one that was there, and compare it with what was copied
+    #[arg(long, conflicts_with = "clean")]
+    pub verify: bool,
+    /// Remove all copies that no process uses
+    #[arg(long, conflicts_with = "model")]
+    pub clean: bool,
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -20,6 +20,9 @@ use watch::{Stage, Watch};
 struct BenchDocument {
     schema_version: u32,
     model: String,
+    /// The copy on the local disk that was loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    staged: Option<String>,
     model_class: String,
     dtype: String,
     /// dtype of the KV cache.
@@ -96,7 +99,8 @@ pub fn run(mut args: BenchArgs, watch: &Watch) -> Result<u8, Failure> {
         std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
     let mut document = BenchDocument {
         schema_version: output::SCHEMA_VERSION,
-        model: session.checkpoint.root.display().to_string(),
+        model: session.source.display().to_string(),
+        staged: session.staged.as_ref().map(|staged| staged.root.display().to_string()),
         model_class: load.model_class.clone(),
         dtype: load.dtype.clone(),
         kv_dtype: session.ladder.plan.kv_dtype.to_owned(),

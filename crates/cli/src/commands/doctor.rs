@@ -7,6 +7,7 @@ use crate::gpus::{GpusSeen, gpus_seen};
 use crate::machine;
 use crate::needs::{self, Need, ShapeSource};
 use crate::output;
+use crate::stage::{self, StagingAdvice};
 use checkpoint::{Checkpoint, SearchPaths};
 use device::cpu::KernelSet;
 use experiment::Config;
@@ -30,6 +31,8 @@ struct DoctorDocument {
     model: Option<String>,
     problem: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    staging: Option<StagingAdvice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     needs: Option<Vec<Need>>,
 }
 
@@ -40,8 +43,13 @@ pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
         let _stage = watch.enter(Stage::Headers);
         Checkpoint::open(&checkpoint::locate(model, &search)?)
     });
+    let mut staging = None;
     let (mut machine, problem) = match found {
-        Some(Ok(checkpoint)) => (machine::measured(&checkpoint, watch)?, None),
+        Some(Ok(checkpoint)) => {
+            let machine = machine::measured(&checkpoint, watch)?;
+            staging = stage::advice(&checkpoint, &machine);
+            (machine, None)
+        }
         found => {
             let _stage = watch.enter(Stage::Probe);
             (machine::here()?, found.and_then(Result::err).map(Failure::from))
@@ -66,6 +74,7 @@ pub fn run(args: &DoctorArgs, watch: &Watch) -> Result<u8, Failure> {
             .collect(),
         model: args.model.clone(),
         problem: problem.as_ref().map(|p| p.text.clone()),
+        staging,
         needs,
     };
     if args.json {
@@ -153,6 +162,9 @@ fn print(d: &DoctorDocument) -> Result<(), Failure> {
     }
     for place in &d.search {
         output::line(&format!("models        {place}"))?;
+    }
+    if let Some(staging) = &d.staging {
+        output::line(&format!("staging       {staging}"))?;
     }
     print_needs(d.needs.as_deref())?;
     match (&d.model, &d.problem) {

@@ -13,6 +13,9 @@ use watch::Watch;
 #[derive(Serialize)]
 struct LoadDocument<'a> {
     model: String,
+    /// The copy on the local disk that was loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    staged: Option<String>,
     rung: Rung,
     rungs: &'a [RungOutcome],
     /// Peak resident memory of the process in bytes, including memory-mapped files.
@@ -27,7 +30,8 @@ pub fn run(args: &LoadArgs, watch: &Watch) -> Result<u8, Failure> {
     let session = session::bring_up(&args.bring_up, TextNeed::Nothing, watch)?;
     if args.json {
         output::json(&LoadDocument {
-            model: session.checkpoint.root.display().to_string(),
+            model: session.source.display().to_string(),
+            staged: session.staged.as_ref().map(|staged| staged.root.display().to_string()),
             rung: session.ladder.rung,
             rungs: &session.ladder.tried,
             peak_resident_bytes: session.peak_resident_bytes,

@@ -23,6 +23,7 @@ mod schema;
 mod score;
 mod selftest;
 mod serve;
+mod stage;
 mod status;
 mod submit;
 mod survival;
@@ -57,6 +58,7 @@ pub fn run(command: Command, plain: bool, watch: &Watch) -> Result<u8, Failure> 
         Command::Doctor(args) => doctor::run(&args, watch),
         Command::Selftest(args) => selftest::run(&args, watch),
         Command::Fetch(args) => fetch::run(&args, watch),
+        Command::Stage(args) => stage::run(&args, watch),
         Command::Synth(args) => synth::run(&args, watch),
         Command::Replay(args) => replay::run(&args),
         Command::Detect(args) => detect::run(&args),

@@ -68,6 +68,7 @@ pub(super) fn carry_out(
         max_memory: engine.max_memory.clone(),
         chat_template: engine.chat_template.clone(),
         threads: engine.threads,
+        stage: engine.stage.clone(),
         watch,
     };
     let reporter = RunReporter::new(watch, &options.folder);

@@ -20,6 +20,8 @@ pub fn run(args: &ServeArgs, watch: &Watch) -> Result<u8, Failure> {
     let address = server.address()?;
     let mut session = session::bring_up(&args.bring_up, TextNeed::Tokenizer, watch)?;
     session.replace_template(args.chat_template.as_deref())?;
+    // Held until the server ends: it keeps the copy from which the engine reads.
+    let _staged = session.staged.take();
     let model = served_model(args, session, watch)?;
     let _stage = watch.enter(Stage::Serve);
     warn_if_open(args, watch);

@@ -4,7 +4,7 @@ mod phase;
 mod shell_check;
 
 use super::run::provenance;
-use crate::args::{InOrder, SubmitArgs, TimeArgs};
+use crate::args::{InOrder, StageArgs, SubmitArgs, TimeArgs};
 use crate::failure::Failure;
 use crate::needs::{self, REMEDY, ShapeSource};
 use crate::output;
@@ -234,6 +234,7 @@ fn prepare(phase: &Phase, args: &SubmitArgs) -> Result<(), Failure> {
         max_memory: None,
         chat_template: None,
         threads: None,
+        stage: StageArgs::default(),
         watch: &watch,
     };
     let options = RunOptions {
