@@ -13,14 +13,17 @@ mod machine_fit;
 mod model_cache;
 mod needs;
 mod output;
+mod person;
 mod plan_limits;
 mod provider;
 mod report_files;
+mod rpc;
 mod session;
 mod signals;
 mod slurm;
 mod supervise;
 mod table_file;
+mod world_rpc;
 
 use args::{Cli, Command};
 use clap::Parser;

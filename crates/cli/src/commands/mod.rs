@@ -13,6 +13,7 @@ mod grid;
 mod load;
 mod man;
 mod plan;
+mod play;
 mod power;
 mod qualify;
 mod replay;
@@ -27,6 +28,7 @@ mod submit;
 mod survival;
 mod synth;
 mod template;
+mod world;
 
 use crate::args::Command;
 use crate::failure::Failure;
@@ -47,6 +49,8 @@ pub fn run(command: Command, watch: &Watch) -> Result<u8, Failure> {
         Command::Serve(args) => serve::run(&args, watch),
         Command::Run(args) => run::run(args, watch),
         Command::Qualify(args) => qualify::run(&args, watch),
+        Command::Play(args) => play::run(&args),
+        Command::World(args) => world::run(&args),
         Command::Submit(args) => submit::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Report(args) => report::run(&args),

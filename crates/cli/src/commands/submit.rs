@@ -110,7 +110,9 @@ fn plan(
         };
         arrays.push(model_tasks(request, site));
     }
-    let scripted = counts.runs - arrays.iter().map(|tasks| tasks.runs).sum::<usize>();
+    // People play their runs by `vendomini play`, outside of jobs.
+    let human = counts.models.get("human").copied().unwrap_or(0);
+    let scripted = counts.runs - human - arrays.iter().map(|tasks| tasks.runs).sum::<usize>();
     if scripted > 0 {
         let request = TaskRequest {
             model: SCRIPTED,
@@ -201,6 +203,7 @@ fn prepare(config: &Config, args: &SubmitArgs, folder: &Path, jobs: usize) -> Re
         runs_max: None,
         accept_mixed: false,
         model: None,
+        run: None,
         stop_at: None,
         claim_patience: std::time::Duration::ZERO,
         provenance: provenance(),
