@@ -72,6 +72,8 @@ fn person_config(args: &PlayArgs) -> Result<Config, Failure> {
     }
     if let Some(player) = &args.player {
         sets.push(format!("agent.player={player}"));
+        // Refuses a pseudonym that cannot be one, before it is a part of a name.
+        Config::load(&args.config, &sets)?;
         name.push('_');
         name.push_str(player);
     }

@@ -88,6 +88,10 @@ impl Field {
         }
     }
 
+    pub fn is_text(&self) -> bool {
+        matches!(self.kind, FieldKind::Text(..))
+    }
+
     /// The value of an empty answer.
     fn default(&self) -> Option<Value> {
         match &self.kind {
@@ -103,7 +107,6 @@ impl Field {
         match &self.kind {
             FieldKind::Choice(names) => names.clone(),
             FieldKind::Flag => vec!["yes".into(), "no".into()],
-            FieldKind::Id(letter) => vec![letter.clone()],
             _ => Vec::new(),
         }
     }

@@ -8,6 +8,7 @@ use super::screen::Screen;
 use crate::failure::Failure;
 use results::PromptMessage;
 use serde_json::{Map, Value, json};
+use std::collections::VecDeque;
 use warehouse::ToolSpec;
 
 /// Fields of a card that by its rules are null for every call but an order.
@@ -18,7 +19,7 @@ const ORDER: &str = "order";
 const HELP: &str = "\
 NUMBER or NAME     choose a tool; its arguments may follow: 2 S1 P3 20
 {...}              a whole reply as JSON: {\"tool\": ..., \"arguments\": {...}, \"card\": {...}}
-tools              the tools again
+tools              what the tools do
 look               the observation of this step again
 history [N]        what happened before, or the last N steps of it
 market             prices and suppliers of the first morning
@@ -28,7 +29,7 @@ quit               keep the run for later (also Ctrl-D and Ctrl-C)";
 
 /// A tool with the fields that a person fills in.
 pub struct ToolForm {
-    name: &'static str,
+    pub name: &'static str,
     pub description: &'static str,
     arguments: Vec<Field>,
     card: Vec<Field>,
@@ -45,7 +46,10 @@ pub enum Decision {
 
 /// Why a question has no answer.
 enum NoAnswer {
+    /// The person begins the decision again.
     Back,
+    /// A line that cannot be used; the person was told why.
+    Unusable,
     Stop(Stop),
     Failed(Failure),
 }
@@ -102,11 +106,13 @@ pub fn decide(
     messages: &[PromptMessage],
 ) -> Result<Decision, Failure> {
     let mut desk = Desk { screen, input, tools, messages };
-    screen.tools(tools)?;
+    // The rules describe the tools.
+    screen.tool_names(tools)?;
     loop {
         match desk.decision() {
             Ok(reply) => return Ok(Decision::Reply(reply)),
             Err(NoAnswer::Back) => screen.note("nothing was done; choose again")?,
+            Err(NoAnswer::Unusable) => {}
             Err(NoAnswer::Stop(stop)) => return Ok(Decision::Stop(stop)),
             Err(NoAnswer::Failed(failure)) => return Err(failure),
         }
@@ -121,7 +127,7 @@ impl Desk<'_> {
                 Ok(reply) => Ok(reply),
                 Err(problem) => {
                     self.screen.problem(&problem)?;
-                    Err(NoAnswer::Back)
+                    Err(NoAnswer::Unusable)
                 }
             };
         }
@@ -131,14 +137,23 @@ impl Desk<'_> {
             Ok(index) => &tools[index],
             Err(problem) => {
                 self.screen.problem(&problem)?;
-                return Err(NoAnswer::Back);
+                return Err(NoAnswer::Unusable);
             }
         };
-        let mut given: Vec<&str> = words.rev().collect();
+        let mut given: VecDeque<&str> = words.collect();
         let mut arguments = Map::new();
-        for field in &tool.arguments {
-            let value = match given.pop() {
-                Some(word) => match field.read(word) {
+        for (at, field) in tool.arguments.iter().enumerate() {
+            let is_last = at + 1 == tool.arguments.len();
+            let word = match given.pop_front() {
+                // A text at the end of the line may have several words.
+                Some(word) if is_last && field.is_text() => {
+                    let words: Vec<&str> = std::iter::once(word).chain(given.drain(..)).collect();
+                    Some(words.join(" "))
+                }
+                word => word.map(str::to_string),
+            };
+            let value = match word {
+                Some(word) => match field.read(&word) {
                     Ok(value) => value,
                     Err(problem) => {
                         self.screen.problem(&problem)?;
@@ -152,7 +167,7 @@ impl Desk<'_> {
         if !given.is_empty() {
             let text = format!("{} takes no more arguments than that", tool.signature());
             self.screen.problem(&text)?;
-            return Err(NoAnswer::Back);
+            return Err(NoAnswer::Unusable);
         }
         let card = self.card(tool)?;
         self.commit(tool, &arguments, &card)?;

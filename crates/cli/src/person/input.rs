@@ -122,7 +122,8 @@ impl Completer for Completions {
         let start = before.rfind(' ').map_or(0, |space| space + 1);
         let begun = before[start..].to_lowercase();
         let fits = |word: &&String| word.to_lowercase().starts_with(&begun);
-        Ok((start, self.0.iter().filter(fits).cloned().collect()))
+        // A space ends the word, so that the next one can follow.
+        Ok((start, self.0.iter().filter(fits).map(|word| format!("{word} ")).collect()))
     }
 }
 

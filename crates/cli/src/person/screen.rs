@@ -102,6 +102,12 @@ impl Screen {
         Ok(())
     }
 
+    /// Numbers and names of the tools.
+    pub fn tool_names(&self, tools: &[ToolForm]) -> Result<(), Failure> {
+        let names = (1..).zip(tools).map(|(number, tool)| format!("{number}\u{a0}{}", tool.name));
+        self.note(&format!("tools: {}", names.collect::<Vec<_>>().join(", ")))
+    }
+
     /// The numbered tools.
     pub fn tools(&self, tools: &[ToolForm]) -> Result<(), Failure> {
         let width = tools.iter().map(|tool| tool.signature().chars().count()).max().unwrap_or(0);

@@ -13,8 +13,12 @@ use std::path::PathBuf;
 /// # Errors
 /// A parameter is unknown, missing or of the wrong type.
 pub fn read<T: DeserializeOwned>(params: Map<String, Value>) -> Result<T, RpcError> {
-    serde_json::from_value(Value::Object(params))
-        .map_err(|error| RpcError::new(code::INVALID_PARAMS, format!("params: {error}")))
+    serde_path_to_error::deserialize(Value::Object(params)).map_err(|error| {
+        // The path is "." for errors of the parameters as a whole.
+        let path = error.path().to_string();
+        let name = if path == "." { "params" } else { path.as_str() };
+        RpcError::new(code::INVALID_PARAMS, format!("{name}: {}", error.inner()))
+    })
 }
 
 /// Fails if there are parameters.

@@ -6,7 +6,7 @@ use super::limits::UsageMeter;
 use super::model_group::{GroupContext, group_by_model};
 use super::options::{RunOptions, SCRIPTED};
 use super::summary::ExperimentSummary;
-use crate::config::{Config, PlannedRun};
+use crate::config::{Cell, Config, PlannedRun};
 use crate::error::{ConfigProblem, ExperimentError};
 use crate::identity;
 use crate::provider::remote::RemoteProvider;
@@ -28,6 +28,12 @@ pub fn run_experiment(
     sink: &dyn EventSink,
     canceled: &(dyn Fn() -> bool + Sync),
 ) -> Result<ExperimentSummary, ExperimentError> {
+    if options.run.is_none() && config.cells().iter().all(Cell::is_human) {
+        let why = "expected a model or a scripted operator, found human: people play their runs by \
+                   `vendomini play`";
+        let key = "agent.policy".to_string();
+        return Err(ConfigProblem::Contradiction { key, why: why.into() }.into());
+    }
     let Prepared { store, runs, infos } = prepare(config, models, options)?;
     let time_up = || options.stop_at.is_some_and(|end| Instant::now() >= end);
     let stopped = || canceled() || time_up();
@@ -142,7 +148,7 @@ fn only_model(
 /// The run with this id or, if `id` is `None`, all runs but those of people.
 ///
 /// # Errors
-/// No run has this id, or people play all runs.
+/// No run has this id.
 fn only_run(
     mut runs: Vec<PlannedRun>,
     id: Option<&str>,
@@ -155,11 +161,6 @@ fn only_run(
         Some(id) if runs.is_empty() => {
             let why = format!("expected the id of one of {planned} planned runs, found {id}");
             Err(ConfigProblem::Contradiction { key: "--run".into(), why }.into())
-        }
-        None if left_out > 0 && runs.is_empty() => {
-            let why = "expected a model or a scripted operator, found human: people play their runs \
-                       by `vendomini play`";
-            Err(ConfigProblem::Contradiction { key: "agent.policy".into(), why: why.into() }.into())
         }
         None if left_out > 0 => {
             let text = format!("{left_out} runs are for people: vendomini play");
