@@ -47,7 +47,7 @@ pub trait Methods {
 }
 
 #[derive(Serialize)]
-struct Response {
+struct RpcResponse {
     jsonrpc: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<RawJson>,
@@ -56,18 +56,18 @@ struct Response {
     id: Value,
 }
 
-impl Response {
+impl RpcResponse {
     fn new(id: Value, ended: Result<RawJson, RpcError>) -> Self {
         let (result, error) = match ended {
             Ok(result) => (Some(result), None),
             Err(error) => (None, Some(error)),
         };
-        Response { jsonrpc: "2.0", result, error, id }
+        RpcResponse { jsonrpc: "2.0", result, error, id }
     }
 
     /// An error of a message without an id.
     fn error(code: i64, message: impl Into<String>) -> Self {
-        Response::new(Value::Null, Err(RpcError::new(code, message)))
+        RpcResponse::new(Value::Null, Err(RpcError::new(code, message)))
     }
 }
 
@@ -82,7 +82,7 @@ pub fn serve(mut input: impl BufRead, methods: &mut impl Methods) -> Result<(), 
             .map_err(|error| Failure::io("cannot read stdin", &error))?;
         let answer = match whole {
             LineRead::End => return Ok(()),
-            LineRead::TooLong => one(Response::error(
+            LineRead::TooLong => one(RpcResponse::error(
                 code::INVALID_REQUEST,
                 format!("expected a line of at most {LINE_BYTES_MAX} bytes, found a longer one"),
             )),
@@ -122,16 +122,16 @@ fn answer(line: &[u8], methods: &mut impl Methods) -> Option<String> {
         Ok(message) => message,
         Err(error) => {
             let text = format!("expected one JSON message in the line: {error}");
-            return one(Response::error(code::PARSE_ERROR, text));
+            return one(RpcResponse::error(code::PARSE_ERROR, text));
         }
     };
     match message {
         Value::Array(batch) if batch.is_empty() => {
             let text = "expected a batch of at least one request, found none";
-            one(Response::error(code::INVALID_REQUEST, text))
+            one(RpcResponse::error(code::INVALID_REQUEST, text))
         }
         Value::Array(batch) => {
-            let answers: Vec<Response> =
+            let answers: Vec<RpcResponse> =
                 batch.into_iter().filter_map(|request| respond(request, methods)).collect();
             (!answers.is_empty()).then(|| json_text(&answers))
         }
@@ -139,7 +139,7 @@ fn answer(line: &[u8], methods: &mut impl Methods) -> Option<String> {
     }
 }
 
-fn one(response: Response) -> Option<String> {
+fn one(response: RpcResponse) -> Option<String> {
     Some(json_text(&response))
 }
 
@@ -148,25 +148,25 @@ fn json_text(value: &impl Serialize) -> String {
 }
 
 /// The response to a request; `None` for a notification, which is carried out likewise.
-fn respond(request: Value, methods: &mut impl Methods) -> Option<Response> {
-    match Request::read(request) {
-        Ok(Request { method, params, id }) => {
+fn respond(request: Value, methods: &mut impl Methods) -> Option<RpcResponse> {
+    match RpcRequest::read(request) {
+        Ok(RpcRequest { method, params, id }) => {
             let ended = params.and_then(|params| methods.call(&method, params));
-            id.map(|id| Response::new(id, ended))
+            id.map(|id| RpcResponse::new(id, ended))
         }
-        Err(text) => Some(Response::error(code::INVALID_REQUEST, text)),
+        Err(text) => Some(RpcResponse::error(code::INVALID_REQUEST, text)),
     }
 }
 
-struct Request {
+struct RpcRequest {
     method: String,
     params: Result<Map<String, Value>, RpcError>,
     /// `None` for a notification.
     id: Option<Value>,
 }
 
-impl Request {
-    fn read(request: Value) -> Result<Request, String> {
+impl RpcRequest {
+    fn read(request: Value) -> Result<RpcRequest, String> {
         let Value::Object(mut request) = request else {
             return Err(format!("expected a request object, found {}", kind(&request)));
         };
@@ -190,7 +190,7 @@ impl Request {
                 format!("params: expected an object (parameters by name), found {}", kind(&other)),
             )),
         };
-        Ok(Request { method, params, id })
+        Ok(RpcRequest { method, params, id })
     }
 }
 

@@ -46,7 +46,7 @@ pub fn ending() -> Vec<i32> {
 pub fn exit_at_ending<T>(before: impl Fn() -> T + Send + 'static) -> std::io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new(ending())?;
     let wait = move || {
-        for signal in signals.forever() {
+        if let Some(signal) = signals.forever().next() {
             // A lock that `before` returns is held until the process has ended.
             let _held = before();
             std::process::exit(128 + signal);

@@ -36,13 +36,13 @@ pub enum Stop {
 
 /// The person at the terminal, or a script of their answers.
 pub struct Person {
-    table: Mutex<Table>,
+    console: Mutex<PersonConsole>,
     /// The [`Stop`] as a number; 0 while the person plays.
     stopped: AtomicU8,
 }
 
 /// What the person sees and where they write.
-struct Table {
+struct PersonConsole {
     screen: Screen,
     input: Input,
     tools: Vec<ToolForm>,
@@ -57,13 +57,13 @@ impl Person {
     /// The terminal cannot be used.
     pub fn new(tools: &[ToolSpec], card: &Value, optional: bool) -> Result<Arc<Self>, Failure> {
         let forms = tools.iter().map(|tool| ToolForm::new(tool, card, optional)).collect();
-        let table = Table {
+        let console = PersonConsole {
             screen: Screen::of_stdout(),
             input: Input::open()?,
             tools: forms,
             welcomed: false,
         };
-        Ok(Arc::new(Person { table: Mutex::new(table), stopped: AtomicU8::new(0) }))
+        Ok(Arc::new(Person { console: Mutex::new(console), stopped: AtomicU8::new(0) }))
     }
 
     /// Why the person stopped; `None` while they play.
@@ -77,7 +77,7 @@ impl Person {
     }
 }
 
-impl Table {
+impl PersonConsole {
     /// Prints what a model would be sent and the person has not seen.
     fn show(&mut self, messages: &[PromptMessage]) -> Result<(), Failure> {
         let replies = messages.iter().filter(|message| message.role == "assistant").count();
@@ -111,12 +111,12 @@ impl Provider for Person {
     }
 
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError> {
-        let mut table = unpoisoned(self.table.lock());
+        let mut console = unpoisoned(self.console.lock());
         let since = Instant::now();
         let failed =
             |failure: Failure| ProviderError::Other { text: failure.text, kind: failure.kind };
-        table.show(request.messages).map_err(failed)?;
-        let Table { screen, input, tools, .. } = &mut *table;
+        console.show(request.messages).map_err(failed)?;
+        let PersonConsole { screen, input, tools, .. } = &mut *console;
         match form::decide(screen, input, tools, request.messages).map_err(failed)? {
             Decision::Reply(text) => Ok(Reply {
                 text,
