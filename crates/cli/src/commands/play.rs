@@ -52,6 +52,9 @@ pub fn run(args: &PlayArgs) -> Result<u8, Failure> {
             "play: expected a terminal, or answers on stdin, found neither. Run it in a terminal, \
              or give it a script: vendomini play ... < answers.txt",
         )),
+        (None, Some(Stop::Failed)) => {
+            Err(person.failure().unwrap_or_else(|| Failure::software("the person failed")))
+        }
         (None, Some(stop)) => {
             let text = format!("run {} is kept; the same command goes on with it", run.run_id);
             output::message(&text);

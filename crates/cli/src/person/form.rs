@@ -306,7 +306,11 @@ impl Desk<'_> {
                 map.iter().map(|(name, value)| format!("{name} {}", plain(value))).collect();
             members.join(", ")
         };
-        self.screen.text(&format!("{}: {}", tool.name, list(arguments)), 2)?;
+        let call = match arguments.is_empty() {
+            true => tool.name.to_string(),
+            false => format!("{}: {}", tool.name, list(arguments)),
+        };
+        self.screen.text(&call, 2)?;
         let card = card.as_object().map_or("none".to_string(), list);
         self.screen.text(&format!("card: {card}"), 2)?;
         match self.yes("commit? (yes or no; Enter: yes)> ")? {

@@ -32,6 +32,8 @@ pub enum Stop {
     Interrupted = 2,
     /// The input ended before its first line.
     NoInput = 3,
+    /// Input or output failed; see [`Person::failure`].
+    Failed = 4,
 }
 
 /// The person at the terminal, or a script of their answers.
@@ -39,6 +41,7 @@ pub struct Person {
     console: Mutex<PersonConsole>,
     /// The [`Stop`] as a number; 0 while the person plays.
     stopped: AtomicU8,
+    failure: Mutex<Option<Failure>>,
 }
 
 /// What the person sees and where they write.
@@ -63,7 +66,11 @@ impl Person {
             tools: forms,
             welcomed: false,
         };
-        Ok(Arc::new(Person { console: Mutex::new(console), stopped: AtomicU8::new(0) }))
+        Ok(Arc::new(Person {
+            console: Mutex::new(console),
+            stopped: AtomicU8::new(0),
+            failure: Mutex::default(),
+        }))
     }
 
     /// Why the person stopped; `None` while they play.
@@ -72,8 +79,25 @@ impl Person {
             0 => None,
             1 => Some(Stop::Quit),
             2 => Some(Stop::Interrupted),
-            _ => Some(Stop::NoInput),
+            3 => Some(Stop::NoInput),
+            _ => Some(Stop::Failed),
         }
+    }
+
+    /// Why input or output failed.
+    pub fn failure(&self) -> Option<Failure> {
+        unpoisoned(self.failure.lock()).clone()
+    }
+
+    fn stop(&self, stop: Stop) -> ProviderError {
+        self.stopped.store(stop as u8, Ordering::Relaxed);
+        ProviderError::Canceled
+    }
+
+    /// Ends the game: another attempt would fail likewise.
+    fn fail(&self, failure: Failure) -> ProviderError {
+        *unpoisoned(self.failure.lock()) = Some(failure);
+        self.stop(Stop::Failed)
     }
 }
 
@@ -113,11 +137,11 @@ impl Provider for Person {
     fn reply(&self, request: &ReplyRequest<'_>) -> Result<Reply, ProviderError> {
         let mut console = unpoisoned(self.console.lock());
         let since = Instant::now();
-        let failed =
-            |failure: Failure| ProviderError::Other { text: failure.text, kind: failure.kind };
-        console.show(request.messages).map_err(failed)?;
+        console.show(request.messages).map_err(|failure| self.fail(failure))?;
         let PersonConsole { screen, input, tools, .. } = &mut *console;
-        match form::decide(screen, input, tools, request.messages).map_err(failed)? {
+        match form::decide(screen, input, tools, request.messages)
+            .map_err(|failure| self.fail(failure))?
+        {
             Decision::Reply(text) => Ok(Reply {
                 text,
                 reasoning: String::new(),
@@ -128,10 +152,7 @@ impl Provider for Person {
                 cached_prompt_tokens: 0,
                 seconds: since.elapsed().as_secs_f64(),
             }),
-            Decision::Stop(stop) => {
-                self.stopped.store(stop as u8, Ordering::Relaxed);
-                Err(ProviderError::Canceled)
-            }
+            Decision::Stop(stop) => Err(self.stop(stop)),
         }
     }
 }

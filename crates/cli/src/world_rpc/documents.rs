@@ -61,7 +61,8 @@ impl DescribeDocument {
             system_prompt: interface.system_prompt,
             action: "step takes tool, arguments and card (null: none), which are checked by the \
                      world as a model's are; or reply, the text of a model's reply",
-            observation: "observation is the text that a model reads; state has the same as numbers",
+            observation: "observation is the text that a model reads; state has the same as \
+                          numbers",
         }
     }
 }
