@@ -1,10 +1,17 @@
-//! Tests of `vendomini play` by scripts of answers: rows of the same form as those of models,
+//! Tests of `vendomini play` by scripts of answers and at a terminal: rows of the same form as those of models,
 //! resuming, replay, and what is refused.
 
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use serde_json::Value;
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 const STUDY: &str = "experiment:\n  name: study\n  replications: 2\nenv:\n  max_steps: 6\n  actions_per_day: 2\n  complexity_level: 0\ngrid:\n  pe_induction.p_shock: [0.0, 0.5]\n";
 const WAIT: &str = r#"{"tool":"wait","arguments":{},"card":{"success":true,"cost":0,"storage_after":150,"budget_after":10000,"fees_today":35}}"#;
@@ -169,4 +176,103 @@ fn what_does_not_fit_is_asked_again_and_no_input_is_an_error() {
     }
     let (_, listed, _) = study.play(&["--list"], "");
     assert!(!listed.contains("1 steps"), "an uncommitted decision is no step: {listed}");
+}
+
+/// A terminal of 50 columns with a game in it; what it shows is collected by a thread.
+struct Game {
+    process: Child,
+    keys: File,
+    shown: Arc<Mutex<String>>,
+    /// Keeps the terminal open, whose settings are compared.
+    terminal: std::os::fd::OwnedFd,
+}
+
+impl Game {
+    fn start(folder: &Path) -> Game {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let screen = openpt(flags).unwrap();
+        unlockpt(&screen).unwrap();
+        let terminal = ioctl_tiocgptpeer(&screen, flags).unwrap();
+        let size = Winsize { ws_row: 24, ws_col: 50, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&terminal, size).unwrap();
+        let copy = || Stdio::from(terminal.try_clone().unwrap());
+        let process = Command::new(env!("CARGO_BIN_EXE_vendomini"))
+            .args(["play", "--config", "study.yaml", "--out", "out"])
+            .current_dir(folder)
+            .env("TERM", "xterm")
+            .stdin(copy())
+            .stdout(copy())
+            .stderr(copy())
+            .spawn()
+            .unwrap();
+        let keys = File::from(screen);
+        let (mut reader, shown) = (keys.try_clone().unwrap(), Arc::new(Mutex::new(String::new())));
+        let collected = shown.clone();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = reader.read(&mut bytes) {
+                collected.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        });
+        Game { process, keys, shown, terminal }
+    }
+
+    /// Waits until the terminal shows this text after the last key, and then presses these keys.
+    fn at(&mut self, text: &str, keys: &str) {
+        let since = Instant::now();
+        while !self.shown.lock().unwrap().contains(text) {
+            assert!(since.elapsed() < LIMIT, "{text}: {}", self.shown.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // What is shown is wrapped between words, without colors and the editor's own lines.
+        let shown = std::mem::take(&mut *self.shown.lock().unwrap());
+        for line in shown.lines().filter(|line| !line.contains('\u{1b}') && !line.contains('{')) {
+            assert!(line.trim_end().chars().count() <= 50, "{line}");
+        }
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    fn exit(&mut self) -> Option<i32> {
+        let since = Instant::now();
+        while since.elapsed() < LIMIT {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the game goes on: {}", self.shown.lock().unwrap());
+    }
+
+    fn is_canonical(&self) -> bool {
+        tcgetattr(&self.terminal).unwrap().local_modes.contains(LocalModes::ICANON)
+    }
+}
+
+impl Drop for Game {
+    fn drop(&mut self) {
+        let _ended = self.process.kill();
+    }
+}
+
+#[test]
+fn a_terminal_has_completion_wraps_and_is_left_as_it_was() {
+    let study = Study::new();
+    let mut game = Game::start(study.folder.path());
+    game.at("tool> ", "");
+    // Tab completes the name of the tool.
+    game.keys.write_all(b"wai\t\r").unwrap();
+    for answer in ["yes\r", "0\r", "150\r", "10000\r", "35\r"] {
+        game.at(")> ", answer);
+    }
+    game.at("commit?", "\r");
+    game.at("tool> ", "\u{3}");
+    assert_eq!((game.exit(), game.is_canonical()), (Some(130), true), "Ctrl-C");
+    let mut game = Game::start(study.folder.path());
+    game.at("tool> ", "");
+    let pid = rustix::process::Pid::from_child(&game.process);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!((game.exit(), game.is_canonical()), (Some(143), true), "SIGTERM");
+    let mut game = Game::start(study.folder.path());
+    game.at("tool> ", "\u{4}");
+    assert_eq!((game.exit(), game.is_canonical()), (Some(0), true), "Ctrl-D");
 }
