@@ -1,5 +1,5 @@
-//! Tests of `vendomini play` by scripts of answers and at a terminal: rows of the same form as those of models,
-//! resuming, replay, and what is refused.
+//! Tests of `vendomini play` by scripts of answers and at a terminal: rows of the same form as those
+//! of models, resuming, replay, and what is refused.
 
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
