@@ -1,4 +1,4 @@
-//! Colors on stderr. They are used on a terminal, unless `NO_COLOR` (no-color.org) is set or `TERM`
+//! Colors on stderr and stdout. They are used on a terminal, unless `NO_COLOR` (no-color.org) is set or `TERM`
 //! is `dumb`.
 
 use crate::output;
@@ -7,6 +7,7 @@ use std::io::IsTerminal;
 const RED_BOLD: &str = "1;31";
 const GREEN_BOLD: &str = "1;32";
 const YELLOW_BOLD: &str = "1;33";
+const BOLD: &str = "1";
 const DIM: &str = "2";
 
 #[derive(Debug, Clone, Copy)]
@@ -17,10 +18,18 @@ pub struct Colors {
 impl Colors {
     /// The colors to use on this process's stderr.
     pub fn of_stderr() -> Self {
+        Colors::on(std::io::stderr().is_terminal())
+    }
+
+    fn on(terminal: bool) -> Self {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let dumb = set("TERM").is_some_and(|term| term == "dumb");
-        let enabled = std::io::stderr().is_terminal() && set("NO_COLOR").is_none() && !dumb;
-        Colors { enabled }
+        Colors { enabled: terminal && set("NO_COLOR").is_none() && !dumb }
+    }
+
+    /// The colors to use on this process's stdout.
+    pub fn of_stdout() -> Self {
+        Colors::on(std::io::stdout().is_terminal())
     }
 
     pub fn enabled(self) -> bool {
@@ -33,6 +42,10 @@ impl Colors {
 
     pub fn done(self, text: &str) -> String {
         self.paint(GREEN_BOLD, text)
+    }
+
+    pub fn heading(self, text: &str) -> String {
+        self.paint(BOLD, text)
     }
 
     pub fn dim(self, text: &str) -> String {

@@ -38,6 +38,23 @@ pub fn ending() -> Vec<i32> {
     [SIGINT, SIGTERM, SIGHUP, SIGUSR1].into_iter().filter(|s| ignored >> (s - 1) & 1 == 0).collect()
 }
 
+/// Ends the process at a signal of [`ending`] with the code 128 + signal, after `before`, for
+/// commands without a supervisor.
+///
+/// # Errors
+/// If a handler or the thread cannot be set up.
+pub fn exit_at_ending<T>(before: impl Fn() -> T + Send + 'static) -> std::io::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new(ending())?;
+    let wait = move || {
+        if let Some(signal) = signals.forever().next() {
+            // A lock that `before` returns is held until the process has ended.
+            let _held = before();
+            std::process::exit(128 + signal);
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait).map(drop)
+}
+
 /// The ignored signals according to a process's `/proc/PID/status`: signal n is bit n - 1. A query
 /// by sigaction(2) would need unsafe code.
 fn ignored(status: &str) -> u64 {

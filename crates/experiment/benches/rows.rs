@@ -56,6 +56,7 @@ fn run(folder: &Path, design: &str, level: u8, runs: Runs) -> u64 {
         runs_max: None,
         accept_mixed: false,
         model: None,
+        run: None,
         stop_at: None,
         claim_patience: Duration::ZERO,
         provenance: results::Provenance::default(),

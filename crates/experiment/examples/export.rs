@@ -56,6 +56,7 @@ fn run(folder: &Path, runs: u64, steps: u64) -> Result<(), Box<dyn std::error::E
         runs_max: None,
         accept_mixed: false,
         model: None,
+        run: None,
         stop_at: None,
         claim_patience: Duration::ZERO,
         provenance: Provenance::default(),

@@ -38,7 +38,7 @@ pub use checks::{
     ReplayReport, SearchedDesign, WORLDS_MIN, audit, estimate, paired_replies, play_cells, power,
     qualification, qualification_name, qualifying_config, replay, replay_all, rerun_detectors,
 };
-pub use config::{Cell, Config, GridCounts, PlannedRun, config_schema, describe_keys};
+pub use config::{Cell, CellChoice, Config, GridCounts, PlannedRun, config_schema, describe_keys};
 pub use error::{ConfigProblem, ExperimentError, SourceLocation};
 pub use measures::{Calibration, CalibrationBin};
 pub use provider::remote::RemoteProvider;
@@ -48,8 +48,9 @@ pub use provider::{
     ProviderInfo, Reply, ReplyRequest, ServerSettings,
 };
 pub use run::{
-    EventSink, ExperimentOutcome, ExperimentSummary, RunEvent, RunOptions, SCRIPTED, StepFigures,
-    prepare_experiment, run_experiment,
+    AgentInterface, EventSink, ExperimentOutcome, ExperimentSummary, ExternalRun,
+    ExternalRunChoice, RunEvent, RunOptions, SCRIPTED, StepFigures, prepare_experiment,
+    run_experiment,
 };
 pub use tables::{
     ColumnDoc, ExportOptions, ExportSummary, ExportTable, TableDoc, export, observed_study,

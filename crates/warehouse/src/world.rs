@@ -377,6 +377,16 @@ impl World {
         self.state.day
     }
 
+    /// Number of steps left in the current day.
+    pub fn actions_left(&self) -> u32 {
+        self.state.actions_left
+    }
+
+    /// The answer of `check_inbox`: open customer orders, and supplier orders on their way.
+    pub fn inbox(&self) -> serde_json::Value {
+        self.state.inbox()
+    }
+
     /// The tools that are available to the agent.
     pub(crate) fn tools(&self) -> &[ToolName] {
         &self.state.tools

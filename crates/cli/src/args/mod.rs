@@ -3,6 +3,7 @@
 mod analysis;
 mod experiment;
 mod model;
+mod play;
 mod power;
 mod shell;
 mod survival;
@@ -17,6 +18,7 @@ pub use model::{
     ScoreArgs, SelftestArgs, ServeArgs, StageArgs, StageCommandArgs, SynthArgs, TemplateArgs,
     TimeArgs,
 };
+pub use play::{PlayArgs, WorldArgs};
 pub use power::PowerArgs;
 pub use shell::{CompletionsArgs, ManArgs};
 pub use survival::{RobustKind, SurvivalArgs, SurvivalModel, TiesKind, TimeFunction};
@@ -61,6 +63,10 @@ pub enum Command {
     Run(RunArgs),
     /// Check that a model runs the warehouse for 100 steps without shocks, before a grid is run
     Qualify(QualifyArgs),
+    /// Play a run of an experiment yourself, in the terminal: the human baseline
+    Play(PlayArgs),
+    /// Serve the world to another program, step by step: JSON-RPC 2.0 on stdin and stdout
+    World(WorldArgs),
     /// Submit an experiment to Slurm as job arrays; each task takes runs from the shared results
     /// folder
     Submit(SubmitArgs),

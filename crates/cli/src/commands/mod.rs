@@ -14,6 +14,7 @@ mod grid;
 mod load;
 mod man;
 mod plan;
+mod play;
 mod power;
 mod qualify;
 mod replay;
@@ -29,6 +30,7 @@ mod submit;
 mod survival;
 mod synth;
 mod template;
+mod world;
 
 use crate::args::Command;
 use crate::failure::Failure;
@@ -49,6 +51,8 @@ pub fn run(command: Command, plain: bool, watch: &Watch) -> Result<u8, Failure> 
         Command::Serve(args) => serve::run(&args, watch),
         Command::Run(args) => run::run(args, watch),
         Command::Qualify(args) => qualify::run(&args, watch),
+        Command::Play(args) => play::run(&args),
+        Command::World(args) => world::run(&args),
         Command::Submit(args) => submit::run(&args),
         Command::Cancel(args) => cancel::run(&args),
         Command::Export(args) => export::run(&args),

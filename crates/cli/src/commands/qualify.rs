@@ -21,6 +21,7 @@ pub fn run(args: &QualifyArgs, watch: &Watch) -> Result<u8, Failure> {
         runs_max: None,
         accept_mixed: false,
         model: None,
+        run: None,
         stop_at: None,
         claim_patience: Duration::ZERO,
         provenance: provenance(),

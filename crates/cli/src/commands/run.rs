@@ -28,6 +28,7 @@ pub fn run(args: RunArgs, watch: &Watch) -> Result<u8, Failure> {
         runs_max: args.max_runs,
         accept_mixed: args.accept_mixed,
         model: args.model.clone(),
+        run: None,
         stop_at: args.time_left_s.map(|s| std::time::Instant::now() + Duration::from_secs(s)),
         claim_patience: if args.shared { CLAIM_PATIENCE } else { Duration::ZERO },
         provenance: provenance(),

@@ -3,6 +3,7 @@
 
 use super::design::{design_of, remove_other_keys};
 use super::keys;
+use super::person::{PLAYER_KEY, check_player, remove_unless_named};
 use super::settings::Settings;
 use super::thinking::{THINKING_KEY, remove_if_off};
 use super::value_kind::describe;
@@ -37,7 +38,7 @@ pub(crate) struct CellConfig {
     pub shocks: ShockConfig,
     pub interface: InterfaceConfig,
     pub agent: AgentConfig,
-    /// `None` for a scripted operator.
+    /// `None` for a scripted operator and for a person.
     pub model: Option<AgentModelConfig>,
     pub detectors: DetectorConfig,
 }
@@ -70,6 +71,8 @@ pub(crate) struct InterfaceConfig {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AgentConfig {
     pub policy: AgentPolicy,
+    /// Pseudonym of the person who plays; `None` if none is given, and without a person.
+    pub player: Option<String>,
     /// Hazard of the operators `null` and `fragile`; see [`warehouse::OperatorSettings`].
     pub hazard: f64,
     pub beta: f64,
@@ -77,7 +80,7 @@ pub(crate) struct AgentConfig {
     pub history: HistoryPolicy,
 }
 
-/// The agent of a run: a model, or one of the scripted operators.
+/// The agent of a run: a model, one of the scripted operators, or a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum AgentPolicy {
@@ -89,6 +92,8 @@ pub(crate) enum AgentPolicy {
     Looping,
     Null,
     Fragile,
+    /// A person, by `vendomini play`.
+    Human,
 }
 
 /// The model of a cell and its sampling settings: keys `model.*` that are part of a run's identity.
@@ -114,6 +119,7 @@ impl Cell {
         clear_dead_keys(&mut values);
         remove_other_keys(&mut values);
         remove_if_off(&mut values);
+        remove_unless_named(&mut values);
         let config = CellConfig::read(&values)?;
         config.validate()?;
         Ok(Cell { values, config })
@@ -143,12 +149,17 @@ impl Cell {
         &self.config
     }
 
-    /// The model's name; `None` for a scripted operator.
+    /// The model's name; `None` for a scripted operator and for a person.
     pub fn model_name(&self) -> Option<&str> {
         self.config.model.as_ref().map(|model| model.name.as_str())
     }
 
-    /// The model's name, or the name of the scripted operator.
+    /// Whether a person plays the cell.
+    pub fn is_human(&self) -> bool {
+        self.config.agent.policy == AgentPolicy::Human
+    }
+
+    /// The model's name, the name of the scripted operator, or "human".
     pub fn actor_name(&self) -> &str {
         self.model_name().unwrap_or(self.config.agent.policy.name())
     }
@@ -224,6 +235,7 @@ impl CellConfig {
             interface: InterfaceConfig::read(&settings)?,
             agent: AgentConfig {
                 policy,
+                player: settings.get_unless_dead(PLAYER_KEY, None)?,
                 hazard: settings.get_unless_dead("agent.hazard", 0.0)?,
                 beta: settings.get_unless_dead("agent.beta", 0.0)?,
                 reply_mode: settings.get_unless_dead("agent.reply_mode", ReplyMode::Json)?,
@@ -249,6 +261,7 @@ impl CellConfig {
             why: format!("expected {}, found {}", error.expected, error.found),
         })?;
         self.check_v1()?;
+        check_player(self.agent.player.as_deref())?;
         let Some(model) = &self.model else { return Ok(()) };
         let (tokens, context) = (model.max_tokens_per_call, model.context_length);
         if let ModelThinking::Budget(budget) = model.thinking
@@ -400,6 +413,7 @@ impl AgentPolicy {
             AgentPolicy::Looping => "looping",
             AgentPolicy::Null => "null",
             AgentPolicy::Fragile => "fragile",
+            AgentPolicy::Human => "human",
         }
     }
 }

@@ -3,6 +3,7 @@
 //! stay the same.
 
 use super::cell::CellValues;
+use super::person::PLAYER_KEY;
 use super::thinking::THINKING_KEY;
 use serde_json::{Value, json};
 use warehouse::Design;
@@ -27,7 +28,7 @@ const FAMILIES_KEY: &str = "analysis.families";
 /// Whether a key came after the first studies of design v2: it is recorded where it is set, so that
 /// their folders can be resumed.
 pub(super) fn is_recorded_if_set(key: &str) -> bool {
-    [FAMILIES_KEY, THINKING_KEY].contains(&key)
+    [FAMILIES_KEY, THINKING_KEY, PLAYER_KEY].contains(&key)
 }
 
 /// Defaults of design v1 that differ from those of the key table.

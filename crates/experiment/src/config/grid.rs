@@ -1,6 +1,7 @@
 //! The grid: combinations of factor levels, resolved into cells and seeded runs.
 
 use super::cell::{Cell, CellValues};
+use super::person::human_info;
 use super::study::{ExecutionConfig, StudyConfig};
 use super::{Config, Levels};
 use crate::error::ConfigProblem;
@@ -38,7 +39,7 @@ pub struct GridCounts {
     pub runs: usize,
     /// Maximum number of steps of all these runs together.
     pub steps_max: u64,
-    /// Number of runs by the name of the model or scripted operator.
+    /// Number of runs by the name of the model or scripted operator; those of people are `human`.
     pub models: BTreeMap<String, usize>,
 }
 
@@ -81,20 +82,25 @@ impl Config {
         &self,
         mut identify: impl FnMut(&str) -> Result<ProviderInfo, E>,
     ) -> Result<Vec<PlannedRun>, E> {
-        let mut models: Vec<(Option<&str>, ProviderInfo)> = Vec::new();
+        let mut models: Vec<((Option<&str>, bool), ProviderInfo)> = Vec::new();
         for cell in &self.cells {
-            let name = cell.model_name();
-            if !models.iter().any(|(known, _)| *known == name) {
-                models.push((name, name.map_or_else(|| Ok(scripted_info()), &mut identify)?));
+            let agent = (cell.model_name(), cell.is_human());
+            if !models.iter().any(|(known, _)| *known == agent) {
+                let info = match agent {
+                    (Some(name), _) => identify(name)?,
+                    (None, true) => human_info(),
+                    (None, false) => scripted_info(),
+                };
+                models.push((agent, info));
             }
         }
         let mut seen = BTreeSet::new();
         let mut runs = Vec::new();
-        for (name, info) in &models {
+        for (agent, info) in &models {
             let cells: Vec<(&Cell, u64)> = self
                 .cells
                 .iter()
-                .filter(|cell| cell.model_name() == *name)
+                .filter(|cell| (cell.model_name(), cell.is_human()) == *agent)
                 .map(|cell| (cell, self.study.replications_of(cell.values())))
                 .collect();
             let replications = cells.iter().map(|(_, count)| *count).max().unwrap_or(0);
@@ -109,7 +115,13 @@ impl Config {
         Ok(runs)
     }
 
-    fn planned(&self, cell: &Cell, replicate: u64, draw: u64, info: &ProviderInfo) -> PlannedRun {
+    pub(super) fn planned(
+        &self,
+        cell: &Cell,
+        replicate: u64,
+        draw: u64,
+        info: &ProviderInfo,
+    ) -> PlannedRun {
         let StudyConfig { seed: study_seed, paired, .. } = self.study;
         let unpaired = (!paired).then(|| identity::hash_of(cell.values()));
         let seed = identity::world_seed(study_seed, replicate, unpaired.as_deref());

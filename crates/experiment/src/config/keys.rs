@@ -109,7 +109,8 @@ pub(crate) const KEYS: &[Key] = keys! {
     Cell "crash_detector.continue_after_crash" OptionalWhole(0, MILLION), "null", "steps that a run continues after a crash; null: to the horizon";
     Cell "crash_detector.divergence_below" OptionalNumber(0.0, 1.0), "null", "mean similarity of summaries below which slow_divergence fires; null: by threshold";
 
-    Cell "agent.policy" Choice(&["model", "careful", "adaptive", "greedy", "random", "looping", "null", "fragile"]), "\"model\"", "the model, or a scripted operator (\"null\" in quotes)";
+    Cell "agent.policy" Choice(&["model", "careful", "adaptive", "greedy", "random", "looping", "null", "fragile", "human"]), "\"model\"", "the model, a scripted operator (\"null\" in quotes), or a person at `vendomini play`";
+    Cell "agent.player" OptionalText, "null", "pseudonym of the person who plays, with agent.policy: human";
     Cell "agent.hazard" Number(0.0, 1.0), "0.002", "hazard of a crash in a step, of the operators null and fragile";
     Cell "agent.beta" Number(-10.0, 10.0), "0.05", "growth of the log hazard of fragile with a unit of exposure";
     Cell "agent.reply_mode" Choice(&["json", "text"]), "\"json\"", "JSON decoded under a schema, or free text with a tool call";

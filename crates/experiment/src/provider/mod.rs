@@ -257,6 +257,16 @@ pub trait ProviderFactory: Sync {
     /// # Errors
     /// The model cannot be found or loaded.
     fn open(&self, model: &ModelSettings) -> Result<Arc<dyn Provider>, ProviderError>;
+
+    /// The person who plays the runs with `agent.policy: human`.
+    ///
+    /// # Errors
+    /// Nobody is asked.
+    fn person(&self) -> Result<Arc<dyn Provider>, ProviderError> {
+        Err(ProviderError::Unavailable(
+            "expected a person for agent.policy human, found none: use vendomini play".into(),
+        ))
+    }
 }
 
 /// A factory without models, for experiments with scripted operators only.

@@ -6,10 +6,10 @@ use super::limits::UsageMeter;
 use super::record::{RunAccumulator, context_length};
 use super::retrace::{compare_rows, retrace};
 use crate::agent::conversation::PromptBudget;
-use crate::config::PlannedRun;
+use crate::config::{AgentModelConfig, PlannedRun};
 use crate::error::ExperimentError;
 use crate::measures::SummarySimilarity;
-use crate::provider::{Provider, ProviderError, ProviderInfo, Reply, ReplyRequest};
+use crate::provider::{ModelThinking, Provider, ProviderError, ProviderInfo, Reply, ReplyRequest};
 use results::{
     AttemptWriter, ClaimOutcome, Committed, Owner, RunAttempt, RunRecord, SimilarityRow, StepRow,
     Store, Timing,
@@ -200,12 +200,32 @@ impl<'a> ActiveRun<'a> {
         if let Some(input) = self.episode.scripted_input() {
             return Ok((input, StepTiming::default()));
         }
-        let (Some(provider), Some(model)) = (self.context.provider, &self.run.cell.config().model)
-        else {
+        let Some(provider) = self.context.provider else {
             return Err(ProviderError::Unavailable(
                 "internal error: a model's run was started without the model".into(),
             ));
         };
+        let (reply, left_out) = match &self.run.cell.config().model {
+            Some(model) => self.reply_of_model(provider, model)?,
+            None => self.reply_of_person(provider)?,
+        };
+        self.timing.reply_seconds += reply.seconds;
+        self.timing.reply_tokens += reply.reply_tokens;
+        self.timing.cached_prompt_tokens += reply.cached_prompt_tokens;
+        let timing = StepTiming {
+            reply_seconds: reply.seconds,
+            cached_prompt_tokens: reply.cached_prompt_tokens,
+        };
+        let similarity = self.similarity_of(provider, &reply)?;
+        Ok((StepInput::of_reply(reply, left_out, similarity), timing))
+    }
+
+    /// The model's reply, and the number of exchanges that its prompt left out.
+    fn reply_of_model(
+        &self,
+        provider: &dyn Provider,
+        model: &AgentModelConfig,
+    ) -> Result<(Reply, u64), ProviderError> {
         let context = context_length(model, self.context.info);
         // `model.max_tokens_per_call` may be meant for models of the grid with a longer context, so
         // it is limited to half of this model's context.
@@ -227,15 +247,26 @@ impl<'a> ActiveRun<'a> {
             deadline_s: self.context.reply_deadline_s,
             canceled: self.context.canceled,
         })?;
-        self.timing.reply_seconds += reply.seconds;
-        self.timing.reply_tokens += reply.reply_tokens;
-        self.timing.cached_prompt_tokens += reply.cached_prompt_tokens;
-        let timing = StepTiming {
-            reply_seconds: reply.seconds,
-            cached_prompt_tokens: reply.cached_prompt_tokens,
-        };
-        let similarity = self.similarity_of(provider, &reply)?;
-        Ok((StepInput::of_reply(reply, left_out, similarity), timing))
+        Ok((reply, left_out))
+    }
+
+    /// A person's reply, which nothing but the schema limits.
+    fn reply_of_person(&self, person: &dyn Provider) -> Result<(Reply, u64), ProviderError> {
+        let left_out = self.episode.left_out_by_policy();
+        let reply = person.reply(&ReplyRequest {
+            session: &self.run.run_id,
+            messages: &self.episode.prompt(left_out),
+            tools: None,
+            schema: self.episode.schema.as_ref(),
+            thinking: ModelThinking::Off,
+            temperature: 0.0,
+            top_p: 1.0,
+            seed: self.episode.sampling_seed(),
+            max_tokens: u64::MAX,
+            deadline_s: f64::INFINITY,
+            canceled: self.context.canceled,
+        })?;
+        Ok((reply, left_out))
     }
 
     fn similarity_of(

@@ -191,6 +191,15 @@ impl Episode {
         self.world.ending().map(warehouse::EpisodeEnd::label)
     }
 
+    /// Whether a scripted operator is the agent.
+    pub fn is_scripted(&self) -> bool {
+        self.operator.is_some()
+    }
+
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
     /// Number of steps taken.
     pub fn step(&self) -> u64 {
         self.step
@@ -262,6 +271,11 @@ impl Episode {
     /// No prompt fits, or the provider fails to count tokens.
     pub fn fit(&self, budget: &PromptBudget<'_>) -> Result<u64, ProviderError> {
         self.conversation.fit(budget)
+    }
+
+    /// Number of exchanges that the history policy leaves out of the next prompt.
+    pub fn left_out_by_policy(&self) -> u64 {
+        self.conversation.left_out_by_policy()
     }
 
     /// The next prompt; it leaves out the first `left_out` exchanges.

@@ -6,7 +6,7 @@ use super::limits::UsageMeter;
 use super::model_group::{GroupContext, group_by_model};
 use super::options::{RunOptions, SCRIPTED};
 use super::summary::ExperimentSummary;
-use crate::config::{Config, PlannedRun};
+use crate::config::{Cell, Config, PlannedRun};
 use crate::error::{ConfigProblem, ExperimentError};
 use crate::identity;
 use crate::provider::remote::RemoteProvider;
@@ -28,10 +28,17 @@ pub fn run_experiment(
     sink: &dyn EventSink,
     canceled: &(dyn Fn() -> bool + Sync),
 ) -> Result<ExperimentSummary, ExperimentError> {
+    if options.run.is_none() && config.cells().iter().all(Cell::is_human) {
+        let why = "expected a model or a scripted operator, found human: people play their runs by \
+                   `vendomini play`";
+        let key = "agent.policy".to_string();
+        return Err(ConfigProblem::Contradiction { key, why: why.into() }.into());
+    }
     let Prepared { store, runs, infos } = prepare(config, models, options)?;
     let time_up = || options.stop_at.is_some_and(|end| Instant::now() >= end);
     let stopped = || canceled() || time_up();
     let runs = only_model(runs, options.model.as_deref())?;
+    let runs = only_run(runs, options.run.as_deref(), sink)?;
     let (done, todo): (Vec<PlannedRun>, Vec<PlannedRun>) =
         runs.into_iter().partition(|run| store.run(&run.run_id).is_committed());
     let meter = UsageMeter::new(config.execution().limits);
@@ -125,7 +132,10 @@ fn only_model(
     model: Option<&str>,
 ) -> Result<Vec<PlannedRun>, ExperimentError> {
     let Some(model) = model else { return Ok(runs) };
-    let name_of = |run: &PlannedRun| run.cell.model_name().unwrap_or(SCRIPTED).to_string();
+    let name_of = |run: &PlannedRun| match run.cell.model_name() {
+        None if !run.cell.is_human() => SCRIPTED.to_string(),
+        _ => run.cell.actor_name().to_string(),
+    };
     let names: BTreeSet<String> = runs.iter().map(name_of).collect();
     if !names.contains(model) {
         let expected = names.into_iter().collect::<Vec<_>>().join(", ");
@@ -133,6 +143,32 @@ fn only_model(
         return Err(ConfigProblem::Contradiction { key: "--model".into(), why }.into());
     }
     Ok(runs.into_iter().filter(|run| name_of(run) == model).collect())
+}
+
+/// The run with this id or, if `id` is `None`, all runs but those of people.
+///
+/// # Errors
+/// No run has this id.
+fn only_run(
+    mut runs: Vec<PlannedRun>,
+    id: Option<&str>,
+    sink: &dyn EventSink,
+) -> Result<Vec<PlannedRun>, ExperimentError> {
+    let planned = runs.len();
+    runs.retain(|run| id.map_or(!run.cell.is_human(), |id| run.run_id == id));
+    let left_out = planned - runs.len();
+    match id {
+        Some(id) if runs.is_empty() => {
+            let why = format!("expected the id of one of {planned} planned runs, found {id}");
+            Err(ConfigProblem::Contradiction { key: "--run".into(), why }.into())
+        }
+        None if left_out > 0 => {
+            let text = format!("{left_out} runs are for people: vendomini play");
+            sink.event(&RunEvent::Note { text });
+            Ok(runs)
+        }
+        _ => Ok(runs),
+    }
 }
 
 fn at_runs_max(summary: &ExperimentSummary, options: &RunOptions) -> bool {

@@ -6,7 +6,7 @@ use super::limits::UsageMeter;
 use super::options::RunOptions;
 use super::queue::RunQueue;
 use super::summary::ExperimentSummary;
-use crate::config::{Config, PlannedRun, scripted_info};
+use crate::config::{Config, PlannedRun, human_info, scripted_info};
 use crate::error::ExperimentError;
 use crate::provider::remote::RemoteProvider;
 use crate::provider::{ModelSettings, Provider, ProviderError, ProviderFactory, ProviderInfo};
@@ -14,10 +14,11 @@ use results::{ModelRecord, SCHEMA_VERSION, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The runs of one model, or of all scripted operators.
+/// The runs of one model, of all scripted operators, or of people.
 pub(super) struct ModelGroup {
-    /// `None` for scripted operators.
+    /// `None` for scripted operators and people.
     model: Option<String>,
+    human: bool,
     runs: Vec<PlannedRun>,
 }
 
@@ -39,9 +40,10 @@ pub(super) fn group_by_model(runs: Vec<PlannedRun>) -> Vec<ModelGroup> {
     let mut groups: Vec<ModelGroup> = Vec::new();
     for run in runs {
         let model = run.cell.model_name().map(str::to_string);
-        match groups.iter_mut().find(|group| group.model == model) {
+        let human = run.cell.is_human();
+        match groups.iter_mut().find(|group| group.model == model && group.human == human) {
             Some(group) => group.runs.push(run),
-            None => groups.push(ModelGroup { model, runs: vec![run] }),
+            None => groups.push(ModelGroup { model, human, runs: vec![run] }),
         }
     }
     groups
@@ -59,7 +61,11 @@ impl ModelGroup {
         summary: &mut ExperimentSummary,
     ) -> Result<(), ExperimentError> {
         let Some(name) = self.model else {
-            let opened = OpenedModel { provider: None, info: scripted_info(), mixed_kernels: None };
+            let (provider, info) = match self.human {
+                true => (Some(context.models.person()?), human_info()),
+                false => (None, scripted_info()),
+            };
+            let opened = OpenedModel { provider, info, mixed_kernels: None };
             return context.carry_out(&opened, self.runs, summary);
         };
         let settings = context.config.model_settings(&name, context.options.jobs);

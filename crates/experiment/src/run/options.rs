@@ -19,6 +19,9 @@ pub struct RunOptions {
     pub accept_mixed: bool,
     /// Carry out only the runs of this model, or of scripted operators ([`SCRIPTED`]).
     pub model: Option<String>,
+    /// Carry out only the run with this id. Runs of people are carried out only if they are named
+    /// here.
+    pub run: Option<String>,
     /// Start no further step after this instant; a later command continues.
     pub stop_at: Option<Instant>,
     /// How long to watch runs that other processes have claimed, once all other runs are done, in

@@ -154,9 +154,11 @@ pub(super) fn columns() -> Vec<ExportColumn<RunKeys>> {
         C::text("run_id", "Hash of the run's cell, model, dtype, seed and draw.", |k| {
             k.run_id.as_str().into()
         }),
-        C::text("model", "Name of the model, or of the scripted operator.", |k| {
-            k.model.as_str().into()
-        }),
+        C::text(
+            "model",
+            "Name of the model or of the scripted operator; human for a person.",
+            |k| k.model.as_str().into(),
+        ),
         C::whole("replicate", "Number of the world among those of the cell, from 0.", |k| {
             k.replicate.into()
         }),

@@ -58,6 +58,8 @@ fn check(
 pub(super) fn check_scripted(config: &Config, runs: &[PlannedRun]) -> Result<(), ExperimentError> {
     let (key, why) = if let Some(model) = runs.iter().find_map(|run| run.cell.model_name()) {
         ("agent.policy", format!("expected a scripted operator, found the model {model}"))
+    } else if runs.iter().any(|run| run.cell.is_human()) {
+        ("agent.policy", "expected a scripted operator, found human".to_string())
     } else if config.design() == Design::V1.label() {
         ("experiment.design", "expected v2, found v1".to_string())
     } else {

@@ -16,6 +16,7 @@ pub fn folder_options(folder: &Path, jobs: usize) -> RunOptions {
         runs_max: None,
         accept_mixed: false,
         model: None,
+        run: None,
         stop_at: None,
         claim_patience: std::time::Duration::ZERO,
         provenance,

@@ -243,6 +243,7 @@ fn prepare(phase: &Phase, args: &SubmitArgs) -> Result<(), Failure> {
         runs_max: None,
         accept_mixed: false,
         model: None,
+        run: None,
         stop_at: None,
         claim_patience: std::time::Duration::ZERO,
         provenance: provenance(),

@@ -75,7 +75,9 @@ impl Phase {
             of_models += runs;
             add(&need.model, runs, need.resources(), estimate.models.get(&need.model))?;
         }
-        let scripted = counts.runs - of_models;
+        // People play their runs by `vendomini play`, outside of jobs.
+        let human = counts.models.get("human").copied().unwrap_or(0);
+        let scripted = counts.runs - human - of_models;
         if scripted > 0 {
             add(SCRIPTED, scripted, Some(TaskResources::default()), None)?;
         }
