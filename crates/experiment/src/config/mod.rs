@@ -29,6 +29,7 @@ pub(crate) use value_kind::ValueKind;
 
 use crate::error::{ConfigProblem, ExperimentError, SourceLocation};
 pub(crate) use keys::{KEYS, Key, Scope};
+use results::ExperimentRecord;
 use serde_json::Value;
 use source::ConfigLayer;
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,6 +95,22 @@ impl Config {
             return Err(ConfigProblem::Contradiction { key: "inherit".into(), why }.into());
         }
         Ok(resolve(file.to_string(), vec![(file.to_string(), layer)], sets)?)
+    }
+
+    /// The configuration of a study's folder. Factors are in the order of their names, so that runs
+    /// have the same ids and perhaps another order.
+    ///
+    /// # Errors
+    /// A key or a value that this version does not know.
+    pub(crate) fn of_record(record: &ExperimentRecord) -> Result<Config, ConfigProblem> {
+        let stored = record.configuration.iter().chain(&record.execution);
+        let (mut layer, file) = (ConfigLayer::default(), "experiment.json");
+        // Folders of design v1 do not name it in their configuration.
+        for (name, value) in stored.filter(|(name, _)| *name != design::DESIGN_KEY) {
+            layer.set(&format!("{name}={value}"))?;
+        }
+        layer.set(&format!("{}={}", design::DESIGN_KEY, record.provenance.design))?;
+        resolve(file.to_string(), vec![(file.to_string(), layer)], &[])
     }
 
     /// This configuration with other values and other levels of its factors.
