@@ -27,33 +27,24 @@ impl RunMessages {
         let mut messages = RunMessages::default();
         // By step, the range in the pool of the messages that were new in its prompt.
         let mut news = Vec::new();
+        let mut ids = (0..).map(|at| message_id(run_id, at));
         for row in rows {
             let first = messages.pool.len();
-            for message in &row.prompt {
-                let id = format!("{run_id}.p{}", messages.pool.len());
-                messages.pool.push(sent(id, message));
-            }
+            messages.pool.extend(row.prompt.iter().zip(&mut ids).map(|(m, id)| sent(id, m)));
             news.push([first, messages.pool.len()]);
+            let (id, content) = (ids.next(), row.reply.as_str());
             if keeps_past {
-                let id = format!("{run_id}.p{}", messages.pool.len());
-                let content = row.reply.as_str();
                 messages.pool.push(
                     json!({"id": id, "role": "assistant", "content": content, "source": "generate"}),
                 );
             }
         }
-        messages.find_prompts(run_id, rows, &news, keeps_past.then_some(gap));
+        messages.find_prompts(rows, &news, keeps_past.then_some(gap));
         messages.converse(run_id, rows);
         messages
     }
 
-    fn find_prompts(
-        &mut self,
-        run_id: &str,
-        rows: &[StepRow],
-        news: &[[usize; 2]],
-        gap: Option<&str>,
-    ) {
+    fn find_prompts(&mut self, rows: &[StepRow], news: &[[usize; 2]], gap: Option<&str>) {
         // Pool positions of the first kept messages with the text about the gap.
         let mut after_gap: BTreeMap<usize, usize> = BTreeMap::new();
         for (at, row) in rows.iter().enumerate() {
@@ -66,9 +57,9 @@ impl RunMessages {
                     let kept = news[dropped][1];
                     let extra = *after_gap.entry(dropped).or_insert_with(|| {
                         let text = rows[dropped].prompt.last().map_or("", |last| &last.content);
-                        let content = format!("{gap}{text}");
-                        let id = format!("{run_id}.g{dropped}");
-                        self.pool.push(json!({"id": id, "role": "user", "content": content}));
+                        let mut first = self.pool[kept - 1].clone();
+                        first["content"] = json!(format!("{gap}{text}"));
+                        self.pool.push(first);
                         self.pool.len() - 1
                     });
                     vec![[0, 1], [extra, extra + 1], [kept, end]]
@@ -83,22 +74,28 @@ impl RunMessages {
         for (at, row) in rows.iter().enumerate() {
             let before = at.checked_sub(1).map(|before| &rows[before]);
             for message in &row.prompt {
-                let id = format!("{run_id}.m{}", self.conversation.len());
+                let id = message_id(run_id, self.conversation.len());
                 self.conversation.push(match before {
                     Some(before) if before.action.is_some() => answer(id, message, before),
                     _ => sent(id, message),
                 });
             }
             if let (Some(_), Some(last)) = (before, row.prompt.last()) {
-                let id = format!("{run_id}.m{}", self.conversation.len() - 1);
+                let id = message_id(run_id, self.conversation.len() - 1);
                 self.answers.push(Some((id, last.content.clone())));
             }
-            let reply = reply(format!("{run_id}.m{}", self.conversation.len()), row);
+            let reply = reply(message_id(run_id, self.conversation.len()), row);
             self.replies.push(reply.clone());
             self.conversation.push(reply);
         }
         self.answers.push(None);
     }
+}
+
+/// The id of a message by its place in the conversation. It is the same in prompts, where a message
+/// may have another form: Inspect counts messages by their ids.
+fn message_id(run_id: &str, at: usize) -> String {
+    format!("{run_id}.m{at}")
 }
 
 /// The id of the call of a step.
