@@ -20,10 +20,12 @@ pub(super) struct ModelCalls<'a> {
 /// Events of a run, in the order of their steps.
 pub(super) struct Transcript<'a> {
     run_id: &'a str,
-    /// Time of all events: rows do not depend on the clock, and hold none.
+    /// Time of the events that follow. It is that of the run's begin for all steps: rows do not
+    /// depend on the clock, and hold none.
     time: &'a str,
     events: Vec<Value>,
-    span: Option<String>,
+    /// Open spans, the outer first.
+    spans: Vec<String>,
     /// Figures of the world after the last step.
     state: Map<String, Value>,
 }
@@ -31,8 +33,8 @@ pub(super) struct Transcript<'a> {
 impl<'a> Transcript<'a> {
     /// `sample`: the sample as it is before the run.
     pub fn new(run_id: &'a str, time: &'a str, sample: Value) -> Transcript<'a> {
-        let (events, span, state) = (Vec::new(), None, Map::new());
-        let mut transcript = Transcript { run_id, time, events, span, state };
+        let (events, spans, state) = (Vec::new(), Vec::new(), Map::new());
+        let mut transcript = Transcript { run_id, time, events, spans, state };
         transcript.push("sample_init", json!({"sample": sample}));
         transcript
     }
@@ -40,7 +42,7 @@ impl<'a> Transcript<'a> {
     /// Adds the events of all steps.
     pub fn add_steps(&mut self, rows: &[StepRow], messages: &RunMessages, calls: &ModelCalls<'_>) {
         for (at, row) in rows.iter().enumerate() {
-            let span = self.begin_span("step", &format!("step {}, day {}", row.step, row.day));
+            self.begin_span("step", &format!("step {}, day {}", row.step, row.day));
             let event = model_event(row, &messages.prompts[at], &messages.replies[at], calls);
             self.push("model", event);
             if let Some(event) = tool_event(row, messages.answers[at].as_ref()) {
@@ -48,7 +50,7 @@ impl<'a> Transcript<'a> {
             }
             self.add_infos(row);
             self.add_state(row);
-            self.end_span(span);
+            self.end_span();
         }
     }
 
@@ -97,12 +99,16 @@ impl<'a> Transcript<'a> {
         }
     }
 
-    pub fn add_scores(&mut self, scores: &Map<String, Value>) {
-        let span = self.begin_span("scorers", "scorers");
+    /// Adds the scores. `time`: the end of the run, since viewers sort spans by time.
+    pub fn add_scores(&mut self, time: &'a str, scores: &Map<String, Value>) {
+        self.time = time;
+        self.begin_span("scorers", "scorers");
         for (scorer, score) in scores {
+            self.begin_span("scorer", scorer);
             self.push("score", json!({"score": score, "scorer": scorer, "intermediate": false}));
+            self.end_span();
         }
-        self.end_span(span);
+        self.end_span();
     }
 
     pub fn add_error(&mut self, error: &Value) {
@@ -114,16 +120,19 @@ impl<'a> Transcript<'a> {
         (self.events, self.state)
     }
 
-    fn begin_span(&mut self, kind: &str, name: &str) -> String {
+    fn begin_span(&mut self, kind: &str, name: &str) {
         let id = format!("{}.s{}", self.run_id, self.events.len());
-        self.span = Some(id.clone());
-        self.push("span_begin", json!({"id": id, "type": kind, "name": name}));
-        id
+        let mut begin = json!({"id": id, "type": kind, "name": name});
+        if let Some(parent) = self.spans.last() {
+            begin["parent_id"] = json!(parent);
+        }
+        self.spans.push(id);
+        self.push("span_begin", begin);
     }
 
-    fn end_span(&mut self, id: String) {
-        self.push("span_end", json!({"id": id}));
-        self.span = None;
+    fn end_span(&mut self) {
+        self.push("span_end", json!({"id": self.spans.last()}));
+        self.spans.pop();
     }
 
     fn push(&mut self, kind: &str, fields: Value) {
@@ -133,7 +142,7 @@ impl<'a> Transcript<'a> {
             ("working_start".to_string(), json!(0.0)),
             ("event".to_string(), json!(kind)),
         ]);
-        if let Some(span) = &self.span {
+        if let Some(span) = self.spans.last() {
             event.insert("span_id".into(), json!(span));
         }
         if let Value::Object(fields) = fields {

@@ -86,7 +86,7 @@ impl StoredRun<'_> {
         let messages = RunMessages::of(run_id, &self.rows, !scripted, &gap);
         let calls = self.calls(&mut episode);
         let (begun, ended) = self.times();
-        let time = iso(begun);
+        let (time, end) = (iso(begun), iso(ended));
         let input = self.input();
         let initial = json!({"id": self.sample.key.id, "input": input, "target": ""});
         let mut transcript = Transcript::new(run_id, &time, initial);
@@ -95,7 +95,7 @@ impl StoredRun<'_> {
         let error = self.error();
         match &error {
             Some(error) => transcript.add_error(error),
-            None => transcript.add_scores(&scores),
+            None => transcript.add_scores(&end, &scores),
         }
         let (events, store) = transcript.finish();
         let mut usage = TokenUsage::default();
@@ -125,7 +125,7 @@ impl StoredRun<'_> {
             "turn_count": self.rows.len(),
         });
         if let Some(record) = &self.record {
-            document["completed_at"] = json!(iso(ended));
+            document["completed_at"] = json!(end);
             document["total_time"] = json!(record.timing.seconds);
             document["working_time"] = json!(record.timing.seconds);
         }
