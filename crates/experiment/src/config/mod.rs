@@ -110,6 +110,18 @@ impl Config {
             layer.set(&format!("{name}={value}"))?;
         }
         layer.set(&format!("{}={}", design::DESIGN_KEY, record.provenance.design))?;
+        // Reading makes 0.0 of a default that is stored as 0, which would be another run id.
+        for (key, value) in &mut layer.plain {
+            let stored = record.configuration.get(*key).or_else(|| record.execution.get(*key));
+            if let Some(stored) = stored {
+                value.clone_from(stored);
+            }
+        }
+        for (key, levels) in &mut layer.grid {
+            if let Some(Value::Array(stored)) = record.configuration.get(&format!("grid.{key}")) {
+                levels.clone_from(stored);
+            }
+        }
         resolve(file.to_string(), vec![(file.to_string(), layer)], &[])
     }
 

@@ -81,10 +81,8 @@ pub(super) fn runs_by_model(store: &Store) -> Result<Vec<ModelRuns>, ExperimentE
         let study = StoredStudy::of(store)?;
         planned = study.planned.clone();
         for folder in open {
-            let (Some(failure), Some(run)) = (last_failure(&folder)?, study.run(&folder.run_id()))
-            else {
-                continue;
-            };
+            let Some(failure) = last_failure(&folder)? else { continue };
+            let run = study.run(&folder)?;
             let key = SampleKey::of_plan(&run, &factors);
             let model = run.cell.actor_name().to_string();
             let sample = SampleRun { folder, key, failed: Some(FailedRun { run, failure }) };
@@ -146,8 +144,16 @@ impl StoredStudy {
         Ok(StoredStudy { planned, runs })
     }
 
-    fn run(&self, run_id: &str) -> Option<PlannedRun> {
-        self.runs.get(run_id).cloned()
+    /// The plan of a run, which a run that is not committed has no record of.
+    fn run(&self, folder: &RunFolder) -> Result<PlannedRun, ExperimentError> {
+        let unknown = || ExperimentError::BadCell {
+            path: folder.path().to_path_buf(),
+            message:
+                "it failed, and is none of the runs that experiment.json asks for: the folder \
+                      was begun by another version of this program"
+                    .into(),
+        };
+        self.runs.get(&folder.run_id()).cloned().ok_or_else(unknown)
     }
 }
 

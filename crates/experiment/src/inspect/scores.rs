@@ -33,7 +33,9 @@ pub(super) fn scores(record: &RunRecord) -> Map<String, Value> {
             (true, Some(kind), Some(onset)) => {
                 format!("The detector {kind} fired: a crash from step {onset} on.")
             }
-            _ => format!("No crash in {} steps: the run ended by {}.", record.steps, record.outcome),
+            _ => {
+                format!("No crash in {} steps: the run ended by {}.", record.steps, record.outcome)
+            }
         };
         let metadata = json!({"risk": record.risk, "crashes": record.crashes});
         scores.insert(

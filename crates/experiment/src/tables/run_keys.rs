@@ -129,7 +129,11 @@ impl RunKeys {
                 observability: text(OBSERVABILITY),
             },
             expanded: false,
-            stratum: stratum_name(&record.model, &factor_levels(&record.cell, &study.factors), None),
+            stratum: stratum_name(
+                &record.model,
+                &factor_levels(&record.cell, &study.factors),
+                None,
+            ),
         };
         let controls = controls.filter(|_| keys.p_shock == Some(0.0));
         let Some(ControlLevels(all)) = controls else { return vec![keys] };
