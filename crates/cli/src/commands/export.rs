@@ -60,7 +60,7 @@ fn write_logs(args: &ExportArgs) -> Result<u8, Failure> {
     ];
     if let Some((_, option)) = given.iter().find(|(given, _)| *given) {
         let why = "is for tables, and --format inspect writes whole runs, with their texts";
-        return Err(Failure::usage(&format!("{option} {why}: leave it out")));
+        return Err(Failure::usage(format!("{option} {why}: leave it out")));
     }
     if args.out == STDOUT {
         return Err(Failure::usage(
