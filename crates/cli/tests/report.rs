@@ -242,3 +242,37 @@ fn what_is_no_study_is_refused() {
     let output = vendomini(&["report", &folder, "--replicates", "3"]);
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn a_study_is_exported_as_a_log_of_inspect() {
+    let out = tempfile::tempdir().expect("a folder");
+    let folder = study(out.path(), 3).display().to_string();
+    let path = |name: &str| out.path().join(name).display().to_string();
+    let (one, logs) = (path("one.eval"), path("logs"));
+    // The ending of the file stands for the format.
+    succeeds(&["export", &folder, "--out", &one]);
+    succeeds(&["export", &folder, "--format", "inspect", "--out", &logs]);
+    let in_folder: Vec<PathBuf> = fs::read_dir(&logs)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    assert_eq!(in_folder.len(), 1, "{in_folder:?}");
+    let bytes = |path: &Path| fs::read(path).expect("a log");
+    assert!(bytes(Path::new(&one)) == bytes(&in_folder[0]), "the same study, the same bytes");
+    assert!(bytes(&in_folder[0]).starts_with(b"PK"));
+    for (options, reason) in [
+        (["--out", "-", "--table", "runs"].as_slice(), "--table is for tables"),
+        (&["--out", &logs, "--with-text"], "--with-text is for tables"),
+        (&["--out", &logs, "--expand-controls"], "--expand-controls is for tables"),
+        (&["--out", "-"], "found stdout: a log is a zip file"),
+        (&[], "found stdout: a log is a zip file"),
+    ] {
+        let refused = vendomini(&[&["export", &folder, "--format", "inspect"], options].concat());
+        let stderr = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{options:?}: {stderr}");
+        assert!(stderr.contains(reason), "{options:?}: {stderr}");
+    }
+    let unknown = vendomini(&["export", &folder, "--format", "xlsx"]);
+    let stderr = String::from_utf8_lossy(&unknown.stderr);
+    assert!(stderr.contains("jsonl, csv, parquet, inspect"), "{stderr}");
+}

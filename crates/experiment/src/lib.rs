@@ -11,6 +11,7 @@
 //! run/              `run_experiment`: the queue of runs, attempts, and the pure `Episode`
 //! checks/           audit, cost and power of a configuration; replay and crash detection of runs
 //! tables/           tables of results with fixed columns, and their documentation
+//! inspect/          an experiment as logs of Inspect
 //! slurm/            an experiment as Slurm jobs
 //! ```
 //!
@@ -23,6 +24,7 @@ mod checks;
 mod config;
 mod error;
 mod identity;
+mod inspect;
 mod measures;
 mod provider;
 mod run;
@@ -40,6 +42,7 @@ pub use checks::{
 };
 pub use config::{Cell, CellChoice, Config, GridCounts, PlannedRun, config_schema, describe_keys};
 pub use error::{ConfigProblem, ExperimentError, SourceLocation};
+pub use inspect::{InspectSummary, export_inspect};
 pub use measures::{Calibration, CalibrationBin};
 pub use provider::remote::RemoteProvider;
 pub use provider::replay::ReplayProvider;

@@ -114,7 +114,7 @@ pub enum ResultsError {
 
 impl ResultsError {
     /// The variant for a failed system call; each variant has its own remedy.
-    pub(crate) fn from_io(
+    pub fn from_io(
         what: &'static str,
         path: &Path,
         offset: Option<u64>,

@@ -156,13 +156,14 @@ pub struct CancelArgs {
 pub struct ExportArgs {
     /// The folder of one experiment's results
     pub dir: PathBuf,
-    /// The table to write: runs, steps, pairs, shocks, crashes, intervals or rows
-    #[arg(long, default_value = "steps")]
-    pub table: String,
-    /// The file format, jsonl, csv or parquet [default: by the ending of --out, else jsonl]
+    /// The table to write: runs, steps, pairs, shocks, crashes, intervals or rows [default: steps]
+    #[arg(long)]
+    pub table: Option<String>,
+    /// The file format, jsonl, csv or parquet; or inspect, for logs of inspect_ai that hold every
+    /// run [default: by the ending of --out, else jsonl]
     #[arg(long)]
     pub format: Option<String>,
-    /// The file to write, or - for stdout
+    /// The file to write, or - for stdout; for inspect a file.eval or a folder
     #[arg(long, value_name = "FILE", default_value = "-")]
     pub out: String,
     /// Add prompts, replies, arguments and cards to the table steps

@@ -114,9 +114,19 @@ impl Conversation {
         let mut request: Vec<PromptMessage> =
             self.messages[..1].iter().chain(&self.messages[from..]).cloned().collect();
         if let Some(first) = request.get_mut(1) {
-            first.content = format!("{}{LEFT_OUT}{}", self.market, first.content);
+            first.content = format!("{}{}", self.gap_text(), first.content);
         }
         Cow::Owned(request)
+    }
+
+    /// The text that precedes the first kept message of a prompt that leaves out exchanges.
+    pub fn gap_text(&self) -> String {
+        format!("{}{LEFT_OUT}", self.market)
+    }
+
+    /// Text with prices and suppliers, which begins the first observation.
+    pub fn market(&self) -> &str {
+        &self.market
     }
 
     /// Leaves out all past exchanges from the next prompt on, because the agent called

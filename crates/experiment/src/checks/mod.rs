@@ -22,4 +22,5 @@ pub use qualification::{
     QUALIFYING_STEPS, QUALIFYING_WORLDS, Qualification, QualifyingRun, qualification,
     qualification_name, qualifying_config,
 };
+pub(crate) use replay::planned_run;
 pub use replay::{ReplayReport, replay, replay_all};

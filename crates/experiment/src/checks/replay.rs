@@ -62,7 +62,7 @@ pub fn replay_all(store: &Store) -> Result<Vec<ReplayReport>, ExperimentError> {
 }
 
 /// The planned run that a stored record describes.
-pub(super) fn planned_run(
+pub(crate) fn planned_run(
     run_dir: &Path,
     record: &RunRecord,
 ) -> Result<PlannedRun, ExperimentError> {

@@ -33,6 +33,7 @@ pub(crate) use value_kind::{ValueKind, describe};
 
 use crate::error::{ConfigProblem, ExperimentError, SourceLocation};
 pub(crate) use keys::{KEYS, Key, Scope};
+use results::ExperimentRecord;
 use serde_json::Value;
 use source::ConfigLayer;
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,6 +99,34 @@ impl Config {
             return Err(ConfigProblem::Contradiction { key: "inherit".into(), why }.into());
         }
         Ok(resolve(file.to_string(), vec![(file.to_string(), layer)], sets)?)
+    }
+
+    /// The configuration of a study's folder. Factors are in the order of their names, so that runs
+    /// have the same ids and perhaps another order.
+    ///
+    /// # Errors
+    /// A key or a value that this version does not know.
+    pub(crate) fn of_record(record: &ExperimentRecord) -> Result<Config, ConfigProblem> {
+        let stored = record.configuration.iter().chain(&record.execution);
+        let (mut layer, file) = (ConfigLayer::default(), "experiment.json");
+        // Folders of design v1 do not name it in their configuration.
+        for (name, value) in stored.filter(|(name, _)| *name != design::DESIGN_KEY) {
+            layer.set(&format!("{name}={value}"))?;
+        }
+        layer.set(&format!("{}={}", design::DESIGN_KEY, record.provenance.design))?;
+        // Reading makes 0.0 of a default that is stored as 0, which would be another run id.
+        for (key, value) in &mut layer.plain {
+            let stored = record.configuration.get(*key).or_else(|| record.execution.get(*key));
+            if let Some(stored) = stored {
+                value.clone_from(stored);
+            }
+        }
+        for (key, levels) in &mut layer.grid {
+            if let Some(Value::Array(stored)) = record.configuration.get(&format!("grid.{key}")) {
+                levels.clone_from(stored);
+            }
+        }
+        resolve(file.to_string(), vec![(file.to_string(), layer)], &[])
     }
 
     /// This configuration with other values and other levels of its factors.

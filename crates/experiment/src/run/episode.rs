@@ -283,6 +283,11 @@ impl Episode {
         self.conversation.request(left_out)
     }
 
+    /// The conversation so far.
+    pub fn conversation(&self) -> &Conversation {
+        &self.conversation
+    }
+
     /// The agent's summary in the text of a reply.
     pub fn summary(&self, text: &str, finish: Finish) -> Option<String> {
         summary(text, read_reply(text, finish, self.mode).ok().as_ref(), self.mode)

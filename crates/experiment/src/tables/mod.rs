@@ -20,6 +20,7 @@ mod steps;
 
 pub use columns::ColumnDoc;
 pub use observed::{observed_study, simulated_study};
+pub(crate) use run_keys::{factor_levels, factors};
 pub use simulated::simulate;
 
 use crate::error::ExperimentError;

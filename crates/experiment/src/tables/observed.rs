@@ -109,7 +109,7 @@ fn observed(run: &CommittedRun, factors: &[String]) -> Result<ObservedRun, Exper
         world: record.seed,
         draw: record.draw,
         p_shock: value("pe_induction.p_shock").and_then(Value::as_f64).unwrap_or(0.0),
-        levels: factor_levels(record, factors),
+        levels: factor_levels(&record.cell, factors),
         steps: record.steps,
         horizon: value("env.max_steps").and_then(Value::as_u64).unwrap_or(record.steps),
         days: record.days,

@@ -59,18 +59,21 @@ impl StudyKeys {
 }
 
 /// The keys of the grid, dotted.
-pub(super) fn factors(experiment: &ExperimentRecord) -> Vec<String> {
+pub(crate) fn factors(experiment: &ExperimentRecord) -> Vec<String> {
     let keys = experiment.configuration.keys().filter_map(|key| key.strip_prefix("grid."));
     keys.map(str::to_string).collect()
 }
 
-/// The run's level of each factor that has an effect in its cell, as text.
-pub(super) fn factor_levels(record: &RunRecord, factors: &[String]) -> BTreeMap<String, String> {
+/// The level of each factor that has an effect in the cell, as text.
+pub(crate) fn factor_levels(
+    cell: &BTreeMap<String, Value>,
+    factors: &[String],
+) -> BTreeMap<String, String> {
     let level = |key: &String| {
-        if let Some(level) = thinking_label(key, &record.cell) {
+        if let Some(level) = thinking_label(key, cell) {
             return Some((key.clone(), level));
         }
-        let value = record.cell.get(key).filter(|value| !value.is_null())?;
+        let value = cell.get(key).filter(|value| !value.is_null())?;
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
         Some((key.clone(), text))
     };
@@ -126,7 +129,11 @@ impl RunKeys {
                 observability: text(OBSERVABILITY),
             },
             expanded: false,
-            stratum: stratum_name(&record.model, &factor_levels(record, &study.factors), None),
+            stratum: stratum_name(
+                &record.model,
+                &factor_levels(&record.cell, &study.factors),
+                None,
+            ),
         };
         let controls = controls.filter(|_| keys.p_shock == Some(0.0));
         let Some(ControlLevels(all)) = controls else { return vec![keys] };
