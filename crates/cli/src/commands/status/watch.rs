@@ -19,7 +19,7 @@ pub fn run(store: &Store, interval_s: u64, plain: bool) -> Result<u8, Failure> {
         .map_err(|error| Failure::software(format!("cannot handle signals: {error}")))?;
     let draws = !plain && std::io::stdout().is_terminal();
     let name = &store.experiment().name;
-    let mut screen = Screen { rows: 0 };
+    let mut screen = StatusScreen { rows: 0 };
     let mut last_line = String::new();
     loop {
         let progress = Progress::of(store)?;
@@ -57,12 +57,12 @@ fn wait(signals: &mut Signals, time: Duration) -> Option<i32> {
 }
 
 /// Lines that are redrawn in place. The cursor stays below them, so nothing has to be restored.
-struct Screen {
+struct StatusScreen {
     /// Rows of the terminal that the lines on the screen take.
     rows: usize,
 }
 
-impl Screen {
+impl StatusScreen {
     fn draw(&mut self, text: &str) -> Result<(), Failure> {
         let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
         let (columns, rows) = size.map_or((80, 24), |size| (size.ws_col, size.ws_row));
